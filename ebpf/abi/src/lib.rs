@@ -1,0 +1,1 @@
+//! The types that cross the line between Galileo's eBPF object and user space.

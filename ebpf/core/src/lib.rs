@@ -1,0 +1,1 @@
+//! The pure state machines of Galileo's probes: HTTP framing and run queue.

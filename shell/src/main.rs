@@ -1,0 +1,3 @@
+//! Measures how an application really behaves under load, from inside the kernel.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! End-to-end tests with real probes and real servers, and their harness.

@@ -1,0 +1,1 @@
+//! The experiment database of Galileo: model, recorder, export.

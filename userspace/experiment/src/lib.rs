@@ -1,0 +1,1 @@
+//! The experiment file, its plan, the platforms and the runner.

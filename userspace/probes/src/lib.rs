@@ -1,0 +1,1 @@
+//! Loads Galileo's eBPF probes and hands out typed snapshots and streams.

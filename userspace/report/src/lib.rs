@@ -1,0 +1,1 @@
+//! The terminal summary and the HTML report of a run.

@@ -1,0 +1,198 @@
+//! What a run was and what was counted in it: everything beside the single records that its results are made from.
+//! It is stored as JSON with the run, so that results and reports can be made again.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Histogram, Phase, WallClock};
+
+/// A run, described and counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Capture {
+    /// Identifies the run: `YYYYmmddHHMM-` and 4 hexadecimal digits.
+    pub id: String,
+    /// The experiment's name.
+    pub name: String,
+    /// Converts the times of this run.
+    pub clock: WallClock,
+    /// When the run began and ended.
+    pub started_ns: u64,
+    /// See `started_ns`.
+    pub ended_ns: u64,
+    /// The run ended before its plan did; what was measured until then is kept.
+    pub partial: bool,
+    /// Why it is partial or not to be trusted, in sentences; empty for a good run. Analysis adds its own reasons.
+    pub problems: Vec<String>,
+    /// Seed of the run's arrival processes (that of the first workload).
+    pub seed: u64,
+    /// The experiment file as given, with the values of environment variables as `***`.
+    pub file: String,
+    /// The command line that repeats the run.
+    pub command: String,
+    /// The machine it ran on.
+    pub machine: Machine,
+    /// When each phase began and ended, in order; a phase that did not take place is absent.
+    pub phases: Vec<PhaseWindow>,
+    /// The nodes named in the experiment file and the CPUs they stand for; on one machine without nodes: one, its host name.
+    pub nodes: BTreeMap<String, Vec<u32>>,
+    /// The services, by name.
+    pub services: BTreeMap<String, Service>,
+    /// The workloads in the file's order.
+    pub workloads: Vec<Workload>,
+    /// Who waited for a CPU while whom it was given to, measured phase.
+    pub interference: Vec<Interference>,
+    /// What was seen and could not be kept, by kind; all kinds are listed, also those with 0.
+    pub losses: BTreeMap<String, u64>,
+    /// Exchanges counted but not stored one by one, because the run's limit was reached: no loss.
+    pub not_stored: u64,
+    /// Length of the measured phase and what Galileo itself used in it.
+    pub own: OwnCost,
+    /// What could not be seen on this machine, one sentence each with the reason.
+    pub unseen: Vec<String>,
+}
+
+impl Capture {
+    /// The window of a phase, if it took place.
+    #[must_use]
+    pub fn window(&self, phase: Phase) -> Option<PhaseWindow> {
+        self.phases.iter().copied().find(|window| window.phase == phase)
+    }
+}
+
+/// The machine a run took place on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Host name.
+    pub hostname: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `x86_64`, `aarch64`, …
+    pub arch: String,
+    /// Model of the processor as /proc/cpuinfo names it; empty if it does not.
+    pub cpu_model: String,
+    /// CPUs online.
+    pub cpus: u32,
+    /// Main memory in bytes.
+    pub memory_bytes: u64,
+    /// Version of Galileo with its commit.
+    pub galileo: String,
+}
+
+/// When a phase began and ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseWindow {
+    /// Which.
+    pub phase: Phase,
+    /// Begin.
+    pub start_ns: u64,
+    /// End.
+    pub end_ns: u64,
+}
+
+/// A service that was deployed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its replicas in order.
+    pub replicas: Vec<Replica>,
+}
+
+/// One replica and what it used in the measured phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replica {
+    /// `<service>-<n>`, n from 0.
+    pub name: String,
+    /// The node it was pinned to, or the host's name.
+    pub node: String,
+    /// Path of its cgroup below the cgroup2 mount; none without one.
+    pub cgroup: Option<String>,
+    /// Port it listened on, if it had one.
+    pub port: Option<u16>,
+    /// CPUs its limit allows (0.5 is half of one), if limited.
+    pub cpu_limit: Option<f64>,
+    /// What it used in the measured phase; none if nothing could be seen of it.
+    pub usage: Option<Usage>,
+}
+
+/// What a cgroup and those below it used within a window.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Time on a CPU by the probes (by /proc without them).
+    pub cpu_ns: u64,
+    /// The same by the kernel's own accounting (cpu.stat or cpuacct.usage), read in the same window, if it could be read.
+    pub accounted_cpu_ns: Option<u64>,
+    /// Bytes received and sent, IP headers included.
+    pub rx_bytes: Option<u64>,
+    /// See `rx_bytes`.
+    pub tx_bytes: Option<u64>,
+    /// Exchanges as a server that ended in the window, all of them.
+    pub exchanges: Option<u64>,
+    /// First byte of the request to last byte of the answer, of those exchanges.
+    pub service: Option<Histogram>,
+    /// Waits for a CPU.
+    pub runq_wait: Option<Histogram>,
+    /// What those waits were for.
+    pub waits: Option<Waits>,
+    /// Switches away from a CPU because the task slept.
+    pub switches_voluntary: Option<u64>,
+    /// Switches away from a CPU while the task was still runnable.
+    pub switches_involuntary: Option<u64>,
+}
+
+/// Time spent waiting for a CPU, by what it was for; the parts add up to the whole.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// While another cgroup held the CPU.
+    pub other_cgroups_ns: u64,
+    /// While tasks of the same cgroup held it.
+    pub own_tasks_ns: u64,
+    /// While the cgroup's own CPU limit kept it off (from cpu.stat).
+    pub cpu_limit_ns: u64,
+    /// What is left.
+    pub unexplained_ns: u64,
+}
+
+/// `victim` waited `wait_ns` for a CPU that `aggressor` held.
+///
+/// Names: `<service>/<replica>`, `galileo`, `system` (root cgroup), else the cgroup's path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interference {
+    /// Who waited.
+    pub victim: String,
+    /// Who held the CPU.
+    pub aggressor: String,
+    /// How long.
+    pub wait_ns: u64,
+}
+
+/// A workload as planned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Workload {
+    /// `<service>` or `<service>#<n>` if there are several for it.
+    pub name: String,
+    /// The service asked.
+    pub service: String,
+    /// `balancer` or `direct`.
+    pub through: String,
+    /// Number of clients.
+    pub clients: u32,
+    /// Arrival process in the file's words, e.g. `poisson 200/s`.
+    pub arrival: String,
+    /// Seed of its arrival process.
+    pub seed: u64,
+    /// Planned length of its measured phase in nanoseconds, if it has one (else it is `requests`).
+    pub duration_ns: Option<u64>,
+    /// Planned number of requests, if it has one.
+    pub requests: Option<u64>,
+}
+
+/// What Galileo itself used in the measured phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct OwnCost {
+    /// CPU time of its processes.
+    pub cpu_ns: u64,
+    /// Runs of its eBPF programs, if the kernel counted them (`kernel.bpf_stats_enabled`).
+    pub probe_runs: Option<u64>,
+    /// Time in them, if the kernel counted it.
+    pub probe_ns: Option<u64>,
+}

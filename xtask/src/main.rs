@@ -1,0 +1,3 @@
+//! The build tool of Galileo: ebpf, demo, test, bench.
+
+fn main() {}
