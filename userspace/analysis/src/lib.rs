@@ -1,1 +1,83 @@
-//! From the records of a run to its results: joins, ledgers, histograms.
+//! From the records of a run to its results: pure functions, no I/O, no clock.
+//!
+//! [`analyse`] gives the documented, stable results of a run ([`RunResult`], `schema` 1). [`insight`] gives what the
+//! report shows beside them: where the time of a request went, how nodes differ, who disturbed whom, and the ledgers
+//! that say whether the figures add up.
+//!
+//! ```
+//! use galileo_analysis::{analyse, insight};
+//! # fn results(capture: &galileo_wire::Capture) -> galileo_analysis::RunResult {
+//! let result = analyse(capture, &[], &[], &[]);
+//! let beside = insight(capture, &result, &[], &[], &[]);
+//! assert!(beside.workloads.len() == result.workloads.len());
+//! # result
+//! # }
+//! ```
+//!
+//! Reading order: [`result`] (what comes out), [`quantiles`], [`join`] (one request, one story), [`workloads`],
+//! [`services`], [`validity`]; then [`breakdown`], [`compare`], [`disturbance`], [`ledger`], put together in [`insight`].
+
+#![forbid(unsafe_code)]
+
+pub mod breakdown;
+pub mod compare;
+pub mod disturbance;
+pub mod insight;
+pub mod join;
+pub mod ledger;
+pub mod quantiles;
+pub mod result;
+pub mod services;
+pub mod validity;
+pub mod workloads;
+
+use galileo_wire::{Capture, Exchange, Hop, Trace};
+
+pub use insight::{Insight, insight};
+pub use quantiles::Quantiles;
+pub use result::RunResult;
+
+/// The results of a run, from what was counted (`capture`) and its single records.
+///
+/// Only what belongs to the measured phase counts; an exchange counts for the trace that it carries the id of, even
+/// if it began in the drain.
+#[must_use]
+pub fn analyse(
+    capture: &Capture,
+    traces: &[Trace],
+    hops: &[Hop],
+    exchanges: &[Exchange],
+) -> RunResult {
+    let workloads = workloads::figures(capture, traces);
+    let invalid_reasons = validity::reasons(capture, &workloads, traces);
+    RunResult {
+        schema: result::SCHEMA,
+        experiment: result::Experiment {
+            id: capture.id.clone(),
+            name: capture.name.clone(),
+            started: result::rfc3339(capture.clock.unix_ns(capture.started_ns)),
+            ended: result::rfc3339(capture.clock.unix_ns(capture.ended_ns)),
+            partial: capture.partial,
+            seed: capture.seed,
+        },
+        services: services::figures(capture),
+        workloads,
+        joined: join::join(traces, hops, exchanges).joined(),
+        interference: disturbance::interference(capture),
+        losses: capture.losses.clone(),
+        not_stored: capture.not_stored,
+        valid: invalid_reasons.is_empty(),
+        invalid_reasons,
+        own_cost: services::own_cost(&capture.own),
+    }
+}
+
+/// Seconds of nanoseconds.
+pub(crate) fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// Milliseconds of nanoseconds.
+pub(crate) fn milliseconds(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}

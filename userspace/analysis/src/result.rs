@@ -1,0 +1,175 @@
+//! The results of a run as `--output json` prints them. The names, their nesting and their units are stable:
+//! a change that a reader could notice raises [`SCHEMA`].
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::Quantiles;
+
+/// Version of this format.
+pub const SCHEMA: u32 = 1;
+
+/// The results of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// Version of the format: [`SCHEMA`].
+    pub schema: u32,
+    /// Which run it was.
+    pub experiment: Experiment,
+    /// What each service used in the measured phase, by name.
+    pub services: BTreeMap<String, ServiceResult>,
+    /// What became of each workload's requests, in the file's order.
+    pub workloads: Vec<WorkloadResult>,
+    /// Completed traces of the measured phase that match exactly one exchange as a server of a replica.
+    pub joined: u64,
+    /// Who waited for a CPU that whom held, longest first.
+    pub interference: Vec<InterferenceResult>,
+    /// What was seen and could not be kept, by kind.
+    pub losses: BTreeMap<String, u64>,
+    /// Exchanges that were counted and, by the run's limit, not stored one by one: no loss.
+    pub not_stored: u64,
+    /// Whether there is no reason to distrust the run.
+    pub valid: bool,
+    /// Why it is not valid, in sentences.
+    pub invalid_reasons: Vec<String>,
+    /// What Galileo itself used in the measured phase.
+    pub own_cost: OwnCostResult,
+}
+
+/// Which run it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Experiment {
+    /// Identifies the run.
+    pub id: String,
+    /// The experiment's name.
+    pub name: String,
+    /// When it began: RFC 3339, UTC, milliseconds.
+    pub started: String,
+    /// When it ended: RFC 3339, UTC, milliseconds.
+    pub ended: String,
+    /// The run ended before its plan did.
+    pub partial: bool,
+    /// Seed of its arrival processes.
+    pub seed: u64,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceResult {
+    /// Its replicas in order.
+    pub replicas: Vec<ReplicaResult>,
+}
+
+/// What a replica used in the measured phase. A field is null if it could not be seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaResult {
+    /// `<service>-<n>`.
+    pub name: String,
+    /// The node it ran on.
+    pub node: String,
+    /// Time on a CPU.
+    pub cpu_seconds: Option<f64>,
+    /// Time on a CPU for each exchange; null also if there was no exchange.
+    pub cpu_ms_per_request: Option<f64>,
+    /// Bytes received, IP headers included.
+    pub rx_bytes: Option<u64>,
+    /// Bytes sent, IP headers included.
+    pub tx_bytes: Option<u64>,
+    /// HTTP exchanges it answered.
+    pub exchanges: Option<u64>,
+    /// First byte of the request to last byte of the answer, as the kernel saw them at the replica's socket.
+    pub service_ms: Option<Quantiles>,
+    /// Waits of its tasks for a CPU.
+    pub runq_wait_ms: Option<Quantiles>,
+    /// What these waits were for.
+    pub waits_seconds: Option<WaitsSeconds>,
+}
+
+/// Time spent waiting for a CPU by cause, in seconds, summed over all tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WaitsSeconds {
+    /// Another cgroup held the CPU.
+    pub other_cgroups: f64,
+    /// A task of the same cgroup held it.
+    pub own_tasks: f64,
+    /// The cgroup's own CPU limit kept it off.
+    pub cpu_limit: f64,
+    /// The rest.
+    pub unexplained: f64,
+}
+
+/// What became of a workload's requests intended in the measured phase.
+///
+/// `intended = sent + dropped`, `sent = completed + failed + unfinished`, and `failed` is the sum of `failed_by_kind`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadResult {
+    /// `<service>` or `<service>#<n>`.
+    pub name: String,
+    /// Requests that were due.
+    pub intended: u64,
+    /// Of these, those that were tried: all but the dropped.
+    pub sent: u64,
+    /// Of the sent, those whose first byte left more than 1 ms after its time.
+    pub late: u64,
+    /// Never tried, because too many were in flight.
+    pub dropped: u64,
+    /// Answered in full with a status below 400.
+    pub completed: u64,
+    /// Tried and failed.
+    pub failed: u64,
+    /// The failed by kind; a kind that did not occur is absent.
+    pub failed_by_kind: BTreeMap<String, u64>,
+    /// Tried and not answered when the run ended.
+    pub unfinished: u64,
+    /// Completed requests per second of the workload's measured phase; null without one.
+    pub achieved_rps: Option<f64>,
+    /// Intended time to last byte, of the completed.
+    pub response_ms: Option<Quantiles>,
+    /// First byte written to last byte read, of the completed.
+    pub service_ms: Option<Quantiles>,
+}
+
+/// `victim` waited for CPUs that `aggressor` held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InterferenceResult {
+    /// Who waited: `service/replica`, `galileo`, `system`, or a cgroup's path.
+    pub victim: String,
+    /// Who held the CPU, in the same words.
+    pub aggressor: String,
+    /// How long, summed over all tasks of the victim.
+    pub wait_seconds: f64,
+}
+
+/// What Galileo itself used in the measured phase.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct OwnCostResult {
+    /// CPU time of its processes.
+    pub cpu_seconds: f64,
+    /// Runs of its probes; null if the kernel did not count them.
+    pub probe_runs: Option<u64>,
+    /// Time in its probes; null if the kernel did not count it.
+    pub probe_seconds: Option<f64>,
+}
+
+/// A unix time in nanoseconds as RFC 3339 in UTC with milliseconds.
+pub(crate) fn rfc3339(unix_ns: u64) -> String {
+    let time = Timestamp::from_nanosecond(i128::from(unix_ns))
+        .expect("64 bits of nanoseconds end in the year 2554, a timestamp's range in 9999");
+    format!("{time:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_utc_with_milliseconds() {
+        assert_eq!(
+            rfc3339(1_764_038_400_123_456_789),
+            "2025-11-25T02:40:00.123Z"
+        );
+        assert_eq!(rfc3339(u64::MAX), "2554-07-21T23:34:33.709Z");
+    }
+}

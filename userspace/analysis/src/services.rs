@@ -1,0 +1,81 @@
+//! What the replicas of each service used, and what Galileo used to watch them.
+
+use std::collections::BTreeMap;
+
+use galileo_wire::Capture;
+use galileo_wire::capture::{OwnCost, Replica, Usage, Waits};
+
+use crate::quantiles::Quantiles;
+use crate::result::{OwnCostResult, ReplicaResult, ServiceResult, WaitsSeconds};
+use crate::{milliseconds, seconds};
+
+/// The figures of every service, by name.
+#[must_use]
+pub fn figures(capture: &Capture) -> BTreeMap<String, ServiceResult> {
+    capture
+        .services
+        .iter()
+        .map(|(name, service)| {
+            (
+                name.clone(),
+                ServiceResult {
+                    replicas: service.replicas.iter().map(replica).collect(),
+                },
+            )
+        })
+        .collect()
+}
+
+fn replica(replica: &Replica) -> ReplicaResult {
+    let usage = replica.usage.as_ref();
+    let exchanges = usage.and_then(|usage| usage.exchanges);
+    ReplicaResult {
+        name: replica.name.clone(),
+        node: replica.node.clone(),
+        cpu_seconds: usage.map(|usage| seconds(usage.cpu_ns)),
+        cpu_ms_per_request: usage.and_then(|usage| per_request_ms(usage.cpu_ns, exchanges)),
+        rx_bytes: usage.and_then(|usage| usage.rx_bytes),
+        tx_bytes: usage.and_then(|usage| usage.tx_bytes),
+        exchanges,
+        service_ms: usage
+            .and_then(|usage| usage.service.as_ref())
+            .and_then(Quantiles::of_histogram),
+        runq_wait_ms: usage
+            .and_then(|usage| usage.runq_wait.as_ref())
+            .and_then(Quantiles::of_histogram),
+        waits_seconds: usage.and_then(|usage| usage.waits).map(waits),
+    }
+}
+
+fn waits(waits: Waits) -> WaitsSeconds {
+    WaitsSeconds {
+        other_cgroups: seconds(waits.other_cgroups_ns),
+        own_tasks: seconds(waits.own_tasks_ns),
+        cpu_limit: seconds(waits.cpu_limit_ns),
+        unexplained: seconds(waits.unexplained_ns),
+    }
+}
+
+/// A total per request in milliseconds; none without requests.
+pub(crate) fn per_request_ms(total_ns: u64, exchanges: Option<u64>) -> Option<f64> {
+    exchanges
+        .filter(|count| *count > 0)
+        .map(|count| milliseconds(total_ns) / count as f64)
+}
+
+/// The whole time waited for a CPU.
+pub(crate) fn waited_ns(usage: &Usage) -> Option<u64> {
+    usage.waits.map(|waits| {
+        waits.other_cgroups_ns + waits.own_tasks_ns + waits.cpu_limit_ns + waits.unexplained_ns
+    })
+}
+
+/// What watching cost.
+#[must_use]
+pub fn own_cost(own: &OwnCost) -> OwnCostResult {
+    OwnCostResult {
+        cpu_seconds: seconds(own.cpu_ns),
+        probe_runs: own.probe_runs,
+        probe_seconds: own.probe_ns.map(seconds),
+    }
+}

@@ -1,0 +1,5 @@
+//! Hand-made records with known answers.
+
+mod insight;
+mod records;
+mod results;
