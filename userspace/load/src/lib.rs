@@ -1,1 +1,5 @@
 //! Open-loop HTTP load on an absolute schedule.
+#![forbid(unsafe_code)]
+
+pub mod rate;
+pub mod schedule;
