@@ -1,0 +1,210 @@
+//! What a machine must have to build and test Galileo, and how it gets what it lacks.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process;
+
+/// What the machine is to do; each purpose includes the ones before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Purpose {
+    /// Compile Galileo and run the demo.
+    Build,
+    /// Run every test.
+    Test,
+}
+
+/// How to see that a tool is there.
+enum Sign {
+    /// A program of this name on the search path.
+    Program(&'static str),
+    /// A file.
+    File(&'static str),
+}
+
+/// One thing that is needed.
+struct Tool {
+    sign: Sign,
+    purpose: Purpose,
+    /// What needs it, as the end of "needed for …".
+    reason: &'static str,
+    /// Debian's and Ubuntu's package.
+    package: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool {
+        sign: Sign::Program("cc"),
+        purpose: Purpose::Build,
+        reason: "linking, and the C parts of SQLite and zlib-ng",
+        package: "gcc",
+    },
+    Tool {
+        sign: Sign::File("/usr/include/stdio.h"),
+        purpose: Purpose::Build,
+        reason: "the C parts of SQLite and zlib-ng",
+        package: "libc6-dev",
+    },
+    Tool {
+        sign: Sign::Program("cmake"),
+        purpose: Purpose::Build,
+        reason: "building zlib-ng, which the balancer's Pingora uses",
+        package: "cmake",
+    },
+    Tool {
+        sign: Sign::Program("make"),
+        purpose: Purpose::Build,
+        reason: "building zlib-ng, which the balancer's Pingora uses",
+        package: "make",
+    },
+    Tool {
+        sign: Sign::Program("nginx"),
+        purpose: Purpose::Test,
+        reason: "tests against a real server",
+        package: "nginx",
+    },
+    Tool {
+        sign: Sign::Program("python3"),
+        purpose: Purpose::Test,
+        reason: "tests against a second real server",
+        package: "python3",
+    },
+    Tool {
+        sign: Sign::Program("wrk"),
+        purpose: Purpose::Test,
+        reason: "tests under a foreign load generator",
+        package: "wrk",
+    },
+    Tool {
+        sign: Sign::Program("curl"),
+        purpose: Purpose::Test,
+        reason: "tests with a foreign client",
+        package: "curl",
+    },
+];
+
+/// Sees to it that the machine has what `purpose` needs.
+///
+/// Installs what is missing with apt if run as root.
+///
+/// # Errors
+///
+/// If something is missing and cannot be installed from here; the message has the line to run.
+pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
+    let missing = missing(purpose, &search_path());
+    if missing.is_empty() {
+        eprintln!("nothing is missing");
+        return Ok(());
+    }
+    for tool in &missing {
+        eprintln!("missing: {}, needed for {}", tool.name(), tool.reason);
+    }
+    let packages = packages(&missing);
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!(
+            "this machine has no apt; install with its package manager what Debian calls: {}",
+            packages.join(" ")
+        );
+    }
+    if !is_root()? {
+        bail!(
+            "run this line, then the command again:\n\n    sudo apt-get update && sudo apt-get install --yes {}\n",
+            packages.join(" ")
+        );
+    }
+    install(&packages)
+}
+
+/// The caller's search path and the administrators' folders, which are not on every user's path: Debian puts nginx there.
+fn search_path() -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .collect()
+}
+
+fn missing(purpose: Purpose, folders: &[PathBuf]) -> Vec<&'static Tool> {
+    TOOLS
+        .iter()
+        .filter(|tool| tool.purpose <= purpose && !tool.is_there(folders))
+        .collect()
+}
+
+fn packages(tools: &[&Tool]) -> Vec<&'static str> {
+    let mut packages: Vec<_> = tools.iter().map(|tool| tool.package).collect();
+    packages.dedup();
+    packages
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    process::announce(&format!("installing {}", packages.join(" ")));
+    process::run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    process::run(
+        Command::new("apt-get")
+            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+fn is_root() -> Result<bool> {
+    let user = process::output(Command::new("id").arg("-u"))
+        .context("cannot tell whether this is root")?;
+    Ok(user == "0")
+}
+
+impl Tool {
+    fn name(&self) -> &'static str {
+        match self.sign {
+            Sign::Program(name) | Sign::File(name) => name,
+        }
+    }
+
+    fn is_there(&self, folders: &[PathBuf]) -> bool {
+        match self.sign {
+            Sign::Program(name) => folders.iter().any(|folder| folder.join(name).is_file()),
+            Sign::File(path) => Path::new(path).exists(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_program_on_the_path_is_not_missing_and_one_that_is_not_is() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("cmake"), "").unwrap();
+
+        let names: Vec<_> = missing(Purpose::Build, &[folder.path().to_path_buf()])
+            .iter()
+            .map(|tool| tool.name())
+            .collect();
+
+        assert!(!names.contains(&"cmake"), "{names:?}");
+        assert!(names.contains(&"make"), "{names:?}");
+    }
+
+    #[test]
+    fn building_asks_for_nothing_that_only_tests_need() {
+        let names: Vec<_> = missing(Purpose::Build, &[])
+            .iter()
+            .map(|tool| tool.name())
+            .collect();
+
+        assert!(!names.contains(&"wrk"), "{names:?}");
+    }
+
+    #[test]
+    fn a_test_machine_needs_all_that_a_build_machine_needs() {
+        let build = missing(Purpose::Build, &[]).len();
+        let test = missing(Purpose::Test, &[]).len();
+
+        assert!(build > 0 && test > build, "{build} {test}");
+    }
+}
