@@ -1,1 +1,22 @@
 //! The types that cross the line between Galileo's eBPF object and user space.
+//!
+//! All are `#[repr(C)]` with fixed widths and no padding that a reader could see: the assertions at the end of each
+//! module hold the sizes. Nothing else lives here, so that both sides can depend on it.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod cpu;
+mod http;
+mod ledger;
+
+pub use cpu::{
+    BUCKET_FIRST_EXPONENT, BUCKET_LAST_EXPONENT, BUCKET_SUB_BITS, BUCKETS, CgroupCounters,
+    CpuState, HISTORY, MatrixKey, Run, SLOT_IDLE, SLOT_UNKNOWN, TASK_SETS, TASK_WAYS, Task,
+    TaskSet,
+};
+pub use http::{
+    CarryKey, ExchangeRecord, HttpCounters, METHOD_BYTES, PATH_BYTES, PendingKey, REQUEST_ID_BYTES,
+    Request, flags, role,
+};
+pub use ledger::Ledger;

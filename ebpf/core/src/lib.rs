@@ -1,1 +1,14 @@
-//! The pure state machines of Galileo's probes: HTTP framing and run queue.
+//! The pure state machines of Galileo's probes: what they decide, without the kernel they run in.
+//!
+//! The eBPF object compiles these functions in, and the host tests them. So they are written for the verifier as much
+//! as for the reader: loops have constant bounds, positions are masked where they are used, and state that changes
+//! within a loop lies in memory, not in registers, so that the verifier walks one path and not one per value.
+//!
+//! Reading order: [`histogram`], [`runqueue`], [`window`], [`http`].
+
+#![no_std]
+
+pub mod histogram;
+pub mod http;
+pub mod runqueue;
+pub mod window;

@@ -1,0 +1,142 @@
+//! What is told of an HTTP exchange.
+
+use crate::BUCKETS;
+
+/// Bytes kept of a method.
+pub const METHOD_BYTES: usize = 16;
+/// Bytes kept of a request target, query included.
+pub const PATH_BYTES: usize = 128;
+/// Bytes kept of a request id.
+pub const REQUEST_ID_BYTES: usize = 40;
+
+/// Values of [`ExchangeRecord::role`].
+pub mod role {
+    /// The socket received the request.
+    pub const SERVER: u8 = 0;
+    /// The socket sent the request.
+    pub const CLIENT: u8 = 1;
+    /// Nothing that tells has been seen yet; never in a record.
+    pub const UNKNOWN: u8 = 2;
+}
+
+/// Bits of [`ExchangeRecord::flags`] and [`Request::flags`]: what is not certain, or not plain, about an exchange.
+pub mod flags {
+    /// The request target is longer than what was kept of it.
+    pub const PATH_TRUNCATED: u32 = 1 << 0;
+    /// The answer's body ended with the connection, so its end may be a cut.
+    pub const CLOSE_DELIMITED: u32 = 1 << 1;
+    /// The answer ended before the request did.
+    pub const EARLY_ANSWER: u32 = 1 << 2;
+    /// The connection became a tunnel (101, or CONNECT with 2xx): the exchange ends with the answer's head.
+    pub const TUNNEL: u32 = 1 << 3;
+    /// A header line was longer than what is looked at: our id may have been in it.
+    pub const HEAD_CUT: u32 = 1 << 4;
+    /// The request was sent before the answer to the one before it had ended.
+    pub const PIPELINED: u32 = 1 << 5;
+    /// Segments within the bodies came out of order.
+    pub const REORDERED: u32 = 1 << 6;
+
+    /// Name of each bit, in order.
+    pub const NAMES: [&str; 7] = [
+        "path_truncated",
+        "close_delimited",
+        "early_answer",
+        "tunnel",
+        "head_cut",
+        "pipelined",
+        "reordered",
+    ];
+}
+
+/// What is kept of a request until its answer has ended.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Request {
+    /// First byte of the request.
+    pub start_ns: u64,
+    /// Bytes of head and body; until the request has ended those announced.
+    pub bytes: u64,
+    /// Bits of [`flags`].
+    pub flags: u32,
+    /// Number of the request on its connection, modulo 2^32.
+    pub sequence: u32,
+    /// Bytes of `path` that are used.
+    pub path_len: u16,
+    /// Bytes of `method` that are used.
+    pub method_len: u8,
+    /// Bytes of `id` that are used; 0 without one.
+    pub id_len: u8,
+    /// Always 0.
+    pub reserved: u32,
+    /// The method; what follows its length is arbitrary.
+    pub method: [u8; METHOD_BYTES],
+    /// The request target with its query; what follows its length is arbitrary.
+    pub path: [u8; PATH_BYTES],
+    /// `x-galileo-request-id`; what follows its length is arbitrary.
+    pub id: [u8; REQUEST_ID_BYTES],
+}
+
+/// One exchange, as the ring buffer `EXCHANGES` carries it.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct ExchangeRecord {
+    /// The kernel's id of the cgroup that owns the socket.
+    pub cgroup_id: u64,
+    /// First byte of the answer.
+    pub first_byte_ns: u64,
+    /// Last byte of the answer.
+    pub end_ns: u64,
+    /// Bytes of the answer, head and body.
+    pub response_bytes: u64,
+    /// Own address; IPv4 as IPv4-mapped.
+    pub local_addr: [u8; 16],
+    /// The peer's address; IPv4 as IPv4-mapped.
+    pub remote_addr: [u8; 16],
+    /// Own port.
+    pub local_port: u16,
+    /// The peer's port.
+    pub remote_port: u16,
+    /// Final status.
+    pub status: u16,
+    /// See [`role`].
+    pub role: u8,
+    /// Number of interim (1xx) answers before the final one, at most 255.
+    pub interim: u8,
+    /// The request.
+    pub request: Request,
+}
+
+/// What is counted of one cgroup's exchanges, at its slot of the array map `HTTP`: also those without a record.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct HttpCounters {
+    /// Exchanges that ended, by [`role`].
+    pub exchanges: [u64; 2],
+    /// Sum of their durations (first byte of the request to last byte of the answer), by [`role`].
+    pub duration_ns: [u64; 2],
+    /// Durations of those as a server.
+    pub server_buckets: [u64; BUCKETS],
+}
+
+/// Key of what is kept of a head that is split over segments, in the map `CARRIES`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct CarryKey {
+    /// Socket cookie.
+    pub cookie: u64,
+    /// 0 received, 1 sent.
+    pub direction: u64,
+}
+
+/// Key of a pipelined request in the map `PENDING`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct PendingKey {
+    /// Socket cookie.
+    pub cookie: u64,
+    /// [`Request::sequence`].
+    pub sequence: u64,
+}
+
+const _: () = assert!(size_of::<Request>() == 32 + METHOD_BYTES + PATH_BYTES + REQUEST_ID_BYTES);
+const _: () = assert!(size_of::<ExchangeRecord>() == 72 + size_of::<Request>());

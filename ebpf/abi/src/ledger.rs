@@ -1,0 +1,120 @@
+//! What the probes could not keep, by kind: an index into the array map `LEDGER`.
+
+/// One counter of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Ledger {
+    /// Exchanges whose answer ended: each becomes a record or a [`Ledger::RingFull`].
+    ExchangesAttempted = 0,
+    /// Exchanges whose record was handed to the ring buffer.
+    ExchangesSeen = 1,
+    /// Exchanges whose record found the ring buffer full.
+    RingFull = 2,
+    /// Answers whose request was not seen: the connection is older than the probes, or the request was lost.
+    JoinedLate = 3,
+    /// Requests that could not be kept until their answer: the table of pipelined requests was full.
+    PendingLost = 4,
+    /// Heads split over segments whose first part was no longer there when the rest came.
+    CarryLost = 5,
+    /// Gaps in the byte stream within a head: the exchanges outstanding then are given up.
+    Reordered = 6,
+    /// Messages that began like HTTP/1.x and went on otherwise.
+    Unparsable = 7,
+    /// Segments with data that reached the hook on a listening socket.
+    ListenerData = 8,
+    /// Requests whose connection ended before an answer did.
+    ClosedWithoutAnswer = 9,
+    /// Connections left alone because they do not speak HTTP/1.x.
+    NotHttp = 10,
+    /// Segments with more messages than one run of the programs may look at.
+    StepsExceeded = 11,
+    /// Segments not looked at because no work space was free on the CPU.
+    ScratchBusy = 12,
+    /// Segments not looked at because the kernel gave no socket storage.
+    StorageFailed = 13,
+    /// Segments whose bytes could not be loaded.
+    LoadFailed = 14,
+    /// Events of cgroups beyond the number of slots.
+    SlotsFull = 15,
+    /// Tasks not followed because their place in the table was taken.
+    TasksFull = 16,
+    /// Waits not entered in the interference matrix because it was full.
+    MatrixFull = 17,
+    /// Events whose time lies before that of the event they follow.
+    TimeDisorder = 18,
+    /// Waits of tasks whose cgroup was not yet known: they sleep since before the probes were loaded.
+    WaitUnassigned = 19,
+}
+
+impl Ledger {
+    /// How many kinds there are.
+    pub const COUNT: u32 = 20;
+
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT as usize] = [
+        Self::ExchangesAttempted,
+        Self::ExchangesSeen,
+        Self::RingFull,
+        Self::JoinedLate,
+        Self::PendingLost,
+        Self::CarryLost,
+        Self::Reordered,
+        Self::Unparsable,
+        Self::ListenerData,
+        Self::ClosedWithoutAnswer,
+        Self::NotHttp,
+        Self::StepsExceeded,
+        Self::ScratchBusy,
+        Self::StorageFailed,
+        Self::LoadFailed,
+        Self::SlotsFull,
+        Self::TasksFull,
+        Self::MatrixFull,
+        Self::TimeDisorder,
+        Self::WaitUnassigned,
+    ];
+
+    /// The word used in results.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ExchangesAttempted => "exchanges_attempted",
+            Self::ExchangesSeen => "exchanges_seen",
+            Self::RingFull => "ring_full",
+            Self::JoinedLate => "joined_late",
+            Self::PendingLost => "pending_lost",
+            Self::CarryLost => "carry_lost",
+            Self::Reordered => "reordered",
+            Self::Unparsable => "unparsable",
+            Self::ListenerData => "listener_data",
+            Self::ClosedWithoutAnswer => "closed_without_answer",
+            Self::NotHttp => "not_http",
+            Self::StepsExceeded => "steps_exceeded",
+            Self::ScratchBusy => "scratch_busy",
+            Self::StorageFailed => "storage_failed",
+            Self::LoadFailed => "load_failed",
+            Self::SlotsFull => "slots_full",
+            Self::TasksFull => "tasks_full",
+            Self::MatrixFull => "matrix_full",
+            Self::TimeDisorder => "time_disorder",
+            Self::WaitUnassigned => "wait_unassigned",
+        }
+    }
+
+    /// Whether this kind means that something which should have been measured was not.
+    ///
+    /// The others describe traffic (what is no HTTP, what ended without an answer, what is older than the probes).
+    #[must_use]
+    pub const fn is_loss(self) -> bool {
+        !matches!(
+            self,
+            Self::ExchangesAttempted
+                | Self::ExchangesSeen
+                | Self::JoinedLate
+                | Self::ClosedWithoutAnswer
+                | Self::NotHttp
+                | Self::Unparsable
+                | Self::WaitUnassigned
+        )
+    }
+}

@@ -1,0 +1,121 @@
+//! A piece of a byte stream that lies in map memory, read eight bytes at a time.
+
+/// Bytes of a stream looked at together: up to [`CARRY`] left over from the segment before, and up to [`FRESH`] new.
+pub const WINDOW: usize = CARRY + FRESH;
+/// Bytes of an unfinished line that are kept until the next segment. A longer line is cut.
+pub const CARRY: usize = 512;
+/// Bytes taken from a segment at once.
+pub const FRESH: usize = 512;
+/// What may be read beyond the end of a window, so that a read at a masked position needs no second check.
+const SLACK: usize = 136;
+
+/// See the module.
+#[repr(C)]
+pub struct Window {
+    /// Bytes that are filled.
+    pub len: u32,
+    /// Position of the next byte to look at.
+    pub at: u32,
+    /// Where the present line begins.
+    pub line: u32,
+    /// Begin of the value of a Content-Length line; 0 if none was met.
+    pub length_at: u32,
+    /// Begin of the value of our request id's line; 0 if none was met.
+    pub id_at: u32,
+    /// End of that line.
+    pub id_end: u32,
+    /// Begin of the first line of a message, plus one; 0 if none was met.
+    pub first_at: u32,
+    /// End of that line.
+    pub first_end: u32,
+    /// The bytes; what lies beyond `len` is arbitrary.
+    pub bytes: [u8; WINDOW + SLACK],
+}
+
+impl Window {
+    /// Eight bytes from `at` on, the first as the lowest byte.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(&self, at: u32) -> u64 {
+        let at = at as usize & (WINDOW - 1);
+        // SAFETY: at + 8 ≤ WINDOW + SLACK, so the read stays within `bytes`.
+        u64::from_le(unsafe { self.bytes.as_ptr().add(at).cast::<u64>().read_unaligned() })
+    }
+
+    /// The byte at `at`.
+    #[inline(always)]
+    #[must_use]
+    pub fn byte(&self, at: u32) -> u8 {
+        self.bytes[at as usize & (WINDOW - 1)]
+    }
+
+    /// `N` (at most 128) bytes from `at` on.
+    #[inline(always)]
+    #[must_use]
+    pub fn copy<const N: usize>(&self, at: u32) -> [u8; N] {
+        const { assert!(N <= 128) };
+        let at = at as usize & (WINDOW - 1);
+        // SAFETY: at + 128 ≤ WINDOW + SLACK, so the read stays within `bytes`; u8 has no invalid values.
+        unsafe { self.bytes.as_ptr().add(at).cast::<[u8; N]>().read() }
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// Marks the bytes of `word` that equal `byte` by their highest bit. Exact up to the first match; bytes behind it may be
+/// marked wrongly ("Bit Twiddling Hacks", haszero).
+#[inline(always)]
+#[must_use]
+pub const fn matches(word: u64, byte: u8) -> u64 {
+    let zeroed = word ^ (byte as u64 * ONES);
+    zeroed.wrapping_sub(ONES) & !zeroed & HIGHS
+}
+
+/// Index of the first marked byte; `marks` must not be 0. eBPF has no instruction that counts zeros.
+#[inline(always)]
+#[must_use]
+pub const fn first(marks: u64) -> u32 {
+    let below = (marks.wrapping_sub(1) & !marks) & ONES;
+    ((below.wrapping_mul(ONES)) >> 56) as u32 - 1
+}
+
+/// `word` with its letters in lower case. Other characters may change too, so compare with constants of letters, digits
+/// and `-`, `:` only.
+#[inline(always)]
+#[must_use]
+pub const fn lower(word: u64) -> u64 {
+    word | (0x20 * ONES)
+}
+
+/// A constant of up to eight characters as [`Window::word`] would read it.
+#[must_use]
+pub const fn text(characters: &[u8]) -> u64 {
+    let mut word = 0;
+    let mut index = 0;
+    while index < characters.len() {
+        word |= (characters[index] as u64) << (8 * index);
+        index += 1;
+    }
+    word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_match_is_found_at_every_place() {
+        for place in 0..8_u32 {
+            let word = u64::from_le_bytes(*b"xxxxxxxx") ^ (u64::from(b'x' ^ b'\n') << (8 * place));
+            assert_eq!(first(matches(word, b'\n')), place);
+        }
+        assert_eq!(matches(u64::from_le_bytes(*b"\x0b\x8a\x09\x00\xffabc"), b'\n'), 0);
+    }
+
+    #[test]
+    fn letters_lose_their_case() {
+        assert_eq!(lower(text(b"CoNtEnT-")), text(b"content-"));
+        assert_eq!(lower(text(b"LENGTH: ")), text(b"length: "));
+    }
+}

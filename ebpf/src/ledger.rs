@@ -1,0 +1,38 @@
+//! What could not be kept, by kind.
+
+use core::arch::asm;
+
+use aya_ebpf::{macros::map, maps::Array};
+use galileo_ebpf_abi::Ledger;
+
+/// Values of 64 bytes, so that two kinds never share a cache line.
+#[repr(C)]
+struct Counter {
+    count: u64,
+    padding: [u64; 7],
+}
+
+#[map]
+static LEDGER: Array<Counter> = Array::with_max_entries(Ledger::COUNT, MMAPABLE);
+
+/// `BPF_F_MMAPABLE`: user space maps the array and reads it without a system call.
+pub const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
+
+/// Counts one event of this kind.
+#[inline(always)]
+pub fn count(kind: Ledger) {
+    if let Some(counter) = LEDGER.get_ptr_mut(kind as u32) {
+        // SAFETY: a map value, added to atomically.
+        add(unsafe { &raw mut (*counter).count }, 1);
+    }
+}
+
+/// Adds to a total in map memory that several CPUs write: `total` is a field of a map value.
+///
+/// Written out because the compiler's target has no atomics, and because this form, which yields no result, is the one
+/// that kernels before 5.12 know.
+#[inline(always)]
+pub fn add(total: *mut u64, value: u64) {
+    // SAFETY: the verifier checks that the address lies in a map value; the addition is atomic.
+    unsafe { asm!("lock *(u64 *)({total} + 0) += {value}", total = in(reg) total, value = in(reg) value) };
+}

@@ -1,0 +1,30 @@
+//! The kernel side of Galileo's probes: one object, for every kernel from 5.10 on, without kernel BTF.
+//!
+//! | file | hooks | what it tells |
+//! |---|---|---|
+//! | [`cpu`] | raw tracepoints of the scheduler | who ran, who waited, who held the CPU meanwhile |
+//! | [`net`] | `cgroup_skb`, both directions | bytes and packets; finds the socket and its segment |
+//! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
+//! | [`slots`] | – | the dense slot of a cgroup |
+//! | [`ledger`] | – | what could not be kept, by kind |
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+mod cpu;
+mod http;
+mod ledger;
+mod net;
+mod slots;
+
+/// Kernel helpers such as `bpf_ktime_get_boot_ns` are for programs under the GPL only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: the verifier refuses an object in which this could be reached, as it has no exit.
+    unsafe { core::hint::unreachable_unchecked() }
+}

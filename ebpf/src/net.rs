@@ -1,0 +1,354 @@
+//! Bytes and packets of every cgroup, and the way from a packet to its socket and the piece of its byte stream.
+
+use aya_ebpf::{
+    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    btf_maps::SkStorage,
+    helpers::{
+        bpf_get_socket_cookie, bpf_skb_load_bytes,
+        generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id},
+    },
+    macros::{btf_map, cgroup_skb, map},
+    maps::PerCpuArray,
+    programs::SkBuffContext,
+};
+use galileo_ebpf_abi::{Ledger, Request, SLOT_UNKNOWN, role};
+use galileo_ebpf_core::{
+    http::{Stream, mark, state},
+    window::Window,
+};
+
+use crate::{
+    http::{self, Carry},
+    ledger::{add, count},
+    slots::{CGROUPS, slot_of},
+};
+
+/// Index of the received and of the sent direction.
+pub const RECEIVED: u32 = 0;
+/// See [`RECEIVED`].
+pub const SENT: u32 = 1;
+
+/// What is kept of a socket. The kernel zeroes it at first and frees it with the socket.
+#[repr(C)]
+pub struct Socket {
+    /// The cgroup that owns it.
+    pub cgroup_id: u64,
+    /// Its cookie; 0 until it was looked at for the first time.
+    pub cookie: u64,
+    /// Slot of the cgroup.
+    pub slot: u32,
+    /// [`role`].
+    pub role: u8,
+    /// Segments in a row that began like no message while the role was unknown.
+    pub strikes: u8,
+    /// Interim answers to the present request.
+    pub interim: u8,
+    pub reserved: u8,
+    /// Requests whose head has ended. Written by the direction of the requests only.
+    pub requests: u32,
+    /// Requests that are answered or given up. Written by the direction of the answers only, but for a resynchronisation.
+    pub answers: u32,
+    /// Both directions.
+    pub streams: [Stream; 2],
+    /// The oldest unanswered request, if its sequence number is `answers`.
+    pub request: Request,
+}
+
+#[btf_map]
+static SOCKETS: SkStorage<Socket> = SkStorage::new();
+
+/// One segment and the work space to look at it.
+#[repr(C)]
+pub struct Scratch {
+    pub now_ns: u64,
+    /// Where the next byte to look at stands in the packet.
+    pub offset: u32,
+    /// Where the packet ends.
+    pub end: u32,
+    /// Sequence number behind the segment.
+    pub next_seq: u32,
+    /// The segment ends its direction (FIN or RST).
+    pub last: u32,
+    pub local_addr: [u8; 16],
+    pub remote_addr: [u8; 16],
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub reserved: u32,
+    /// The request whose head is being read, and what is left over at the end of the segment.
+    pub carry: Carry,
+    pub window: Window,
+}
+
+/// Work spaces of a CPU: a process that sends may be interrupted by a softirq that receives.
+const NESTING: u32 = 4;
+
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(NESTING, 0);
+
+/// How many work spaces of a CPU are in use.
+#[map]
+static DEPTH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// The work space at this depth.
+#[inline(always)]
+pub fn scratch(depth: u32) -> Option<&'static mut Scratch> {
+    // SAFETY: a map value of this CPU, which `acquire` gave to this run only.
+    SCRATCH.get_ptr_mut(depth).map(|scratch| unsafe { &mut *scratch })
+}
+
+#[inline(always)]
+fn acquire() -> Option<u32> {
+    let depth = DEPTH.get_ptr_mut(0)?;
+    // SAFETY: a map value of this CPU. What interrupts this run leaves it as it was.
+    unsafe {
+        let mine = *depth;
+        if mine >= NESTING {
+            return None;
+        }
+        *depth = mine + 1;
+        Some(mine)
+    }
+}
+
+/// Gives the work space at this depth back.
+#[inline(always)]
+pub fn release(depth: u32) {
+    if let Some(used) = DEPTH.get_ptr_mut(0) {
+        // SAFETY: as in `acquire`.
+        unsafe { *used = depth };
+    }
+}
+
+/// The storage of the packet's socket.
+#[inline(always)]
+pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
+    let sk = sk(ctx)?;
+    let flags = if create { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
+    // SAFETY: the helper takes a socket that is not null, and gives a map value or null. The two directions of a
+    // socket may be looked at on two CPUs at once; each writes what is its own, see `Socket`.
+    unsafe {
+        bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast(), core::ptr::null_mut(), flags)
+            .cast::<Socket>()
+            .as_mut()
+    }
+}
+
+#[inline(always)]
+fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below.
+    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+    (!sk.is_null()).then_some(sk)
+}
+
+/// `BPF_TCP_LISTEN`.
+const LISTEN: u32 = 10;
+
+/// Hook: `cgroup_skb` ingress at the cgroup2 root. Context: softirq or process; after routing, before TCP orders segments.
+/// Kernel: 5.10. Maps: `SOCKETS`, `SLOT_OF`, `CGROUPS`, `SCRATCH`.
+#[cgroup_skb]
+pub fn ingress(ctx: SkBuffContext) -> i32 {
+    packet(&ctx, RECEIVED);
+    1
+}
+
+/// Hook: `cgroup_skb` egress at the cgroup2 root. Context: as [`ingress`]; before segmentation. Kernel: 5.10. Maps: as
+/// [`ingress`].
+#[cgroup_skb]
+pub fn egress(ctx: SkBuffContext) -> i32 {
+    packet(&ctx, SENT);
+    1
+}
+
+#[inline(always)]
+fn packet(ctx: &SkBuffContext, direction: u32) {
+    let length = ctx.len();
+    let Some((headers, tcp)) = headers(ctx) else {
+        count_packet(slot_of(cgroup_id(ctx)), direction, length);
+        return;
+    };
+    let listening = match sk(ctx) {
+        None => return count_packet(slot_of(cgroup_id(ctx)), direction, length),
+        // SAFETY: not null; the verifier checks the access.
+        Some(sk) => unsafe { (*sk).state == LISTEN },
+    };
+    let payload = length.saturating_sub(headers.payload);
+    if listening {
+        if payload > 0 {
+            count(Ledger::ListenerData);
+        }
+        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
+    }
+    let Some(socket) = socket(ctx, true) else {
+        count(Ledger::StorageFailed);
+        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
+    };
+    if socket.cookie == 0 {
+        introduce(ctx, socket);
+    }
+    count_packet(socket.slot, direction, length);
+
+    let ends = tcp.flags & (FIN | RST) != 0;
+    if payload == 0 && !ends {
+        return;
+    }
+    let Some(stream) = socket.streams.get_mut(direction as usize) else {
+        return;
+    };
+    if stream.state == state::SILENT {
+        return;
+    }
+    let Some(ahead) = place(stream, tcp.sequence, payload, ends) else {
+        return;
+    };
+    let Some(depth) = acquire() else {
+        count(Ledger::ScratchBusy);
+        stream.flags &= !mark::SYNCED;
+        return;
+    };
+    let Some(scratch) = scratch(depth) else {
+        return;
+    };
+    // SAFETY: a helper without arguments.
+    scratch.now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    scratch.offset = headers.payload + ahead;
+    scratch.end = length;
+    scratch.next_seq = tcp.sequence.wrapping_add(payload);
+    scratch.last = u32::from(ends);
+    let (local, remote) = if direction == RECEIVED { (1, 0) } else { (0, 1) };
+    scratch.local_addr = headers.addresses[local];
+    scratch.remote_addr = headers.addresses[remote];
+    scratch.local_port = tcp.ports[local];
+    scratch.remote_port = tcp.ports[remote];
+    http::enter(ctx, direction, depth);
+}
+
+/// Fills in what the storage of a socket says of it all its life.
+#[inline(always)]
+fn introduce(ctx: &SkBuffContext, socket: &mut Socket) {
+    socket.cgroup_id = cgroup_id(ctx);
+    socket.slot = slot_of(socket.cgroup_id);
+    socket.role = role::UNKNOWN;
+    // SAFETY: the context is valid for the run.
+    socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+}
+
+#[inline(always)]
+fn cgroup_id(ctx: &SkBuffContext) -> u64 {
+    // SAFETY: the context is valid for the run.
+    unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }
+}
+
+#[inline(always)]
+fn count_packet(slot: u32, direction: u32, length: u32) {
+    if slot >= SLOT_UNKNOWN {
+        return;
+    }
+    let Some(counters) = CGROUPS.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: a map value, added to atomically.
+    unsafe {
+        if direction == RECEIVED {
+            add(&raw mut (*counters).rx_bytes, u64::from(length));
+            add(&raw mut (*counters).rx_packets, 1);
+        } else {
+            add(&raw mut (*counters).tx_bytes, u64::from(length));
+            add(&raw mut (*counters).tx_packets, 1);
+        }
+    }
+}
+
+/// Puts a segment at its place in the stream: returns how many of its bytes were seen before; none if it brings nothing.
+#[inline(always)]
+fn place(stream: &mut Stream, sequence: u32, payload: u32, ends: bool) -> Option<u32> {
+    if stream.flags & mark::SYNCED == 0 {
+        stream.flags |= mark::SYNCED;
+        stream.next_seq = sequence;
+    }
+    let distance = sequence.wrapping_sub(stream.next_seq) as i32;
+    if distance <= 0 {
+        let seen = distance.unsigned_abs();
+        return if seen < payload {
+            Some(seen)
+        } else if ends {
+            Some(payload)
+        } else {
+            None
+        };
+    }
+    // A gap. Within a body it is only a number; what fills it later will be old.
+    let gap = u64::from(distance.unsigned_abs());
+    if (stream.state == state::BODY && stream.left > gap) || stream.state == state::UNTIL_CLOSE {
+        stream.skip(gap);
+    } else if stream.state != state::START || stream.flags & mark::CARRY != 0 || payload > 0 {
+        count(Ledger::Reordered);
+        stream.flags &= mark::SYNCED;
+        stream.left = 0;
+        stream.state = state::LOST;
+    }
+    Some(0)
+}
+
+const FIN: u8 = 1;
+const RST: u8 = 4;
+
+/// Where the payload begins, and who talks to whom: source first.
+struct Headers {
+    payload: u32,
+    addresses: [[u8; 16]; 2],
+}
+
+struct Tcp {
+    ports: [u16; 2],
+    sequence: u32,
+    flags: u8,
+}
+
+const MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
+const TCP: u8 = 6;
+
+/// Reads the headers of IP and TCP; none if it is another protocol, or an IPv6 packet with extension headers.
+#[inline(always)]
+fn headers(ctx: &SkBuffContext) -> Option<(Headers, Tcp)> {
+    let mut addresses = [MAPPED; 2];
+    let first: [u8; 20] = load(ctx, 0)?;
+    let at = match first[0] >> 4 {
+        4 if first[9] == TCP => {
+            addresses[0][12..].copy_from_slice(&first[12..16]);
+            addresses[1][12..].copy_from_slice(&first[16..20]);
+            u32::from(first[0] & 0xf) * 4
+        }
+        6 if first[6] == TCP => {
+            addresses = load(ctx, 8)?;
+            40
+        }
+        _ => return None,
+    };
+    let tcp: [u8; 14] = load(ctx, at)?;
+    Some((
+        Headers { payload: at + u32::from(tcp[12] >> 4) * 4, addresses },
+        Tcp {
+            ports: [u16::from_be_bytes([tcp[0], tcp[1]]), u16::from_be_bytes([tcp[2], tcp[3]])],
+            sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
+            flags: tcp[13],
+        },
+    ))
+}
+
+#[inline(always)]
+fn load<T>(ctx: &SkBuffContext, offset: u32) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: the helper fills the whole value or fails; the types used here are bytes.
+    unsafe {
+        let failed = bpf_skb_load_bytes(
+            ctx.skb.skb.cast(),
+            offset,
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+        );
+        if failed != 0 {
+            return None;
+        }
+        Some(value.assume_init())
+    }
+}
