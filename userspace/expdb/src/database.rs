@@ -1,0 +1,189 @@
+//! Opening, closing and the size of the file.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqliteTransaction};
+
+use crate::error::{Error, Result};
+use crate::schema;
+
+/// How long a connection waits for another one's transaction to end.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How large the write-ahead log stays on disk once its content has gone into the file.
+const LOG_LIMIT_BYTES: u32 = 16 << 20;
+/// Readers at one time; writers have connections of their own.
+const READERS: u32 = 4;
+
+/// An experiment database: an SQLite file.
+///
+/// Clones are cheap and share their connections. Any number of processes may have the same file open; one of them writes
+/// at a time, and readers neither wait for it nor hold it up (write-ahead log). A write transaction takes the lock at
+/// its beginning (`BEGIN IMMEDIATE`): one that reads first and writes later would fail at once, in spite of the busy
+/// timeout, if another had written in between.
+///
+/// A process that is killed loses what was not yet committed and nothing else. After a power failure the last
+/// transactions may be missing, but the file is whole (`synchronous = NORMAL`).
+#[derive(Debug, Clone)]
+pub struct Database {
+    path: PathBuf,
+    pub(crate) options: SqliteConnectOptions,
+    pub(crate) pool: SqlitePool,
+}
+
+impl Database {
+    /// Opens the database at `path`; makes the file, its schema and (only for this user to enter) the folders above if
+    /// they do not exist.
+    ///
+    /// # Errors
+    /// [`Error::IsDirectory`], [`Error::NotADatabase`], [`Error::Foreign`], [`Error::NewerSchema`],
+    /// [`Error::UnknownSchema`]: the path is that of something else, which is left as it is. [`Error::NoAccess`],
+    /// [`Error::Full`], [`Error::Damaged`]: the file is ours and cannot be used.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        prepare_path(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true)
+            .auto_vacuum(SqliteAutoVacuum::Incremental)
+            .synchronous(SqliteSynchronous::Normal)
+            .pragma("journal_size_limit", LOG_LIMIT_BYTES.to_string())
+            .row_buffer_size(1_000)
+            .disable_statement_logging();
+        set_up(path, &options).await?;
+        let pool = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_lazy_with(options.clone());
+        Ok(Self {
+            path: path.to_owned(),
+            options,
+            pool,
+        })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes that the database takes on disk, its write-ahead log included.
+    ///
+    /// # Errors
+    /// [`Error::NoAccess`] if the file cannot be looked at.
+    pub fn size_bytes(&self) -> Result<u64> {
+        let file = fs::metadata(&self.path).map_err(|error| no_access(&self.path, &error))?;
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        // Once the last connection is closed there is none.
+        let log = fs::metadata(log).map_or(0, |log| log.len());
+        Ok(file.len() + log)
+    }
+
+    /// Closes all connections, when what they do has been done. The last one to close a database puts its write-ahead
+    /// log into the file.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+
+    /// A connection of one's own, not counted among the readers.
+    pub(crate) async fn connect(&self) -> sqlx::Result<SqliteConnection> {
+        self.options.connect().await
+    }
+
+    /// A transaction that may write whatever others do meanwhile.
+    pub(crate) async fn write(&self) -> Result<SqliteTransaction<'static>> {
+        self.pool
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|error| self.error(error))
+    }
+
+    pub(crate) fn error(&self, source: sqlx::Error) -> Error {
+        Error::of(&self.path, source)
+    }
+}
+
+/// Finds out by the system's own errors what SQLite would only call "unable to open database file".
+fn prepare_path(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::IsDirectory(path.to_owned()));
+    }
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| no_access(folder, &error))?;
+    }
+    match fs::OpenOptions::new().read(true).write(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(no_access(path, &error)),
+    }
+}
+
+fn no_access(path: &Path, error: &io::Error) -> Error {
+    Error::NoAccess {
+        path: path.to_owned(),
+        why: error.to_string(),
+    }
+}
+
+/// Makes the file ours, again and again while another program that does the same is in the way: the change to
+/// write-ahead logging needs the file for itself, and SQLite does not wait for that by its busy timeout.
+async fn set_up(path: &Path, options: &SqliteConnectOptions) -> Result<()> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match try_set_up(path, options).await {
+            Err(Error::Busy(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn try_set_up(path: &Path, options: &SqliteConnectOptions) -> Result<()> {
+    let sqlite = |source| Error::of(path, source);
+    // Without our own settings, which would go into the file of another program.
+    let plain = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .create_if_missing(true);
+    let mut connection = plain
+        .disable_statement_logging()
+        .connect()
+        .await
+        .map_err(sqlite)?;
+    let ours = schema::is_ours_or_empty(&mut connection)
+        .await
+        .map_err(sqlite)?;
+    connection.close().await.map_err(sqlite)?;
+    if !ours {
+        return Err(Error::Foreign(path.to_owned()));
+    }
+
+    let mut connection = options.connect().await.map_err(sqlite)?;
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(sqlite)?;
+    if mode != "wal" {
+        sqlx::query("PRAGMA journal_mode = WAL")
+            .execute(&mut connection)
+            .await
+            .map_err(sqlite)?;
+    }
+    schema::migrate(&mut connection, path, schema::migrations()).await?;
+    connection.close().await.map_err(sqlite)
+}

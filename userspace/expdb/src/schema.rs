@@ -1,0 +1,106 @@
+//! The schema and how a file comes to have it.
+
+use std::path::Path;
+
+use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{Connection, SqlSafeStr, SqliteConnection};
+
+use crate::error::{Error, Result};
+
+/// "GALI" in the file's header, set by the first migration.
+const APPLICATION_ID: i64 = 0x4741_4c49;
+
+/// All migrations in order. A released one is never changed: files remember the checksums of those that made them.
+pub(crate) fn migrations() -> Vec<Migration> {
+    [(
+        1,
+        "experiments",
+        include_str!("../migrations/0001_experiments.sql"),
+    )]
+    .into_iter()
+    .map(|(version, name, sql)| {
+        Migration::new(
+            version,
+            name.into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    })
+    .collect()
+}
+
+/// Whether the file is ours, or has nothing in it yet. Only reads, so that a file of another program stays as it is.
+pub(crate) async fn is_ours_or_empty(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    let application: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *connection)
+        .await?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await?;
+    Ok(application == APPLICATION_ID || (application == 0 && tables == 0))
+}
+
+/// Brings the file to the newest schema of `migrations`, in one transaction: it has all of it or is as it was.
+///
+/// The driver's own lock is none for SQLite, and two programs that open a new file at once would both create its
+/// tables; therefore the write lock is taken before looking. A file that has the schema already is only read.
+pub(crate) async fn migrate(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    migrations: Vec<Migration>,
+) -> Result<()> {
+    let sqlite = |source| Error::of(path, source);
+    let migrator = Migrator::with_migrations(migrations);
+    if is_current(connection, &migrator).await.map_err(sqlite)? {
+        return Ok(());
+    }
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(sqlite)?;
+    migrator
+        .run_direct(None, &mut *transaction, false)
+        .await
+        .map_err(|error| match error {
+            MigrateError::VersionMissing(found) => {
+                let known = migrator
+                    .iter()
+                    .map(|migration| migration.version)
+                    .max()
+                    .unwrap_or(0);
+                Error::NewerSchema {
+                    path: path.to_owned(),
+                    found,
+                    known,
+                }
+            }
+            MigrateError::VersionMismatch(version) => Error::UnknownSchema {
+                path: path.to_owned(),
+                version,
+            },
+            other => Error::of(path, sqlx::Error::Migrate(Box::new(other))),
+        })?;
+    transaction.commit().await.map_err(sqlite)
+}
+
+async fn is_current(connection: &mut SqliteConnection, migrator: &Migrator) -> sqlx::Result<bool> {
+    let table = &*migrator.table_name;
+    let exists: Option<i64> = sqlx::query_scalar("SELECT 1 FROM sqlite_schema WHERE name = ?")
+        .bind(table)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if exists.is_none() {
+        return Ok(false);
+    }
+    let applied = connection
+        .list_applied_migrations(table)
+        .await
+        .map_err(|error| sqlx::Error::Migrate(Box::new(error)))?;
+    let known = migrator
+        .iter()
+        .map(|migration| (migration.version, &migration.checksum));
+    Ok(known.eq(applied
+        .iter()
+        .map(|migration| (migration.version, &migration.checksum))))
+}

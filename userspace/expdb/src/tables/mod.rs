@@ -1,0 +1,36 @@
+//! The tables of records: how each kind is written as rows and read back, the same.
+
+mod event;
+mod exchange;
+mod hop;
+mod insert;
+mod read;
+mod sample;
+mod trace;
+
+use sqlx::error::BoxDynError;
+use sqlx::sqlite::SqliteArguments;
+
+pub(crate) use insert::Inserts;
+pub(crate) use read::{Columns, ReadError};
+pub(crate) use trace::outcome_words;
+
+/// A record that is one row of a table.
+pub(crate) trait Stored: Sized + Send + Unpin {
+    /// Its table.
+    const TABLE: &'static str;
+    /// `INSERT INTO table (columns) VALUES`, to be followed by rows.
+    const INSERT: &'static str;
+    /// The values of a row: `?1` is the experiment's id, `?2` the clock's offset, `#1` … the values of the record.
+    const ROW: &'static str;
+    /// How many values the record has.
+    const VALUES: usize;
+    /// Reads the records of experiment `?1` in the order they were written.
+    const SELECT: &'static str;
+
+    /// Hands over `#1` …, in that order.
+    fn bind(self, arguments: &mut SqliteArguments) -> Result<(), BoxDynError>;
+
+    /// Makes the record from the columns of [`Stored::SELECT`].
+    fn read(columns: &mut Columns<'_>) -> Result<Self, ReadError>;
+}
