@@ -7,7 +7,7 @@ use crate::compare::{Comparison, compare};
 use crate::disturbance::{Disturbance, disturbances};
 use crate::join::{Joined, Story, join};
 use crate::ledger::{Ledger, ledgers};
-use crate::quantiles::{CurvePoint, curve};
+use crate::quantiles::{CurvePoint, Quantiles, curve, pool};
 use crate::result::RunResult;
 use crate::services::{per_request_ms, waited_ns};
 use crate::workloads::{measured, response_ns, service_ns};
@@ -46,6 +46,8 @@ pub struct ServiceInsight {
     pub exchanges: Option<u64>,
     /// Time on a CPU per request.
     pub cpu_ms_per_request: Option<f64>,
+    /// First byte of the request to last byte of the answer, all replicas pooled.
+    pub service_ms: Option<Quantiles>,
     /// Its replicas in order.
     pub replicas: Vec<ReplicaInsight>,
 }
@@ -158,6 +160,11 @@ fn services(capture: &Capture, measured_ns: Option<u64>) -> Vec<ServiceInsight> 
                 cpus: cpus(cpu_ns),
                 exchanges,
                 cpu_ms_per_request: cpu_ns.and_then(|cpu_ns| per_request_ms(cpu_ns, exchanges)),
+                service_ms: Quantiles::of_histogram(&pool(
+                    usages()
+                        .flatten()
+                        .filter_map(|usage| usage.service.as_ref()),
+                )),
                 replicas: replicas.collect(),
             }
         })

@@ -1,0 +1,5 @@
+//! Both reports of a made-up run.
+
+mod fixture;
+mod page;
+mod summary;

@@ -1,0 +1,98 @@
+//! The summary in the terminal.
+
+use galileo_report::terminal::summary;
+use galileo_wire::Capture;
+
+use crate::fixture::{Run, noisy_neighbour};
+
+fn shown(run: &Run, width: usize, colour: bool) -> String {
+    let (result, insight) = run.analysed();
+    summary(&result, &insight, &run.capture, width, colour)
+}
+
+#[test]
+fn a_good_run_is_summed_up() {
+    insta::assert_snapshot!(shown(&noisy_neighbour(), 80, false));
+}
+
+#[test]
+fn a_bad_run_says_so_first() {
+    let mut run = noisy_neighbour();
+    run.capture.partial = true;
+    run.capture.problems = vec![
+        "web-1 ended with status 137 (killed: out of memory) 12.3 s into the measured phase."
+            .into(),
+    ];
+    run.capture
+        .losses
+        .insert("exchange_ring_full".into(), 1_204);
+    run.capture.unseen =
+        vec!["HTTP: cgroup_skb programs need CAP_BPF; run `galileo check`.".into()];
+    run.exchanges.truncate(100);
+    for replica in run
+        .capture
+        .services
+        .values_mut()
+        .flat_map(|service| &mut service.replicas)
+    {
+        replica.usage = None;
+    }
+    run.capture.interference.clear();
+    run.capture.own.probe_runs = None;
+    insta::assert_snapshot!(shown(&run, 80, false));
+}
+
+#[test]
+fn an_observing_run_has_no_load_to_report() {
+    let mut run = noisy_neighbour();
+    run.capture.workloads.clear();
+    run.traces.clear();
+    run.hops.clear();
+    insta::assert_snapshot!(shown(&run, 80, false));
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    let run = noisy_neighbour();
+    for width in [80, 100, 120] {
+        for line in shown(&run, width, false).lines() {
+            assert!(line.chars().count() <= width, "{width}: {line}");
+        }
+    }
+}
+
+#[test]
+fn colours_come_only_if_wanted_and_change_no_word() {
+    let run = noisy_neighbour();
+    let plain = shown(&run, 80, false);
+    let coloured = shown(&run, 80, true);
+    assert!(!plain.contains('\x1b'));
+    let mut stripped = String::new();
+    for (index, part) in coloured.split('\x1b').enumerate() {
+        stripped.push_str(if index == 0 {
+            part
+        } else {
+            part.split_once('m').unwrap().1
+        });
+    }
+    // An underlined head keeps the spaces at its end.
+    let trimmed = |text: &str| {
+        text.lines()
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert_eq!(trimmed(&stripped), trimmed(&plain));
+}
+
+#[test]
+fn names_from_outside_cannot_command_the_terminal() {
+    let mut run = noisy_neighbour();
+    run.capture = Capture {
+        name: "x\x1b]0;owned\x07".into(),
+        unseen: vec!["\x1b[2J".into()],
+        ..run.capture
+    };
+    run.capture.interference[0].aggressor = "/kubepods/\x1b[31m".into();
+    assert!(!shown(&run, 80, false).contains(['\x1b', '\x07']));
+}
