@@ -1,10 +1,14 @@
-//! Takes out of an object what neither the kernel nor the loader reads: DWARF, four fifths of the file.
+//! Takes out of an object what neither the kernel nor a loader reads: four fifths of the file.
 
 use anyhow::{Context, Result};
 use object::build::elf::{Builder, SectionData};
 use object::elf;
 
-/// The object without its DWARF sections and the symbols and relocations that belong to them; BTF stays.
+/// Beginnings of the names of sections that go: DWARF, and the relocations of BTF, whose targets hold the same offsets in
+/// place already, so that libbpf and aya pass over them.
+const SUPERFLUOUS: [&[u8]; 3] = [b".debug_", b".rel.debug_", b".rel.BTF"];
+
+/// The object without DWARF and without the symbols and relocations that nothing needs then; BTF stays.
 ///
 /// # Errors
 ///
@@ -13,9 +17,9 @@ pub(crate) fn prune(object: &[u8]) -> Result<Vec<u8>> {
     let mut builder = Builder::read(object).context("the compiled object cannot be read as ELF")?;
     for section in &mut builder.sections {
         let name: &[u8] = &section.name;
-        if name.starts_with(b".debug_") || name.starts_with(b".rel.debug_") {
-            section.delete = true;
-        }
+        section.delete = SUPERFLUOUS
+            .iter()
+            .any(|beginning| name.starts_with(beginning));
     }
     builder.delete_orphans();
     // LLVM keeps the sections' names in the symbols' string table, which the writer does not do.
