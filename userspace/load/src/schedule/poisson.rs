@@ -3,7 +3,7 @@
 //! The derivation is part of the format: a seed written into an experiment file gives the same requests in years to come
 //! and on every machine.
 //!
-//! * The generator of a client is ChaCha8 with a 32-byte key of the 16 bytes `galileo arrivals`, the seed as 8 bytes little
+//! * The generator of a client is `ChaCha8` with a 32-byte key of the 16 bytes `galileo arrivals`, the seed as 8 bytes little
 //!   endian, and the phase as 8 bytes little endian (1 for the warm-up, 0 for every other phase); the stream number (nonce)
 //!   is the client index, the block counter starts at 0.
 //! * Each gap takes one `next_u64`: u = (its upper 53 bits + 1) / 2⁵³, which lies in (0, 1]; the gap is −ln(u) × mean gap of
