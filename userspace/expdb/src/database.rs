@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use sqlx::sqlite::{
-    SqliteAutoVacuum, SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, SqliteTransaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, SqliteTransaction, query, query_scalar};
 
 use crate::error::{Error, Result};
 use crate::schema;
@@ -51,7 +49,6 @@ impl Database {
             .filename(path)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
-            .auto_vacuum(SqliteAutoVacuum::Incremental)
             .synchronous(SqliteSynchronous::Normal)
             .pragma("journal_size_limit", LOG_LIMIT_BYTES.to_string())
             .row_buffer_size(1_000)
@@ -155,34 +152,27 @@ async fn set_up(path: &Path, options: &SqliteConnectOptions) -> Result<()> {
 
 async fn try_set_up(path: &Path, options: &SqliteConnectOptions) -> Result<()> {
     let sqlite = |source| Error::of(path, source);
-    // Without our own settings, which would go into the file of another program.
-    let plain = SqliteConnectOptions::new()
-        .filename(path)
-        .busy_timeout(BUSY_TIMEOUT)
-        .create_if_missing(true);
-    let mut connection = plain
-        .disable_statement_logging()
-        .connect()
+    let options = options.clone().create_if_missing(true);
+    let mut connection = options.connect().await.map_err(sqlite)?;
+    if !schema::is_ours_or_empty(&mut connection)
         .await
-        .map_err(sqlite)?;
-    let ours = schema::is_ours_or_empty(&mut connection)
-        .await
-        .map_err(sqlite)?;
-    connection.close().await.map_err(sqlite)?;
-    if !ours {
+        .map_err(sqlite)?
+    {
         return Err(Error::Foreign(path.to_owned()));
     }
-
-    let mut connection = options.connect().await.map_err(sqlite)?;
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+    let mode: String = query_scalar("PRAGMA journal_mode")
         .fetch_one(&mut connection)
         .await
         .map_err(sqlite)?;
     if mode != "wal" {
-        sqlx::query("PRAGMA journal_mode = WAL")
-            .execute(&mut connection)
-            .await
-            .map_err(sqlite)?;
+        // Both are kept in the file. The first has to be set before anything is in it, and is not among the settings of
+        // every connection because it takes the write lock.
+        for sql in [
+            "PRAGMA auto_vacuum = INCREMENTAL",
+            "PRAGMA journal_mode = WAL",
+        ] {
+            query(sql).execute(&mut connection).await.map_err(sqlite)?;
+        }
     }
     schema::migrate(&mut connection, path, schema::migrations()).await?;
     connection.close().await.map_err(sqlite)

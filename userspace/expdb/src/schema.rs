@@ -30,14 +30,17 @@ pub(crate) fn migrations() -> Vec<Migration> {
     .collect()
 }
 
-/// Whether the file is ours, or has nothing in it yet. Only reads, so that a file of another program stays as it is.
+/// Whether the file is ours, or has nothing in it yet. Only reads, so that a file of another program stays as it is; and
+/// at one moment, for another program of ours may be making the tables just now.
 pub(crate) async fn is_ours_or_empty(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    let mut moment = connection.begin().await?;
     let application: i64 = sqlx::query_scalar("PRAGMA application_id")
-        .fetch_one(&mut *connection)
+        .fetch_one(&mut *moment)
         .await?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut *connection)
+        .fetch_one(&mut *moment)
         .await?;
+    moment.rollback().await?;
     Ok(application == APPLICATION_ID || (application == 0 && tables == 0))
 }
 
