@@ -18,7 +18,6 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "galileo-balancer",
     version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("GALILEO_COMMIT"), ")"),
-    verbatim_doc_comment,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_long_help = "Examples:\n  \

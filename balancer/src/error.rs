@@ -9,13 +9,13 @@ use std::path::PathBuf;
 pub enum Error {
     /// The listening socket could not be opened.
     #[error(
-        "cannot listen on {addr}: {source}; choose another address or port, or stop the program that has it"
+        "cannot listen on {addr}: {error}; choose another address or port, or stop the program that has it"
     )]
     Listen {
         /// The address asked for.
         addr: SocketAddr,
         /// What the system says.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The name of the node cannot be part of a header's name.
     #[error(
@@ -45,12 +45,12 @@ pub enum Error {
         reason: String,
     },
     /// The file of weights could not be read.
-    #[error("cannot read the weights in {}: {source}", path.display())]
+    #[error("cannot read the weights in {}: {error}", path.display())]
     ReadWeights {
         /// The file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The file of weights is not what it should be.
     #[error(

@@ -2,7 +2,7 @@
 
 mod args;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -16,8 +16,14 @@ use crate::args::{Args, Command};
 /// Hop records that may wait for the file: some 20 MB.
 const HOPS_WAITING: usize = 65_536;
 
-fn main() -> anyhow::Result<ExitCode> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    run(Args::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();
@@ -36,6 +42,7 @@ fn main() -> anyhow::Result<ExitCode> {
             tracing_subscriber::fmt()
                 .with_env_filter(filter)
                 .with_writer(io::stderr)
+                .with_ansi(io::stderr().is_terminal())
                 .init();
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -56,7 +56,7 @@ impl Balancer {
         head.insert_header(header::CONTENT_LENGTH, text.len())?;
         head.insert_header(headers::CAUSE, cause.as_str())?;
         if cause == Cause::NoReplica {
-            head.insert_header(header::RETRY_AFTER, RETRY_AFTER)?;
+            head.insert_header("Retry-After", RETRY_AFTER)?;
         }
         self.headers
             .response(&mut head, passage.forwarded.as_ref())?;
@@ -275,6 +275,16 @@ impl ProxyHttp for Balancer {
             return Ok(());
         }
         passage.status = Some(response.status.as_u16());
+        // The version is that of the connection, not that of the replica (RFC 9112, section 2.3).
+        response.set_version(Version::HTTP_11);
+        if session.req_header().version < Version::HTTP_11
+            && response.headers.contains_key(header::TRANSFER_ENCODING)
+        {
+            // Such a client knows no chunks (RFC 9112, section 6.1), and pingora would send them: the end of the
+            // connection ends the body.
+            response.remove_header(&header::TRANSFER_ENCODING);
+            session.set_keepalive(None);
+        }
         if session.is_process_shutting_down() {
             // The client learns from `Connection: close` that its next request needs another connection.
             session.set_keepalive(None);

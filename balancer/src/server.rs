@@ -54,9 +54,9 @@ pub fn start(
     let headers = NodeHeaders::new(&config.node).ok_or_else(|| Error::Node {
         node: config.node.clone(),
     })?;
-    let listen = |source| Error::Listen {
+    let listen = |error| Error::Listen {
         addr: config.listen,
-        source,
+        error,
     };
     let listener = TcpListener::bind(config.listen).map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;

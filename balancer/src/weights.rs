@@ -71,6 +71,12 @@ impl Weights {
         self.services.remove(service);
     }
 
+    /// The replicas of a service and their weights.
+    #[must_use]
+    pub fn replicas(&self, service: &str) -> Option<&[(Host, u32)]> {
+        self.services.get(service).map(Vec::as_slice)
+    }
+
     /// Reads `{"<service>": {"ips": ["host:port", …], "weights": [1, …]}}`; the inner object is the value that the
     /// original balancer keeps in etcd per function.
     ///

@@ -33,9 +33,9 @@ impl FileWeights {
     /// [`Error::ReadWeights`] and [`Error::ParseWeights`]: at the start there is no good table to stay with.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
-        let content = std::fs::read(&path).map_err(|source| Error::ReadWeights {
+        let content = std::fs::read(&path).map_err(|error| Error::ReadWeights {
             path: path.clone(),
-            source,
+            error,
         })?;
         let current = parse(&path, &content)?;
         Ok(Self {
@@ -51,11 +51,11 @@ impl FileWeights {
     fn take(&mut self, read: std::io::Result<Vec<u8>>) -> bool {
         let content = match read {
             Ok(content) => content,
-            Err(source) => {
+            Err(error) => {
                 if self.content.take().is_some() {
                     self.keep(&Error::ReadWeights {
                         path: self.path.clone(),
-                        source,
+                        error,
                     });
                 }
                 return false;
