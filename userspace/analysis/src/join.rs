@@ -69,7 +69,7 @@ pub struct Joined<'a> {
     pub stories: Vec<Story<'a>>,
     /// Completed, but no exchange carries their id.
     pub unmatched: Vec<&'a Trace>,
-    /// Completed, and more than one exchange carries their id (a retried attempt, or a replica that passes the id on).
+    /// Completed, and more than one exchange of the service asked carries their id: an attempt was repeated.
     pub ambiguous: Vec<&'a Trace>,
 }
 
@@ -81,18 +81,18 @@ impl Joined<'_> {
     }
 }
 
-/// Matches every completed trace of the measured phase with the exchanges as a server of our replicas, and with the
-/// balancer's hops, by request id.
+/// Matches every completed trace of the measured phase with the exchanges as a server of the replicas of the service
+/// that it asked, and with the balancer's hops, by request id.
 #[must_use]
 pub fn join<'a>(traces: &'a [Trace], hops: &'a [Hop], exchanges: &'a [Exchange]) -> Joined<'a> {
-    let exchanges = exchanges_by_id(exchanges);
+    let exchanges = exchanges_by_request(exchanges);
     let hops = hops_by_id(hops);
     let mut joined = Joined::default();
     for trace in traces
         .iter()
         .filter(|trace| trace.phase == Phase::Measured && trace.outcome == Outcome::Completed)
     {
-        match exchanges.get(trace.request_id.as_str()) {
+        match exchanges.get(&(trace.request_id.as_str(), trace.service.as_str())) {
             None => joined.unmatched.push(trace),
             Some(Seen::Repeatedly) => joined.ambiguous.push(trace),
             Some(Seen::Once(exchange)) => {
@@ -116,20 +116,21 @@ struct Attempts<'a> {
     last: &'a Hop,
 }
 
-fn exchanges_by_id(exchanges: &[Exchange]) -> HashMap<&str, Seen<'_>> {
-    let mut by_id = HashMap::new();
+/// By request id and service: a service that asks another one on a request's behalf may pass its id on.
+fn exchanges_by_request(exchanges: &[Exchange]) -> HashMap<(&str, &str), Seen<'_>> {
+    let mut by_request = HashMap::new();
     for exchange in exchanges
         .iter()
         .filter(|exchange| exchange.role == Role::Server && exchange.replica.is_some())
     {
-        if let Some(id) = &exchange.request_id {
-            by_id
-                .entry(id.as_str())
+        if let (Some(id), Some(service)) = (&exchange.request_id, &exchange.service) {
+            by_request
+                .entry((id.as_str(), service.as_str()))
                 .and_modify(|seen| *seen = Seen::Repeatedly)
                 .or_insert(Seen::Once(exchange));
         }
     }
-    by_id
+    by_request
 }
 
 fn hops_by_id(hops: &[Hop]) -> HashMap<&str, Attempts<'_>> {

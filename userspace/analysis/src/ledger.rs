@@ -89,8 +89,8 @@ pub fn ledgers(capture: &Capture, result: &RunResult, joined: &Joined<'_>) -> Ve
         if let (Some(waited), Some(histogram)) = (waited_ns(usage), &usage.runq_wait) {
             ledgers.push(times(
                 &replica,
-                ("waits for a CPU", histogram.sum_ns),
-                ("their causes", waited),
+                ("waited for a CPU", histogram.sum_ns),
+                ("by cause", waited),
             ));
         }
     }

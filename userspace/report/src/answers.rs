@@ -29,12 +29,13 @@ impl Question {
         }
     }
 
-    pub(crate) fn answer(self, result: &RunResult, insight: &Insight) -> String {
+    /// The answer in sentences, one for each that it is about.
+    pub(crate) fn answer(self, result: &RunResult, insight: &Insight) -> Vec<String> {
         match self {
-            Self::Cpu => cpu(insight),
+            Self::Cpu => vec![cpu(insight)],
             Self::Time => time(result, insight),
             Self::Places => places(insight),
-            Self::Neighbours => neighbours(result, insight),
+            Self::Neighbours => vec![neighbours(result, insight)],
         }
     }
 }
@@ -112,9 +113,9 @@ fn cpu_of(service: &ServiceInsight) -> Option<String> {
     })
 }
 
-fn time(result: &RunResult, insight: &Insight) -> String {
+fn time(result: &RunResult, insight: &Insight) -> Vec<String> {
     if insight.workloads.is_empty() {
-        return observed_time(insight);
+        return vec![observed_time(insight)];
     }
     let mut sentences: Vec<String> = result
         .workloads
@@ -129,7 +130,7 @@ fn time(result: &RunResult, insight: &Insight) -> String {
             insight.workloads.len()
         ));
     }
-    sentences.join(" ")
+    sentences
 }
 
 /// Without load of ours, the kernel's side is all there is.
@@ -226,7 +227,7 @@ fn unanswered(figures: &WorkloadResult, beside: &WorkloadInsight) -> String {
     )
 }
 
-fn places(insight: &Insight) -> String {
+fn places(insight: &Insight) -> Vec<String> {
     let differing: Vec<(&Comparison, Difference)> = insight
         .comparisons
         .iter()
@@ -237,18 +238,18 @@ fn places(insight: &Insight) -> String {
             .comparisons
             .iter()
             .any(|comparison| comparison.places.len() > 1);
-        return if several {
-            "No service was seen answering requests at more than one place, so there is nothing to compare.".to_owned()
+        let why = if several {
+            "No service was seen answering requests at more than one place, so there is nothing to compare."
         } else {
-            "Every service ran at one place only, so there is nothing to compare.".to_owned()
+            "Every service ran at one place only, so there is nothing to compare."
         };
+        return vec![why.to_owned()];
     }
-    let sentences: Vec<String> = differing
+    differing
         .iter()
         .take(TOLD)
         .map(|(comparison, difference)| places_of(comparison, *difference))
-        .collect();
-    sentences.join(" ")
+        .collect()
 }
 
 fn places_of(comparison: &Comparison, difference: Difference) -> String {

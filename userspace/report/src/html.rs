@@ -50,7 +50,7 @@ pub fn page(
                     @for (number, question) in (1..).zip(Question::ALL) {
                         section id={ "question-" (number) } {
                             h2 { span.number { (number) } " " (question.title()) }
-                            p.answer { (question.answer(result, insight)) }
+                            @for sentence in question.answer(result, insight) { p.answer { (sentence) } }
                             (behind(question, result, insight, capture, samples))
                         }
                     }
@@ -150,7 +150,9 @@ fn ledgers(result: &RunResult, insight: &Insight) -> Markup {
             @if !insight.ledgers.is_empty() {
                 div.scroll tabindex="0" {
                     table.ledgers {
-                        caption { "Sums that must hold: exactly for counts, within 1 % or 5 ms for times that two observers took" }
+                        caption {
+                            span { "Sums that must hold: exactly for counts, within 1 % or 5 ms for times that two observers took" }
+                        }
                         thead { tr { th scope="col" { "of" } th scope="col" { "sum" } th scope="col" { "holds" } } }
                         tbody {
                             @for ledger in &insight.ledgers {

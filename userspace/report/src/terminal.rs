@@ -38,7 +38,9 @@ pub fn summary(
     for (number, question) in (1..).zip(Question::ALL) {
         page.blank();
         page.heading(&format!("{number}  {}", question.title()));
-        page.paragraph(&question.answer(result, insight));
+        for sentence in question.answer(result, insight) {
+            page.paragraph(&sentence);
+        }
         for table in tables_of(question, result, insight) {
             page.table(table);
         }

@@ -117,6 +117,23 @@ fn a_request_seen_twice_at_replicas_is_not_joined() {
 }
 
 #[test]
+fn an_id_passed_on_to_another_service_joins_with_the_service_asked() {
+    let at = 10 * SECOND;
+    let traces = [trace(1, at, 0, 5 * MILLISECOND)];
+    let asked = exchange(1, "web-0", at, at + 4 * MILLISECOND);
+    let behind = Exchange {
+        service: Some("api".into()),
+        ..exchange(1, "api-0", at + 1, at + 2)
+    };
+    let exchanges = [behind, asked];
+    assert_eq!(analyse(&capture(), &traces, &[], &exchanges).joined, 1);
+    let web = beside(&capture(), &traces, &[], &exchanges)
+        .workloads
+        .remove(0);
+    assert_eq!(web.by_replica[0].replica, "web-0");
+}
+
+#[test]
 fn nodes_are_compared_by_all_their_replicas() {
     let mut capture = capture();
     let web = capture.services.get_mut("web").unwrap();
@@ -269,7 +286,7 @@ fn cpu_time_and_waits_are_held_against_a_second_account() {
         of_replicas,
         [
             ("web/web-0", "CPU by the probes", true),
-            ("web/web-0", "waits for a CPU", true),
+            ("web/web-0", "waited for a CPU", true),
             ("web/web-1", "CPU by the probes", false),
         ]
     );

@@ -18,7 +18,7 @@ pub(super) fn table(table: &Table) -> Markup {
         @if !table.rows.is_empty() {
             div.scroll tabindex="0" {
                 table {
-                    caption { (table.caption) }
+                    caption { span { (table.caption) } }
                     thead {
                         tr { @for column in &table.columns { th.figure[column.figure] scope="col" { (column.head) } } }
                     }
@@ -63,8 +63,10 @@ pub(super) fn matrix(result: &RunResult) -> Markup {
             div.scroll tabindex="0" {
                 table.matrix {
                     caption {
-                        "Interference: seconds that the row waited for a CPU while the column held it"
-                        @if left_out > 0 { "; the " (left_out) " with the shortest waits are left out" }
+                        span {
+                            "Interference: seconds that the row waited for a CPU while the column held it"
+                            @if left_out > 0 { "; the " (left_out) " with the shortest waits are left out" }
+                        }
                     }
                     thead {
                         tr {
@@ -151,7 +153,7 @@ fn workloads(capture: &Capture) -> Markup {
     html! {
         div.scroll tabindex="0" {
             table {
-                caption { "The load as it was planned" }
+                caption { span { "The load as it was planned" } }
                 thead {
                     tr {
                         th scope="col" { "workload" } th scope="col" { "service" } th scope="col" { "through" }

@@ -20,16 +20,19 @@ fn embedded(page: &str) -> &str {
     from.split_once("</script").unwrap().0
 }
 
-#[test]
-fn the_page_of_a_run_is_written_where_a_browser_can_open_it() {
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.html");
-    std::fs::write(&path, shown(&noisy_neighbour())).unwrap();
-    assert!(std::fs::metadata(&path).unwrap().len() > 20_000);
+/// Leaves the page where a browser can open it, for a look.
+fn leave(name: &str, page: &str) {
+    std::fs::write(
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name),
+        page,
+    )
+    .unwrap();
 }
 
 #[test]
 fn every_question_is_answered_before_its_chart_and_table() {
     let page = shown(&noisy_neighbour());
+    leave("report.html", &page);
     let sections: Vec<&str> = page.split("<section id=\"question-").skip(1).collect();
     assert_eq!(sections.len(), 4);
     for section in sections {
@@ -81,6 +84,7 @@ fn what_came_from_outside_is_data_never_markup() {
     run.samples[6].subsystem = path.into();
 
     let page = shown(&run);
+    leave("from-outside.html", &page);
 
     assert_eq!(
         page.matches("</script").count(),
@@ -120,7 +124,9 @@ fn a_run_of_which_nothing_could_be_seen_has_a_page_too() {
     }
     run.traces.clear();
     run.samples.clear();
+    run.capture.unseen = vec!["CPU, waits, HTTP: the probes need CAP_BPF.".into()];
     let page = shown(&run);
+    leave("nothing-seen.html", &page);
     assert!(page.contains("The measured phase never began."));
     assert!(!page.contains("<svg") && !page.contains("NaN"));
 }

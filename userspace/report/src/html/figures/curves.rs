@@ -5,23 +5,52 @@ use galileo_analysis::quantiles::CurvePoint;
 use maud::html;
 
 use super::scale::{Scale, mark};
+use super::timeline::apart;
 use super::{CHARACTER, COLOURS, Canvas, Drawing, fitted, px};
-use crate::html::figures::timeline::apart;
 
 /// The curves of a workload.
 pub(super) struct Curves<'a> {
     name: &'a str,
+    colour: usize,
     response: &'a [CurvePoint],
     service: &'a [CurvePoint],
 }
 
+impl Curves<'_> {
+    /// How far to the right its curve reaches.
+    fn end(&self, x: &Scale) -> f64 {
+        self.response
+            .last()
+            .map_or(x.at(0.0), |point| x.at(tail(point.fraction)))
+    }
+}
+
+/// A workload has the colour that its service has in other charts, unless several workloads ask the same service.
 pub(super) fn curves(insight: &Insight) -> Vec<Curves<'_>> {
+    let mut asked: Vec<&str> = insight
+        .workloads
+        .iter()
+        .map(|workload| workload.service.as_str())
+        .collect();
+    asked.sort_unstable();
+    let distinct = asked.windows(2).all(|pair| pair[0] != pair[1]);
+    let of_service = |name: &str| {
+        insight
+            .services
+            .iter()
+            .position(|service| service.name == name)
+    };
     insight
         .workloads
         .iter()
-        .filter(|workload| !workload.response_curve.is_empty())
-        .map(|workload| Curves {
+        .enumerate()
+        .filter(|(_, workload)| !workload.response_curve.is_empty())
+        .map(|(index, workload)| Curves {
             name: &workload.name,
+            colour: of_service(&workload.service)
+                .filter(|_| distinct)
+                .unwrap_or(index)
+                .min(COLOURS - 1),
             response: &workload.response_curve,
             service: &workload.service_curve,
         })
@@ -92,7 +121,6 @@ pub(super) fn draw(canvas: Canvas, curves: &[Curves<'_>]) -> Drawing {
         })
         .collect();
     let ends = apart(&ends, 15.0, top, bottom);
-    let colour = |index: usize| index.min(COLOURS - 1);
     let content = html! {
         g.grid {
             @for at in y.marks(0) { line x1=(px(left)) x2=(px(right)) y1=(px(y.at(at))) y2=(px(y.at(at))) {} }
@@ -113,10 +141,10 @@ pub(super) fn draw(canvas: Canvas, curves: &[Curves<'_>]) -> Drawing {
             text x="0" y="12" { "ms" }
             text x=(px(right)) y=(px(bottom + 36.0)) text-anchor="end" { "share of requests that took no longer" }
         }
-        @for (index, curves) in curves.iter().enumerate() {
-            path class={ "curve dashed s" (colour(index)) } d=(path(curves.service)) {}
-            path class={ "curve s" (colour(index)) } d=(path(curves.response)) {}
-            text class={ "name t" (colour(index)) } x=(px(right + 6.0)) y=(px(ends[index] + 4.0)) {
+        @for (curves, end) in curves.iter().zip(&ends) {
+            path class={ "curve dashed s" (curves.colour) } d=(path(curves.service)) {}
+            path class={ "curve s" (curves.colour) } d=(path(curves.response)) {}
+            text class={ "name t" (curves.colour) } x=(px(curves.end(&x) + 6.0)) y=(px(end + 4.0)) {
                 (fitted(curves.name, labels - 4.0))
             }
         }

@@ -47,7 +47,8 @@ pub(super) fn draw(canvas: Canvas, groups: &[Group<'_>]) -> Drawing {
     } else {
         (longest * CHARACTER + 22.0).clamp(60.0, 220.0)
     };
-    let right = canvas.width - 24.0;
+    // Behind the last mark stands the unit.
+    let right = canvas.width - 34.0;
     let places = || groups.iter().flat_map(|group| &group.places);
     let values = || {
         places()
@@ -76,7 +77,7 @@ pub(super) fn draw(canvas: Canvas, groups: &[Group<'_>]) -> Drawing {
         }
         for place in &group.places {
             let name = label(group, place);
-            let middle = top + if canvas.narrow { 28.0 } else { 16.0 };
+            let middle = top + if canvas.narrow { 36.0 } else { 16.0 };
             rows.push(html! {
                 @if canvas.narrow {
                     text.label x="0" y=(px(top + 10.0)) { (fitted(&name, canvas.width)) }

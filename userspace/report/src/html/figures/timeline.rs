@@ -12,9 +12,19 @@ const METRIC: &str = "cpu_cores";
 /// So many lines have a name and a colour; the others are drawn grey behind them.
 const NAMED: usize = COLOURS - 1;
 
+/// Length of the piece of line before a name.
+const SAMPLE: f64 = 20.0;
+
+/// How the lines of a service's replicas are told apart: they share its colour.
+const DASHES: [&str; 4] = ["none", "6 3", "2 2.5", "9 3 2 3"];
+
 /// One replica's CPUs over the seconds of the run.
 pub(super) struct Line {
     name: String,
+    /// Position of its service, which gives the colour.
+    service: usize,
+    /// Position among the service's replicas, which gives the dashes.
+    replica: usize,
     points: Vec<(f64, f64)>,
 }
 
@@ -29,9 +39,16 @@ pub(super) fn lines(capture: &Capture, samples: &[Sample]) -> Vec<Line> {
     let replicas = capture
         .services
         .values()
-        .flat_map(|service| &service.replicas);
+        .enumerate()
+        .flat_map(|(service, deployed)| {
+            deployed
+                .replicas
+                .iter()
+                .enumerate()
+                .map(move |(index, replica)| (service, index, replica))
+        });
     let mut lines: Vec<Line> = replicas
-        .map(|replica| {
+        .map(|(service, index, replica)| {
             let mut points: Vec<(f64, f64)> = samples
                 .iter()
                 .filter(|sample| {
@@ -44,6 +61,8 @@ pub(super) fn lines(capture: &Capture, samples: &[Sample]) -> Vec<Line> {
             points.sort_by(|a, b| a.0.total_cmp(&b.0));
             Line {
                 name: replica.name.clone(),
+                service,
+                replica: index,
                 points,
             }
         })
@@ -67,7 +86,7 @@ pub(super) fn draw(canvas: Canvas, capture: &Capture, lines: &[Line]) -> Drawing
         .map(|line| line.name.chars().count())
         .max()
         .unwrap_or(0) as f64;
-    let labels = (longest * CHARACTER + 12.0).clamp(40.0, canvas.width * 0.3);
+    let labels = (longest * CHARACTER + 12.0 + SAMPLE).clamp(40.0, canvas.width * 0.34);
     let right = canvas.width - labels;
     let points = || lines.iter().flat_map(|line| &line.points);
     let x = Scale::exact(
@@ -121,9 +140,15 @@ pub(super) fn draw(canvas: Canvas, capture: &Capture, lines: &[Line]) -> Drawing
             text x=(px(right)) y=(px(bottom + 36.0)) text-anchor="end" { "seconds since the run began" }
         }
         @for line in &lines[named.len()..] { path.curve.unnamed d=(path(line)) {} }
-        @for (index, line) in named.iter().enumerate() {
-            path class={ "curve s" (index) } d=(path(line)) {}
-            text class={ "name t" (index) } x=(px(right + 6.0)) y=(px(ends[index] + 4.0)) { (fitted(&line.name, labels - 4.0)) }
+        @for (line, end) in named.iter().zip(&ends) {
+            @let colour = line.service.min(COLOURS - 1);
+            @let dashes = DASHES[line.replica % DASHES.len()];
+            path class={ "curve s" (colour) } stroke-dasharray=(dashes) d=(path(line)) {}
+            line class={ "curve s" (colour) } stroke-dasharray=(dashes)
+                x1=(px(right + 6.0)) x2=(px(right + SAMPLE)) y1=(px(*end)) y2=(px(*end)) {}
+            text class={ "name t" (colour) } x=(px(right + SAMPLE + 5.0)) y=(px(end + 4.0)) {
+                (fitted(&line.name, labels - SAMPLE - 4.0))
+            }
         }
     };
     Drawing {
