@@ -61,7 +61,9 @@ pub fn ledgers(capture: &Capture, result: &RunResult, joined: &Joined<'_>) -> Ve
             ],
         ));
     }
-    if !result.workloads.is_empty() {
+    // Where no exchange could be seen there is nothing to hold the traces against, and the report says so elsewhere.
+    let seen = result.joined > 0 || usages(capture).any(|(_, usage)| usage.exchanges.is_some());
+    if !result.workloads.is_empty() && seen {
         let completed = result
             .workloads
             .iter()

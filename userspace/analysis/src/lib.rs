@@ -1,6 +1,6 @@
 //! From the records of a run to its results: pure functions, no I/O, no clock.
 //!
-//! [`analyse`] gives the documented, stable results of a run ([`RunResult`], `schema` 1). [`insight`] gives what the
+//! [`analyse`] gives the documented, stable results of a run ([`RunResult`], `schema` 1). [`insight()`] gives what the
 //! report shows beside them: where the time of a request went, how nodes differ, who disturbed whom, and the ledgers
 //! that say whether the figures add up.
 //!
@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Reading order: [`result`] (what comes out), [`quantiles`], [`join`] (one request, one story), [`workloads`],
-//! [`services`], [`validity`]; then [`breakdown`], [`compare`], [`disturbance`], [`ledger`], put together in [`insight`].
+//! [`services`], [`validity`]; then [`breakdown`], [`compare`], [`disturbance`], [`ledger`], put together in [`mod@insight`].
 
 #![forbid(unsafe_code)]
 

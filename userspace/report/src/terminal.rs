@@ -17,7 +17,8 @@ const MOST_ROWS: usize = 16;
 /// Victims whose disturbers are listed.
 const MOST_VICTIMS: usize = 4;
 
-/// The summary in lines of at most `width` columns (at least 40), with colours if the caller found them wanted.
+/// The summary in lines of at most `width` columns, with colours if the caller found them wanted. Text is never set
+/// narrower than 40 columns, tables never narrower than their figures, which fit into 80.
 ///
 /// Control characters in names and texts from outside are shown, not sent to the terminal.
 #[must_use]

@@ -92,10 +92,9 @@ fn a_request_seen_twice_at_replicas_is_not_joined() {
     let twice = [exchange(2, "web-0", at, at), exchange(2, "web-1", at, at)];
     let [second, third] = twice;
     let exchanges = [client_side, stranger, once, second, third];
-    let result = analyse(&capture(), &traces, &[], &exchanges);
-    assert_eq!(result.joined, 1);
+    assert_eq!(analyse(&capture(), &traces, &[], &exchanges).joined, 1);
 
-    let ledgers = insight(&capture(), &result, &traces, &[], &exchanges).ledgers;
+    let ledgers = beside(&capture(), &traces, &[], &exchanges).ledgers;
     let joined = ledgers
         .iter()
         .find(|ledger| ledger.subject == "all workloads")
@@ -114,6 +113,18 @@ fn a_request_seen_twice_at_replicas_is_not_joined() {
         ]
     );
     assert!(!joined.holds, "a gap that has a name is a gap still");
+}
+
+#[test]
+fn traces_are_not_held_against_exchanges_that_nobody_could_see() {
+    let traces = [trace(1, 10 * SECOND, 0, 5 * MILLISECOND)];
+    let ledgers = beside(&capture(), &traces, &[], &[]).ledgers;
+    assert!(
+        ledgers
+            .iter()
+            .all(|ledger| ledger.holds && ledger.subject == "web"),
+        "{ledgers:?}"
+    );
 }
 
 #[test]

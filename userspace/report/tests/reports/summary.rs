@@ -53,9 +53,29 @@ fn an_observing_run_has_no_load_to_report() {
 
 #[test]
 fn no_line_is_wider_than_the_terminal() {
-    let run = noisy_neighbour();
-    for width in [80, 100, 120] {
-        for line in shown(&run, width, false).lines() {
+    let short = noisy_neighbour();
+    let mut long = noisy_neighbour();
+    let name = "recommendation-service-with-a-name-as-kubernetes-gives-them-7d9f8b6c5-x2x9z";
+    for replica in long
+        .capture
+        .services
+        .values_mut()
+        .flat_map(|service| &mut service.replicas)
+    {
+        replica.name = format!("{name}-{}", replica.name);
+        replica.node = format!("gke-pool-of-large-machines-{}", replica.node);
+    }
+    for workload in &mut long.capture.workloads {
+        workload.name = format!("{name}#{}", workload.service);
+    }
+    for pair in &mut long.capture.interference {
+        pair.aggressor = format!(
+            "/kubepods.slice/kubepods-burstable.slice/{}",
+            pair.aggressor
+        );
+    }
+    for (run, width) in [(&short, 80), (&short, 120), (&long, 80), (&long, 100)] {
+        for line in shown(run, width, false).lines() {
             assert!(line.chars().count() <= width, "{width}: {line}");
         }
     }
