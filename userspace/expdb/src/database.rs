@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqliteTransaction, query, query_scalar};
 
@@ -15,8 +17,8 @@ use crate::schema;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How large the write-ahead log stays on disk once its content has gone into the file.
 const LOG_LIMIT_BYTES: u32 = 16 << 20;
-/// Readers at one time; writers have connections of their own.
-const READERS: u32 = 4;
+/// Connections for all that is asked and changed; each recorder has one of its own.
+const CONNECTIONS: u32 = 4;
 
 /// An experiment database: an SQLite file.
 ///
@@ -55,7 +57,7 @@ impl Database {
             .disable_statement_logging();
         set_up(path, &options).await?;
         let pool = SqlitePoolOptions::new()
-            .max_connections(READERS)
+            .max_connections(CONNECTIONS)
             .connect_lazy_with(options.clone());
         Ok(Self {
             path: path.to_owned(),
@@ -89,7 +91,7 @@ impl Database {
         self.pool.close().await;
     }
 
-    /// A connection of one's own, not counted among the readers.
+    /// A connection of one's own, not one of the pool.
     pub(crate) async fn connect(&self) -> sqlx::Result<SqliteConnection> {
         self.options.connect().await
     }
@@ -108,25 +110,33 @@ impl Database {
 }
 
 /// Finds out by the system's own errors what SQLite would only call "unable to open database file".
+///
+/// The file is not opened for that: when any descriptor of it is closed, this process loses all its locks on it, those of
+/// SQLite's open connections too (<https://www.sqlite.org/howtocorrupt.html>, 2.2).
 fn prepare_path(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Err(Error::IsDirectory(path.to_owned()));
     }
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| no_access(folder, &error))?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| no_access(folder, &error))?;
+    // The write-ahead log is made beside the file and goes when the last connection is closed.
+    for (path, access) in [
+        (folder, Access::WRITE_OK | Access::EXEC_OK),
+        (path, Access::READ_OK | Access::WRITE_OK),
+    ] {
+        match accessat(CWD, path, access, AtFlags::EACCESS) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(no_access(path, &error.into())),
+        }
     }
-    match fs::OpenOptions::new().read(true).write(true).open(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(no_access(path, &error)),
-    }
+    Ok(())
 }
 
 fn no_access(path: &Path, error: &io::Error) -> Error {
@@ -176,4 +186,60 @@ async fn try_set_up(path: &Path, options: &SqliteConnectOptions) -> Result<()> {
     }
     schema::migrate(&mut connection, path, schema::migrations()).await?;
     connection.close().await.map_err(sqlite)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INSERT: &str = "INSERT INTO experiments (EXP_ID, NAME, CREATOR, CREATED, STATUS, CREATED_NS, CLOCK_OFFSET_NS)
+         VALUES (?, '', '', 0, 'QUEUED', 0, 0)";
+    const COUNT: &str = "SELECT count(*) FROM experiments";
+
+    /// CASES D-40: a transaction that reads first, another that writes meanwhile, then the first writes.
+    #[tokio::test]
+    async fn a_write_transaction_may_read_first_whatever_others_write_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path().join("galileo.db"))
+            .await
+            .unwrap();
+        let other = Database::open(database.path()).await.unwrap();
+
+        let mut a = database.write().await.unwrap();
+        let before: i64 = query_scalar(COUNT).fetch_one(&mut *a).await.unwrap();
+        let b = tokio::spawn(async move { query(INSERT).bind("b").execute(&other.pool).await });
+        query(INSERT).bind("a").execute(&mut *a).await.unwrap();
+        a.commit().await.unwrap();
+        b.await.unwrap().unwrap();
+
+        assert_eq!(before, 0);
+        let ids: Vec<String> = query_scalar("SELECT EXP_ID FROM experiments ORDER BY EXP_ID")
+            .fetch_all(&database.pool)
+            .await
+            .unwrap();
+        assert_eq!(ids, ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_lasts_longer_than_the_timeout_is_busy() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut database = Database::open(folder.path().join("galileo.db"))
+            .await
+            .unwrap();
+        let other = database.clone();
+        database.options = database.options.busy_timeout(Duration::from_millis(1));
+        database.pool = SqlitePoolOptions::new().connect_lazy_with(database.options.clone());
+
+        let _held = other.write().await.unwrap();
+        let error = database.write().await.unwrap_err();
+
+        assert!(
+            matches!(&error, Error::Busy(path) if path == database.path()),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("in use by another program"),
+            "{error}"
+        );
+    }
 }

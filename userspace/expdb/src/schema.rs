@@ -107,3 +107,92 @@ async fn is_current(connection: &mut SqliteConnection, migrator: &Migrator) -> s
         .iter()
         .map(|migration| (migration.version, &migration.checksum))))
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions, query, query_scalar};
+
+    use super::*;
+
+    async fn connect(path: &Path) -> SqliteConnection {
+        SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .connect()
+            .await
+            .unwrap()
+    }
+
+    /// All that exist and one that may come some day.
+    fn with_next() -> Vec<Migration> {
+        let mut all = migrations();
+        let version = all.len() as i64 + 1;
+        let sql =
+            "ALTER TABLE experiments ADD COLUMN NOTE TEXT NOT NULL DEFAULT 'none'".into_sql_str();
+        all.push(Migration::new(
+            version,
+            "notes".into(),
+            MigrationType::Simple,
+            sql,
+            false,
+        ));
+        all
+    }
+
+    const INSERT: &str = "INSERT INTO experiments (EXP_ID, NAME, CREATOR, CREATED, STATUS, CREATED_NS, CLOCK_OFFSET_NS)
+         VALUES ('run', '', '', 0, 'FINISHED', 0, 0)";
+
+    #[tokio::test]
+    async fn a_file_of_an_older_program_is_brought_up_to_date_with_what_it_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("galileo.db");
+        let mut connection = connect(&path).await;
+        migrate(&mut connection, &path, migrations()).await.unwrap();
+        query(INSERT).execute(&mut connection).await.unwrap();
+
+        migrate(&mut connection, &path, with_next()).await.unwrap();
+        migrate(&mut connection, &path, with_next()).await.unwrap();
+
+        let note: String = query_scalar("SELECT NOTE FROM experiments")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(note, "none");
+        let older = migrate(&mut connection, &path, migrations())
+            .await
+            .unwrap_err();
+        let known = migrations().len() as i64;
+        assert!(
+            matches!(&older, Error::NewerSchema { found, known: k, .. } if (*found, *k) == (known + 1, known)),
+            "{older}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_fails_leaves_the_file_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("galileo.db");
+        let mut connection = connect(&path).await;
+        let mut broken = migrations();
+        let sql = "CREATE TABLE half (A); SELECT 1 FROM nowhere".into_sql_str();
+        broken.push(Migration::new(
+            99,
+            "broken".into(),
+            MigrationType::Simple,
+            sql,
+            false,
+        ));
+
+        let error = migrate(&mut connection, &path, broken).await.unwrap_err();
+
+        assert!(error.to_string().contains("nowhere"), "{error}");
+        let tables: i64 = query_scalar("SELECT count(*) FROM sqlite_schema")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(tables, 0);
+        assert!(is_ours_or_empty(&mut connection).await.unwrap());
+        migrate(&mut connection, &path, migrations()).await.unwrap();
+    }
+}

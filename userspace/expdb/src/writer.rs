@@ -228,3 +228,109 @@ impl Batch {
         self.counts().iter().all(|(_, count)| *count == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use galileo_wire::{Sample, WallClock};
+
+    use crate::{Database, Error, Kind, Limits, New, Record};
+
+    const CLOCK: WallClock = WallClock { offset_ns: 0 };
+
+    async fn database() -> (tempfile::TempDir, Database) {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path().join("galileo.db"))
+            .await
+            .unwrap();
+        let (id, name, creator) = ("run".to_owned(), String::new(), String::new());
+        let new = New {
+            id,
+            name,
+            creator,
+            created_ns: 0,
+            clock: CLOCK,
+        };
+        database.create_experiment(&new).await.unwrap();
+        (folder, database)
+    }
+
+    fn sample(at_ns: u64) -> Record {
+        let (metric, subsystem, node) = ("m".repeat(100), String::new(), "a".to_owned());
+        Record::Sample(Sample {
+            at_ns,
+            metric,
+            subsystem,
+            node,
+            value: 0.5,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_at_the_end_and_what_was_written_before_is_kept() {
+        let (_folder, database) = database().await;
+        let mut full = database.clone();
+        // SQLite reports a file that may not grow as it does a disk that is full.
+        full.options = full.options.pragma("max_page_count", "100");
+
+        let recorder = full
+            .recorder("run", CLOCK, Limits::default())
+            .await
+            .unwrap();
+        for at_ns in 0..10_000 {
+            assert!(recorder.sender().record(sample(at_ns)));
+        }
+        let written = recorder.finish().await;
+
+        assert!(
+            matches!(&written.error, Some(Error::Full(path)) if path == database.path()),
+            "{:?}",
+            written.error
+        );
+        assert!(written.samples >= 1_000, "{written:?}");
+        assert_eq!(
+            written.samples + written.dropped_by_kind[&Kind::Sample],
+            10_000
+        );
+        assert_eq!(
+            database.counts("run").await.unwrap().samples,
+            written.samples
+        );
+
+        let recorder = database
+            .recorder("run", CLOCK, Limits::default())
+            .await
+            .unwrap();
+        recorder.sender().record(sample(0));
+        let again = recorder.finish().await;
+        assert_eq!(
+            (again.samples, again.dropped()),
+            (1, 0),
+            "with room it goes on"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_batch_waits_for_a_lock_that_lasts_longer_than_the_timeout() {
+        let (_folder, database) = database().await;
+        let mut hasty = database.clone();
+        hasty.options = hasty.options.busy_timeout(Duration::from_millis(1));
+        let held = database.write().await.unwrap();
+
+        let recorder = hasty
+            .recorder("run", CLOCK, Limits::default())
+            .await
+            .unwrap();
+        recorder.sender().record(sample(1));
+        let finish = tokio::spawn(recorder.finish());
+        // Time for many attempts; how many there are makes no difference to what is stored.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!finish.is_finished(), "it does not give up");
+        held.rollback().await.unwrap();
+        let written = finish.await.unwrap();
+
+        assert!(written.error.is_none(), "{:?}", written.error);
+        assert_eq!((written.samples, written.dropped()), (1, 0));
+    }
+}
