@@ -90,7 +90,7 @@ fn the_phases_of_a_poisson_workload_are_independent_streams() {
     assert_ne!(of(Phase::Warmup), of(Phase::Measured));
 }
 
-/// The numbers are those of a second program (Python, with a ChaCha8 of its own) that follows the derivation in
+/// The numbers are those of a second program (Python, with a `ChaCha8` of its own) that follows the derivation in
 /// `poisson.rs`; they must never change.
 #[test]
 fn a_seed_gives_these_requests_forever() {
