@@ -131,9 +131,12 @@ pub struct Hop {
     pub first_byte_ns: Option<u64>,
     /// When the answer had been passed on, or the attempt given up.
     pub end_ns: u64,
-    /// The status given to the client.
+    /// The status given to the client, 0 if it was given none. An attempt that was given up for another one has the
+    /// status that its failure alone would have had.
     pub status: u16,
-    /// Why the balancer answered by itself (`no_service`, `no_replica`, `connect`, `timeout`, …), none if the replica answered.
+    /// Why the balancer answered by itself or the answer broke off: `no_service`, `no_replica`, `connect`,
+    /// `connect_timeout`, `timeout`, `closed`, `reset`, `protocol`, `client_closed`, `client_timeout`, `bad_request`,
+    /// `stopped`, `internal`; none if the replica answered.
     pub cause: Option<String>,
 }
 
