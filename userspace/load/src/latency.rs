@@ -30,7 +30,7 @@ impl Latency {
 
     /// Counts one duration.
     pub fn record(&mut self, duration_ns: u64) {
-        self.buckets.saturating_record(duration_ns);
+        self.buckets.saturating_record(duration_ns.min(HIGHEST_NS));
         self.sum_ns = self.sum_ns.saturating_add(duration_ns);
         self.min_ns = self.min_ns.min(duration_ns);
         self.max_ns = self.max_ns.max(duration_ns);
@@ -76,12 +76,15 @@ impl Latency {
     pub fn to_wire(&self) -> Histogram {
         let buckets = self.buckets.iter_recorded().map(|step| {
             let high_ns = step.value_iterated_to();
+            // Everything longer is in the bucket of the longest duration told apart.
+            let reaches_ns = if high_ns >= HIGHEST_NS {
+                self.max_ns
+            } else {
+                high_ns.min(self.max_ns)
+            };
             Bucket {
-                low_ns: self
-                    .buckets
-                    .lowest_equivalent(high_ns)
-                    .clamp(self.min_ns, self.max_ns),
-                high_ns: high_ns.clamp(self.min_ns, self.max_ns),
+                low_ns: self.buckets.lowest_equivalent(high_ns).max(self.min_ns),
+                high_ns: reaches_ns,
                 count: step.count_at_value(),
             }
         });
@@ -176,7 +179,8 @@ mod tests {
             let wire = latency.to_wire();
             prop_assert_eq!(wire.count(), durations.len() as u64);
             prop_assert_eq!(wire.sum_ns, durations.iter().sum::<u64>());
-            prop_assert_eq!(wire.buckets.first().map(|bucket| bucket.low_ns), latency.min_ns().map(|min| min.min(wire.buckets[0].low_ns)));
+            prop_assert!(wire.buckets[0].low_ns >= latency.min_ns().unwrap());
+            prop_assert_eq!(wire.buckets.last().map(|bucket| bucket.high_ns), latency.max_ns());
             prop_assert!(wire.buckets.windows(2).all(|pair| pair[0].high_ns < pair[1].low_ns));
             prop_assert!(wire.buckets.iter().all(|bucket| bucket.low_ns <= bucket.high_ns));
         }

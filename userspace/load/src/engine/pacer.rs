@@ -85,11 +85,14 @@ impl Pacer {
     pub(super) async fn run(mut self) -> io::Result<Report> {
         let stop = self.send_all().await?;
         let now_ns = boot_ns();
-        let planned_end_ns = self.plan.measured_end_ns().unwrap_or(now_ns);
-        let measured_end_ns = if stop == Stop::Cancelled {
-            now_ns.min(planned_end_ns)
-        } else {
-            planned_end_ns
+        let planned_end_ns = self.plan.measured_end_ns().unwrap_or(u64::MAX);
+        let measured_end_ns = match stop {
+            Stop::Planned => planned_end_ns,
+            // Cut at the first request that was not sent, so that the phase holds exactly what it counts.
+            Stop::Cancelled => self
+                .next
+                .map_or(planned_end_ns, |due| due.at_ns)
+                .min(now_ns),
         };
         self.progress.enter(Stage::Drain);
         let cancelled = self.drain(stop).await == Stop::Cancelled;

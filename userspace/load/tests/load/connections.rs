@@ -64,7 +64,7 @@ async fn a_request_names_itself_right_after_its_host() {
 async fn requests_one_after_the_other_share_a_connection() {
     let server = Server::start(|_| Reply::ok());
 
-    let (report, _) = run(constant(server.target(), "20/s", Extent::Requests(8))).await;
+    let (report, _) = run(constant(server.target(), "5/s", Extent::Requests(5))).await;
 
     assert_eq!(
         (
@@ -72,7 +72,7 @@ async fn requests_one_after_the_other_share_a_connection() {
             report.connections,
             server.accepted()
         ),
-        (8, 1, 1)
+        (5, 1, 1)
     );
 }
 
@@ -85,7 +85,7 @@ async fn a_connection_announced_as_closed_is_not_used_again() {
         )
     });
 
-    let (report, _) = run(constant(server.target(), "50/s", Extent::Requests(5))).await;
+    let (report, _) = run(constant(server.target(), "20/s", Extent::Requests(5))).await;
 
     assert_eq!(
         (
@@ -103,7 +103,7 @@ async fn an_idle_connection_that_was_closed_unannounced_is_noticed_before_it_is_
         Server::start(|_| Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Then::Close));
     let workload = Workload {
         request: post(b"x".to_vec()),
-        ..constant(server.target(), "20/s", Extent::Requests(4))
+        ..constant(server.target(), "5/s", Extent::Requests(4))
     };
 
     let (report, _) = run(workload).await;
@@ -133,7 +133,7 @@ fn forgetful_server() -> Server {
 async fn an_idempotent_request_on_a_connection_that_broke_is_sent_once_more() {
     let server = forgetful_server();
 
-    let (report, traces) = run(constant(server.target(), "20/s", Extent::Requests(3))).await;
+    let (report, traces) = run(constant(server.target(), "5/s", Extent::Requests(3))).await;
 
     // The second and third each meet a used connection; the new one they get is used then too.
     assert_eq!(
@@ -158,7 +158,7 @@ async fn other_requests_on_a_connection_that_broke_are_failures() {
     let server = forgetful_server();
     let workload = Workload {
         request: post(b"x".to_vec()),
-        ..constant(server.target(), "20/s", Extent::Requests(4))
+        ..constant(server.target(), "5/s", Extent::Requests(4))
     };
 
     let (report, _) = run(workload).await;
@@ -214,7 +214,7 @@ async fn every_framing_of_an_answer_is_read_and_its_bytes_are_counted() {
         ),
     ] {
         let server = Server::start(move |_| Reply::raw(answer.clone(), then));
-        let (report, traces) = run(constant(server.target(), "20/s", Extent::Requests(2))).await;
+        let (report, traces) = run(constant(server.target(), "5/s", Extent::Requests(2))).await;
         assert_eq!(report.measured.completed, 2);
         assert!(traces.iter().all(|trace| trace.response_bytes == bytes));
         assert_eq!(server.accepted(), if then == Then::Keep { 1 } else { 2 });
@@ -287,7 +287,11 @@ async fn each_way_to_fail_has_its_kind() {
         ),
     ] {
         let server = Server::start(move |_| reply.clone());
-        let timeout = Duration::from_millis(300);
+        let timeout = Duration::from_millis(if kind == FailureKind::Timeout {
+            300
+        } else {
+            30_000
+        });
         let workload = Workload {
             timeout,
             ..constant(server.target(), "100/s", Extent::Requests(1))

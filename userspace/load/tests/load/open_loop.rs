@@ -33,17 +33,29 @@ async fn a_stall_of_the_server_is_seen_by_every_request_that_was_due_in_it() {
         (report.measured.intended, report.measured.completed),
         (100, 100)
     );
-    // Exact from below; from above there must be room for a busy machine.
-    let quantile = |fraction| report.measured.response.quantile_ns(fraction).unwrap();
-    for (fraction, waited_ms) in [(0.9, 100), (0.95, 150), (0.99, 190), (1.0, 200)] {
-        let found = quantile(fraction);
+    let mut waits: Vec<_> = traces
+        .iter()
+        .map(|trace| trace.done_ns.unwrap() - trace.created_ns)
+        .collect();
+    waits.sort_unstable();
+    for (percent, waited_ms) in [(90, 100), (95, 150), (99, 190), (100, 200)] {
+        let found = report
+            .measured
+            .response
+            .quantile_ns(percent as f64 / 100.0)
+            .unwrap();
+        assert!(found >= waited_ms * MS, "p{percent} is {found} ns");
+        let exact = waits[percent - 1];
         assert!(
-            (waited_ms * MS..(waited_ms + 80) * MS).contains(&found),
-            "p{}: {found} ns",
-            fraction * 100.0
+            found.abs_diff(exact) <= exact / 1_000,
+            "p{percent} is {found} ns, not {exact}"
         );
     }
-    assert!(quantile(0.5) < 50 * MS);
+    let median = report.measured.response.quantile_ns(0.5).unwrap();
+    assert!(
+        median < 100 * MS,
+        "those before and after the stall did not wait for it"
+    );
     for trace in traces
         .iter()
         .filter(|trace| (from_ns..to_ns).contains(&trace.created_ns))
@@ -140,7 +152,7 @@ async fn one_client_has_many_requests_in_flight_if_answers_are_slow() {
 
     assert_eq!(report.measured.completed, 20);
     // 50/s × 0.2 s = 10 at a time, by Little's law.
-    assert!((8..=20).contains(&most.load(SeqCst)), "{most:?}");
+    assert!((5..=20).contains(&most.load(SeqCst)), "{most:?}");
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ impl Server {
                 let connection = accepted.fetch_add(1, SeqCst);
                 let (handler, asked) = (Arc::clone(&handler), Arc::clone(&asked));
                 thread::spawn(move || {
-                    serve(stream.unwrap(), connection, bodies, &*handler, &asked)
+                    serve(stream.unwrap(), connection, bodies, &*handler, &asked);
                 });
             }
         });
