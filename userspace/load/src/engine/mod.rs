@@ -1,7 +1,9 @@
 //! Runs a workload: on a thread of its own, so that nothing else in the process can make it late.
 //!
-//! Reading order: [`plan`] (what is due when), [`timer`], [`flight`] (a request on its way), [`pacer`] (the loop),
-//! [`open_files`].
+//! The thread competes for CPUs like any other: on a machine whose CPUs are all busy it is late, and says so in
+//! [`Ledger::late`].
+//!
+//! Reading order: `plan` (what is due when), `timer`, `flight` (a request on its way), `pacer` (the loop), `open_files`.
 
 mod flight;
 mod open_files;
