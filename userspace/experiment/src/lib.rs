@@ -1,1 +1,10 @@
 //! The experiment file, its plan, the platforms and the runner.
+//!
+//! Reading order: [`file`] (what the user wrote), [`plan`] (what the runner carries out),
+//! [`local`] (where replicas run).
+
+#![forbid(unsafe_code)]
+
+pub mod file;
+pub mod local;
+pub mod plan;
