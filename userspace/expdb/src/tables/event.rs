@@ -9,9 +9,8 @@ use crate::Event;
 
 impl Stored for Event {
     const TABLE: &'static str = "events";
-    const INSERT: &'static str =
-        "INSERT INTO events (EXP_ID, TIMESTAMP, AT_NS, NAME, VALUE) VALUES";
-    const ROW: &'static str = "(?1, (#1 + ?2) / 1e9, #1, #2, #3)";
+    const INSERT: &'static str = "INSERT INTO events (EXP_ID, TIMESTAMP, AT_NS, NAME, VALUE) SELECT ID, (column1 + CLOCK_NS) / 1e9, \
+        column1, column2, column3";
     const VALUES: usize = 3;
     const SELECT: &'static str =
         "SELECT AT_NS, NAME, VALUE FROM events WHERE EXP_ID = ?1 ORDER BY rowid";

@@ -10,10 +10,11 @@ use super::{Columns, ReadError, Stored};
 
 impl Stored for Exchange {
     const TABLE: &'static str = "exchanges";
-    const INSERT: &'static str = "INSERT INTO exchanges (EXP_ID, ROLE, SERVICE, REPLICA, CGROUP, PHASE, METHOD, PATH, STATUS, \
-        LOCAL_ADDR, LOCAL_PORT, REMOTE_ADDR, REMOTE_PORT, START_NS, FIRST_BYTE_NS, END_NS, REQUEST_BYTES, RESPONSE_BYTES, \
-        REQUEST_ID, FLAGS) VALUES";
-    const ROW: &'static str = "(?1, #1, #2, #3, #4, #5, #6, #7, #8, #9, #10, #11, #12, #13, #14, #15, #16, #17, #18, #19)";
+    const INSERT: &'static str = "INSERT INTO exchanges (EXP_ID, ROLE, SERVICE, REPLICA, CGROUP, PHASE, METHOD, PATH, STATUS, LOCAL_ADDR, \
+        LOCAL_PORT, REMOTE_ADDR, REMOTE_PORT, START_NS, FIRST_BYTE_NS, END_NS, REQUEST_BYTES, RESPONSE_BYTES, \
+        REQUEST_ID, FLAGS) SELECT ID, column1, column2, column3, column4, column5, column6, column7, column8, \
+        column9, column10, column11, column12, column13, column14, column15, column16, column17, column18, \
+        column19";
     const VALUES: usize = 19;
     const SELECT: &'static str = "SELECT ROLE, SERVICE, REPLICA, CGROUP, PHASE, METHOD, PATH, STATUS, LOCAL_ADDR, LOCAL_PORT, \
         REMOTE_ADDR, REMOTE_PORT, START_NS, FIRST_BYTE_NS, END_NS, REQUEST_BYTES, RESPONSE_BYTES, REQUEST_ID, FLAGS \

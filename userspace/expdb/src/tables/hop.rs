@@ -9,9 +9,9 @@ use super::{Columns, ReadError, Stored};
 
 impl Stored for Hop {
     const TABLE: &'static str = "hops";
-    const INSERT: &'static str = "INSERT INTO hops (EXP_ID, REQUEST_ID, SERVICE, REPLICA, ATTEMPT, START_NS, CONNECT_NS, \
-        FIRST_BYTE_NS, END_NS, STATUS, CAUSE) VALUES";
-    const ROW: &'static str = "(?1, #1, #2, #3, #4, #5, #6, #7, #8, #9, #10)";
+    const INSERT: &'static str = "INSERT INTO hops (EXP_ID, REQUEST_ID, SERVICE, REPLICA, ATTEMPT, START_NS, CONNECT_NS, FIRST_BYTE_NS, \
+        END_NS, STATUS, CAUSE) SELECT ID, column1, column2, column3, column4, column5, column6, column7, \
+        column8, column9, column10";
     const VALUES: usize = 10;
     const SELECT: &'static str = "SELECT REQUEST_ID, SERVICE, REPLICA, ATTEMPT, START_NS, CONNECT_NS, FIRST_BYTE_NS, END_NS, \
         STATUS, CAUSE FROM hops WHERE EXP_ID = ?1 ORDER BY rowid";

@@ -19,16 +19,15 @@ pub(crate) use trace::outcome_words;
 pub(crate) trait Stored: Sized + Send + Unpin {
     /// Its table.
     const TABLE: &'static str;
-    /// `INSERT INTO table (columns) VALUES`, to be followed by rows.
+    /// `INSERT INTO table (columns) SELECT expressions`. In the expressions, `column1` … are the values of the record, `ID`
+    /// is the experiment's id and `CLOCK_NS` what makes unix time of a boot time.
     const INSERT: &'static str;
-    /// The values of a row: `?1` is the experiment's id, `?2` the clock's offset, `#1` … the values of the record.
-    const ROW: &'static str;
     /// How many values the record has.
     const VALUES: usize;
     /// Reads the records of experiment `?1` in the order they were written.
     const SELECT: &'static str;
 
-    /// Hands over `#1` …, in that order.
+    /// Hands over `column1` …, in that order.
     fn bind(self, arguments: &mut SqliteArguments) -> Result<(), BoxDynError>;
 
     /// Makes the record from the columns of [`Stored::SELECT`].

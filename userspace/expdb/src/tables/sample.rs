@@ -9,9 +9,8 @@ use super::{Columns, ReadError, Stored};
 
 impl Stored for Sample {
     const TABLE: &'static str = "telemetry";
-    const INSERT: &'static str =
-        "INSERT INTO telemetry (EXP_ID, TIMESTAMP, AT_NS, METRIC, SUBSYSTEM, NODE, VALUE) VALUES";
-    const ROW: &'static str = "(?1, (#1 + ?2) / 1e9, #1, #2, #3, #4, #5)";
+    const INSERT: &'static str = "INSERT INTO telemetry (EXP_ID, TIMESTAMP, AT_NS, METRIC, SUBSYSTEM, NODE, VALUE) SELECT ID, (column1 + \
+        CLOCK_NS) / 1e9, column1, column2, column3, column4, column5";
     const VALUES: usize = 5;
     const SELECT: &'static str = "SELECT AT_NS, METRIC, SUBSYSTEM, NODE, VALUE FROM telemetry WHERE EXP_ID = ?1 ORDER BY rowid";
 

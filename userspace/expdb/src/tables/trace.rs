@@ -9,11 +9,11 @@ use super::{Columns, ReadError, Stored};
 
 impl Stored for Trace {
     const TABLE: &'static str = "traces";
-    const INSERT: &'static str = "INSERT INTO traces (EXP_ID, REQUEST_ID, CLIENT, SERVICE, WORKLOAD, PHASE, \
-        CREATED, CREATED_NS, SENT, SENT_NS, FIRST_BYTE_NS, DONE, DONE_NS, OUTCOME, FAILURE, STATUS, HTTP_STATUS, SERVER, \
-        RESPONSE_BYTES) VALUES";
-    const ROW: &'static str = "(?1, #1, #2, #3, #4, #5, (#6 + ?2) / 1e9, #6, coalesce((#7 + ?2) / 1e9, -1), #7, #8, \
-        (#9 + ?2) / 1e9, #9, #10, #11, #12, #13, #14, #15)";
+    const INSERT: &'static str = "INSERT INTO traces (EXP_ID, REQUEST_ID, CLIENT, SERVICE, WORKLOAD, PHASE, CREATED, CREATED_NS, SENT, \
+        SENT_NS, FIRST_BYTE_NS, DONE, DONE_NS, OUTCOME, FAILURE, STATUS, HTTP_STATUS, SERVER, RESPONSE_BYTES) \
+        SELECT ID, column1, column2, column3, column4, column5, (column6 + CLOCK_NS) / 1e9, column6, \
+        coalesce((column7 + CLOCK_NS) / 1e9, -1), column7, column8, (column9 + CLOCK_NS) / 1e9, column9, \
+        column10, column11, column12, column13, column14, column15";
     const VALUES: usize = 15;
     const SELECT: &'static str = "SELECT REQUEST_ID, CLIENT, SERVICE, WORKLOAD, PHASE, CREATED_NS, SENT_NS, FIRST_BYTE_NS, \
         DONE_NS, OUTCOME, FAILURE, HTTP_STATUS, SERVER, RESPONSE_BYTES FROM traces WHERE EXP_ID = ?1 ORDER BY rowid";

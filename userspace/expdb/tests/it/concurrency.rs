@@ -119,28 +119,28 @@ async fn two_recorders_of_two_experiments_do_not_mix() {
     create(&database, "two", 2).await;
 
     tokio::join!(
-        record_traces(&database, "one", 0..20_000),
-        record_traces(&database, "two", 50_000..70_000)
+        record_traces(&database, "one", 0..5_000),
+        record_traces(&database, "two", 50_000..55_000)
     );
 
     let traces = database.traces("one").await.unwrap();
-    assert!(traces.iter().cloned().eq((0..20_000).map(trace)));
+    assert!(traces.iter().cloned().eq((0..5_000).map(trace)));
     let traces = database.traces("two").await.unwrap();
-    assert!(traces.iter().cloned().eq((50_000..70_000).map(trace)));
+    assert!(traces.iter().cloned().eq((50_000..55_000).map(trace)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_experiment_is_deleted_while_another_is_recorded() {
     let (_folder, database) = database_with_run().await;
     create(&database, "old", 1).await;
-    record_traces(&database, "old", 0..20_000).await;
+    record_traces(&database, "old", 0..5_000).await;
 
     let (deleted, ()) = tokio::join!(
         database.delete("old"),
-        record_traces(&database, "run", 0..20_000)
+        record_traces(&database, "run", 0..5_000)
     );
 
     deleted.unwrap();
     assert_eq!(database.counts("old").await.unwrap(), Counts::default());
-    assert_eq!(database.counts("run").await.unwrap().traces, 20_000);
+    assert_eq!(database.counts("run").await.unwrap().traces, 5_000);
 }
