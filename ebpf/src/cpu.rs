@@ -13,14 +13,13 @@ use aya_ebpf::{
     maps::{Array, HashMap},
     programs::RawTracePointContext,
 };
-use galileo_ebpf_abi::{CpuState, Ledger, MatrixKey, SLOT_IDLE, SLOT_UNKNOWN, TASK_SETS, Task, TaskSet};
-use galileo_ebpf_core::{
-    histogram,
-    runqueue::{self, Wait},
+use galileo_ebpf_abi::{
+    CpuState, Ledger, MatrixKey, SLOT_IDLE, SLOT_UNKNOWN, TASK_SETS, Task, TaskSet,
 };
+use galileo_ebpf_core::runqueue::{self, Wait};
 
 use crate::{
-    ledger::{MMAPABLE, add, count},
+    ledger::{MMAPABLE, add, count, count_duration},
     slots::{CGROUPS, slot_of},
 };
 
@@ -45,7 +44,9 @@ fn now_ns() -> u64 {
 fn tasks(key: u64) -> Option<&'static mut TaskSet> {
     // SAFETY: a map value. Two CPUs may look at one set at once, but at one task only under its own locks; two tasks
     // that take the same free place at the same moment make one of them look new later.
-    TASKS.get_ptr_mut(runqueue::set_of(key)).map(|set| unsafe { &mut *set })
+    TASKS
+        .get_ptr_mut(runqueue::set_of(key))
+        .map(|set| unsafe { &mut *set })
 }
 
 /// Hook: raw tracepoint `sched_switch` (preempt, prev, next). Context: run-queue lock held, interrupts off. Kernel: 5.10
@@ -109,7 +110,9 @@ pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
         count(Ledger::TimeDisorder);
         return 0;
     }
-    let part = runqueue::settle(cpu, next_slot, since, now, |aggressor, ns| blame(next_slot, aggressor, ns));
+    let part = runqueue::settle(cpu, next_slot, since, now, |aggressor, ns| {
+        blame(next_slot, aggressor, ns)
+    });
     account(next_slot, &part, Some(settled_ns + part.total_ns));
     0
 }
@@ -161,10 +164,7 @@ fn account(slot: u32, part: &Wait, ended_ns: Option<u64>) {
         }
         if let Some(ended_ns) = ended_ns {
             add(&raw mut (*counters).waits, 1);
-            let bucket = histogram::bucket(ended_ns);
-            if bucket < galileo_ebpf_abi::BUCKETS {
-                add((&raw mut (*counters).wait_buckets).cast::<u64>().add(bucket), 1);
-            }
+            count_duration(&raw mut (*counters).wait_buckets, ended_ns);
         }
     }
 }
@@ -246,7 +246,9 @@ pub fn sched_migrate_task(ctx: RawTracePointContext) -> i32 {
         if let Some(cpu) = CPUS.get_ptr_mut(u32::from(task.cpu)) {
             // SAFETY: a map value; the lock held here keeps the CPU on which the task waits from switching.
             let cpu = unsafe { &*cpu };
-            let part = runqueue::settle(cpu, slot, since, now, |aggressor, ns| blame(slot, aggressor, ns));
+            let part = runqueue::settle(cpu, slot, since, now, |aggressor, ns| {
+                blame(slot, aggressor, ns)
+            });
             account(slot, &part, None);
             task.settled_ns += part.total_ns;
             task.since_ns = now;

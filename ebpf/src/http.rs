@@ -11,16 +11,15 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use galileo_ebpf_abi::{
-    BUCKETS, CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, flags, role,
+    CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, flags, role,
 };
 use galileo_ebpf_core::{
-    histogram,
     http::{self, Body, Event, Opening, Stream, mark, state},
     window::{CARRY, FRESH},
 };
 
 use crate::{
-    ledger::{MMAPABLE, add, count},
+    ledger::{MMAPABLE, add, count, count_duration, opaque},
     net::{self, RECEIVED, SENT, Scratch, Socket},
 };
 
@@ -55,72 +54,184 @@ static EXCHANGES: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 /// record would halve the throughput of a busy server.
 const WAKE_AT: u64 = 512 << 10;
 
-/// The step of each direction. They may not share an array, as they are attached differently.
+/// The steps of each direction: [`READ`], [`SCAN`], [`ACT`]. The directions may not share an array, as they are attached
+/// differently.
 #[map]
-static STEPS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(1, 0);
+static STEPS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(3, 0);
 /// See [`STEPS_RECEIVED`].
 #[map]
-static STEPS_SENT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+static STEPS_SENT: ProgramArray = ProgramArray::with_max_entries(3, 0);
 
-/// Begins to look at the segment that lies in the work space `depth`, and gives that back when done.
+/// Index of the step that passes over bodies and fills the window.
+const READ: u32 = 0;
+/// Index of the step that goes through the window. Programs of their own, because the verifier walks what follows once for
+/// each way that leads there: the loops of this step, and what follows an event, are to be walked once.
+const SCAN: u32 = 1;
+/// Index of the step that acts on what was come upon.
+const ACT: u32 = 2;
+
+/// Looks at the segment that lies in the work space `depth`, and gives that back when done.
 #[inline(always)]
-pub fn enter(ctx: &SkBuffContext, direction: u32, depth: u32) {
+pub fn enter(
+    ctx: &SkBuffContext,
+    scratch: &mut Scratch,
+    socket: &mut Socket,
+    direction: u32,
+    depth: u32,
+) {
     // SAFETY: the control buffer belongs to this run of the program and those it tail-calls.
     unsafe { (*ctx.skb.skb).cb[0] = depth };
-    again(ctx, direction);
-    // Only reached if there is no step to call.
+    match read(ctx, scratch, socket, direction) {
+        Step::Nothing => finish(scratch, socket, direction),
+        step => {
+            scratch.event = step as u32;
+            go_on(
+                ctx,
+                direction,
+                if step as u32 == Step::Scan as u32 {
+                    SCAN
+                } else {
+                    ACT
+                },
+            );
+            // Only reached if there is no step to call: HTTP is off on this machine.
+        }
+    }
     net::release(depth);
-    count(Ledger::StepsExceeded);
 }
 
 #[inline(always)]
-fn again(ctx: &SkBuffContext, direction: u32) {
+fn go_on(ctx: &SkBuffContext, direction: u32, step: u32) {
     // SAFETY: the arrays hold the step programs, which never return here.
     unsafe {
         if direction == RECEIVED {
-            STEPS_RECEIVED.tail_call(ctx, 0);
+            STEPS_RECEIVED.tail_call(ctx, step);
         } else {
-            STEPS_SENT.tail_call(ctx, 0);
+            STEPS_SENT.tail_call(ctx, step);
         }
     }
 }
 
-/// Hook: tail-called from [`net::ingress`]. Context: as there. Kernel: 5.10. Maps: `SOCKETS`, `SCRATCH`, `CARRIES`,
-/// `PENDING`, `HTTP`, `EXCHANGES`.
+/// Hook: tail-called from [`act_received`]. Context: as [`net::ingress`]. Kernel: 5.10. Maps: `SOCKETS`, `SCRATCH`,
+/// `CARRIES`.
 #[cgroup_skb]
-pub fn step_received(ctx: SkBuffContext) -> i32 {
-    step(&ctx, RECEIVED);
+pub fn read_received(ctx: SkBuffContext) -> i32 {
+    read_step(&ctx, RECEIVED);
     1
 }
 
-/// Hook: tail-called from [`net::egress`]. Context, kernel, maps: as [`step_received`].
+/// Hook: tail-called from [`act_sent`]. Context, kernel, maps: as [`read_received`].
 #[cgroup_skb]
-pub fn step_sent(ctx: SkBuffContext) -> i32 {
-    step(&ctx, SENT);
+pub fn read_sent(ctx: SkBuffContext) -> i32 {
+    read_step(&ctx, SENT);
+    1
+}
+
+/// Hook: tail-called from [`net::ingress`] and [`read_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SCRATCH`.
+#[cgroup_skb]
+pub fn scan_received(ctx: SkBuffContext) -> i32 {
+    scan_step(&ctx, RECEIVED);
+    1
+}
+
+/// Hook: tail-called from [`net::egress`] and [`read_sent`]. Context, kernel, maps: as [`scan_received`].
+#[cgroup_skb]
+pub fn scan_sent(ctx: SkBuffContext) -> i32 {
+    scan_step(&ctx, SENT);
+    1
+}
+
+/// Hook: tail-called from [`scan_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SCRATCH`, `CARRIES`, `PENDING`,
+/// `HTTP`, `EXCHANGES`.
+#[cgroup_skb]
+pub fn act_received(ctx: SkBuffContext) -> i32 {
+    act_step(&ctx, RECEIVED);
+    1
+}
+
+/// Hook: tail-called from [`scan_sent`]. Context, kernel, maps: as [`act_received`].
+#[cgroup_skb]
+pub fn act_sent(ctx: SkBuffContext) -> i32 {
+    act_step(&ctx, SENT);
     1
 }
 
 #[inline(always)]
-fn step(ctx: &SkBuffContext, direction: u32) {
+fn read_step(ctx: &SkBuffContext, direction: u32) {
     // SAFETY: as in `enter`.
     let depth = unsafe { (*ctx.skb.skb).cb[0] };
     if let (Some(scratch), Some(socket)) = (net::scratch(depth), net::socket(ctx, false)) {
-        look(ctx, scratch, socket, direction);
+        match read(ctx, scratch, socket, direction) {
+            Step::Nothing => finish(scratch, socket, direction),
+            step => {
+                scratch.event = step as u32;
+                go_on(
+                    ctx,
+                    direction,
+                    if step as u32 == Step::Scan as u32 {
+                        SCAN
+                    } else {
+                        ACT
+                    },
+                );
+                exceeded(scratch, socket, direction);
+            }
+        }
+    }
+    net::release(depth);
+}
+
+#[inline(always)]
+fn scan_step(ctx: &SkBuffContext, direction: u32) {
+    // SAFETY: as in `enter`.
+    let depth = unsafe { (*ctx.skb.skb).cb[0] };
+    if let (Some(scratch), Some(socket)) = (net::scratch(depth), net::socket(ctx, false)) {
+        let answers = carries_answers(socket, direction);
+        let event = http::scan(stream(socket, direction), &mut scratch.window, answers);
+        scratch.event = match event {
+            Event::More => Step::Scan,
+            Event::HeadEnd => Step::HeadEnd,
+            Event::MessageEnd => Step::MessageEnd,
+            Event::Unparsable => Step::Unparsable,
+        } as u32;
+        go_on(ctx, direction, ACT);
+        exceeded(scratch, socket, direction);
+    }
+    net::release(depth);
+}
+
+#[inline(always)]
+fn act_step(ctx: &SkBuffContext, direction: u32) {
+    // SAFETY: as in `enter`.
+    let depth = unsafe { (*ctx.skb.skb).cb[0] };
+    if let (Some(scratch), Some(socket)) = (net::scratch(depth), net::socket(ctx, false)) {
+        act(scratch, socket, direction);
         if scratch.offset < scratch.end {
-            again(ctx, direction);
-            // More messages in one segment than tail calls are allowed.
-            count(Ledger::StepsExceeded);
-            lose(stream(socket, direction));
+            go_on(ctx, direction, READ);
+            exceeded(scratch, socket, direction);
         }
         finish(scratch, socket, direction);
     }
     net::release(depth);
 }
 
+/// There are more messages in one segment than tail calls are allowed.
+#[inline(always)]
+fn exceeded(scratch: &mut Scratch, socket: &mut Socket, direction: u32) {
+    count(Ledger::StepsExceeded);
+    let this = stream(socket, direction);
+    lose(this);
+    this.next_seq = scratch.next_seq;
+}
+
 #[inline(always)]
 fn stream(socket: &mut Socket, direction: u32) -> &mut Stream {
     let [received, sent] = &mut socket.streams;
-    if direction == RECEIVED { received } else { sent }
+    if direction == RECEIVED {
+        received
+    } else {
+        sent
+    }
 }
 
 #[inline(always)]
@@ -133,33 +244,31 @@ fn carries_answers(socket: &Socket, direction: u32) -> bool {
     (socket.role == role::SERVER) == (direction == SENT)
 }
 
-/// One step: the rest of a body, or a window of lines.
+/// Reads on: the rest of a body, or a window of lines.
 #[inline(always)]
-fn look(ctx: &SkBuffContext, scratch: &mut Scratch, socket: &mut Socket, direction: u32) {
+fn read(ctx: &SkBuffContext, scratch: &mut Scratch, socket: &mut Socket, direction: u32) -> Step {
     let unknown = socket.role == role::UNKNOWN;
     let this = stream(socket, direction);
     if this.left > 0 || this.state == state::UNTIL_CLOSE {
         let available = u64::from(scratch.end.wrapping_sub(scratch.offset));
         scratch.offset += this.skip(available) as u32;
-        if this.left == 0 && this.state == state::BODY {
-            message_end(scratch, socket, direction, 0);
-        }
-        return;
+        return if this.left == 0 && this.state == state::BODY {
+            Step::BodyEnd
+        } else {
+            Step::Nothing
+        };
     }
     let judged = unknown || this.state == state::LOST;
     if scratch.offset >= scratch.end || !(judged || this.wants_lines()) {
         scratch.offset = scratch.end;
-        return;
+        return Step::Nothing;
     }
-    let Some(carried) = load(ctx, scratch, socket, direction) else {
-        return;
-    };
-    if judged && !judge(scratch, socket, direction) {
-        return;
+    if !load(ctx, scratch, socket, direction) || (judged && !judge(scratch, socket, direction)) {
+        scratch.offset = scratch.end;
+        return Step::Nothing;
     }
-    let answers = carries_answers(socket, direction);
     let this = stream(socket, direction);
-    if this.state == state::START && carried == 0 {
+    if this.state == state::START && scratch.carried == 0 {
         this.bytes = 0;
         this.first_ns = scratch.now_ns;
         let request = &mut scratch.carry.request;
@@ -169,69 +278,122 @@ fn look(ctx: &SkBuffContext, scratch: &mut Scratch, socket: &mut Socket, directi
         request.path_len = 0;
         request.id_len = 0;
     }
+    Step::Scan
+}
 
-    let mut event = http::scan(this, &mut scratch.window, answers);
+/// How reading ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Step {
+    /// There is nothing to act on.
+    Nothing,
+    /// A body of known length has ended.
+    BodyEnd,
+    /// The window is filled; after [`SCAN`]: it was read up to an unfinished line, or to a body.
+    Scan,
+    /// See [`Event`].
+    HeadEnd,
+    /// See [`Event`].
+    MessageEnd,
+    /// See [`Event`].
+    Unparsable,
+}
+
+/// Acts on how reading ended.
+#[inline(always)]
+fn act(scratch: &mut Scratch, socket: &mut Socket, direction: u32) {
+    let mut event = scratch.event;
+    if event == Step::Nothing as u32 {
+        return;
+    }
+    if event == Step::BodyEnd as u32 {
+        return message_end(scratch, socket, direction, 0);
+    }
+    let answers = carries_answers(socket, direction);
+    let this = stream(socket, direction);
     let mut rest = scratch.window.len.wrapping_sub(scratch.window.line);
-    if event as u32 == Event::More as u32 && rest >= CARRY as u32 {
+    // Otherwise there are more lines, or a body, in the window: the next step goes on there.
+    let searched = scratch.window.at >= scratch.window.len;
+    if event == Step::Scan as u32 && searched && rest >= CARRY as u32 {
         scratch.carry.request.flags |= flags::HEAD_CUT;
-        event = http::cut_line(this, &mut scratch.window, answers);
+        if http::cut_line(this, &mut scratch.window) as u32 == Event::Unparsable as u32 {
+            event = Step::Unparsable as u32;
+        }
         rest = 0;
     }
-    if !http::note_head(this, &mut scratch.carry.request, &mut scratch.window, answers) {
-        event = Event::Unparsable;
+    if !http::note_head(
+        this,
+        &mut scratch.carry.request,
+        &mut scratch.window,
+        answers,
+    ) {
+        event = Step::Unparsable as u32;
     }
-    scratch.offset = scratch.offset.wrapping_add(scratch.window.line.wrapping_sub(carried));
+    scratch.offset = scratch
+        .offset
+        .wrapping_add(scratch.window.line.wrapping_sub(scratch.carried));
 
-    match event {
-        Event::More => {
+    if event == Step::Scan as u32 {
+        if searched && scratch.offset.wrapping_add(rest) >= scratch.end {
             // All that is left of the segment is an unfinished line, if anything.
-            let fresh_end = scratch.offset.wrapping_add(rest);
-            if fresh_end >= scratch.end {
-                scratch.offset = scratch.end;
-                let unfinished = this.state == state::HEAD && !answers;
-                if rest > 0 || unfinished {
-                    save(scratch, socket, direction, rest);
-                }
+            scratch.offset = scratch.end;
+            let unfinished = this.state == state::HEAD && !answers;
+            if rest > 0 || unfinished {
+                save(scratch, socket, direction, rest);
             }
         }
-        Event::HeadEnd => head_end(scratch, socket, direction, answers),
-        Event::MessageEnd => message_end(scratch, socket, direction, 0),
-        Event::Unparsable => unparsable(scratch, socket, direction),
+    } else if event == Step::HeadEnd as u32 {
+        head_end(scratch, socket, direction, answers);
+    } else if event == Step::MessageEnd as u32 {
+        message_end(scratch, socket, direction, 0);
+    } else {
+        unparsable(scratch, socket, direction);
     }
 }
 
-/// Fills the window: what was carried over first, then the next bytes of the segment. Returns how many were carried.
+/// Fills the window: what was carried over first, then the next bytes of the segment. False if that fails.
 #[inline(always)]
-fn load(ctx: &SkBuffContext, scratch: &mut Scratch, socket: &mut Socket, direction: u32) -> Option<u32> {
+fn load(ctx: &SkBuffContext, scratch: &mut Scratch, socket: &mut Socket, direction: u32) -> bool {
     let cookie = socket.cookie;
     let this = stream(socket, direction);
     let mut carried = 0_u32;
     if this.flags & mark::CARRY != 0 {
         this.flags &= !mark::CARRY;
-        let key = CarryKey { cookie, direction: u64::from(direction) };
+        let key = CarryKey {
+            cookie,
+            direction: u64::from(direction),
+        };
         let Some(carry) = CARRIES.get_ptr(key) else {
             count(Ledger::CarryLost);
             lose(this);
-            scratch.offset = scratch.end;
-            return None;
+            return false;
         };
         // SAFETY: a map value that only this direction of this socket uses; it is copied before it is removed.
         unsafe {
             scratch.carry.request = (*carry).request;
             carried = (*carry).len as u32 & (CARRY as u32 - 1);
-            scratch.window.bytes.as_mut_ptr().cast::<[u64; CARRY / 8]>().write_unaligned((*carry).words);
+            scratch
+                .window
+                .bytes
+                .as_mut_ptr()
+                .cast::<[u64; CARRY / 8]>()
+                .write_unaligned((*carry).words);
         }
         // It may have been pushed out in between, which is as good.
         let _ = CARRIES.remove(key);
     }
     let window = &mut scratch.window;
-    let mut fresh = scratch.end.wrapping_sub(scratch.offset);
-    if fresh > FRESH as u32 {
-        fresh = FRESH as u32;
+    let available = scratch.end.wrapping_sub(scratch.offset);
+    if available == 0 {
+        return false;
     }
-    if fresh == 0 {
-        return None;
-    }
+    let fresh = if available > FRESH as u32 {
+        FRESH as u32
+    } else {
+        available
+    };
+    // At least 1 and at most FRESH, in a form that the verifier follows.
+    let fresh = (opaque(fresh as usize - 1) & (FRESH - 1)) as u32 + 1;
     // SAFETY: carried < CARRY and fresh ≤ FRESH, so the target lies within `bytes`.
     let failed = unsafe {
         bpf_skb_load_bytes(
@@ -244,16 +406,11 @@ fn load(ctx: &SkBuffContext, scratch: &mut Scratch, socket: &mut Socket, directi
     if failed != 0 {
         count(Ledger::LoadFailed);
         lose(this);
-        scratch.offset = scratch.end;
-        return None;
+        return false;
     }
-    window.len = carried + fresh;
-    window.at = 0;
-    window.line = 0;
-    window.length_at = 0;
-    window.id_at = 0;
-    window.first_at = 0;
-    Some(carried)
+    scratch.carried = carried;
+    window.rewind(carried + fresh);
+    true
 }
 
 /// Keeps the unfinished line, and the request as far as it was read, for the next segment.
@@ -264,7 +421,10 @@ fn save(scratch: &mut Scratch, socket: &mut Socket, direction: u32, rest: u32) {
         scratch.carry.words[index] = scratch.window.word(line.wrapping_add(8 * index as u32));
     }
     scratch.carry.len = u64::from(rest);
-    let key = CarryKey { cookie: socket.cookie, direction: u64::from(direction) };
+    let key = CarryKey {
+        cookie: socket.cookie,
+        direction: u64::from(direction),
+    };
     let this = stream(socket, direction);
     if CARRIES.insert(key, &scratch.carry, 0).is_ok() {
         this.flags |= mark::CARRY;
@@ -278,14 +438,17 @@ fn save(scratch: &mut Scratch, socket: &mut Socket, direction: u32, rest: u32) {
 #[inline(always)]
 fn judge(scratch: &mut Scratch, socket: &mut Socket, direction: u32) -> bool {
     let opening = http::opening(scratch.window.word(0), u64::from(scratch.window.len));
-    let (server, client) = if direction == RECEIVED { (role::SERVER, role::CLIENT) } else { (role::CLIENT, role::SERVER) };
+    let (server, client) = if direction == RECEIVED {
+        (role::SERVER, role::CLIENT)
+    } else {
+        (role::CLIENT, role::SERVER)
+    };
     let role = match opening {
         Opening::Request => server,
         Opening::Response => client,
         Opening::Other => role::UNKNOWN,
     };
     if role == role::UNKNOWN || (socket.role != role::UNKNOWN && socket.role != role) {
-        scratch.offset = scratch.end;
         if socket.role == role::UNKNOWN {
             strike(socket);
         }
@@ -363,7 +526,11 @@ fn head_end(scratch: &mut Scratch, socket: &mut Socket, direction: u32, answers:
     } else {
         let this = stream(socket, direction);
         let body = this.request_body();
-        let announced = if let Body::Length(length) = body { length } else { 0 };
+        let announced = if let Body::Length(length) = body {
+            length
+        } else {
+            0
+        };
         scratch.carry.request.bytes = this.bytes + announced;
         keep_request(scratch, socket);
         body
@@ -389,7 +556,10 @@ fn keep_request(scratch: &mut Scratch, socket: &mut Socket) {
         socket.request = *request;
     } else {
         request.flags |= flags::PIPELINED;
-        let key = PendingKey { cookie: socket.cookie, sequence: u64::from(socket.requests) };
+        let key = PendingKey {
+            cookie: socket.cookie,
+            sequence: u64::from(socket.requests),
+        };
         if PENDING.insert(key, &*request, 0).is_err() {
             // Its answer will miss it, and count it.
         }
@@ -408,7 +578,10 @@ fn match_request(socket: &mut Socket, direction: u32) -> u64 {
         return 0;
     }
     if socket.request.sequence != socket.answers {
-        let key = PendingKey { cookie: socket.cookie, sequence: u64::from(socket.answers) };
+        let key = PendingKey {
+            cookie: socket.cookie,
+            sequence: u64::from(socket.answers),
+        };
         let Some(pending) = PENDING.get_ptr(key) else {
             count(Ledger::PendingLost);
             socket.answers = socket.answers.wrapping_add(1);
@@ -443,9 +616,10 @@ fn request_end(socket: &mut Socket, direction: u32) {
     }
     if socket.request.sequence == sequence {
         socket.request.bytes = bytes;
-    } else if let Some(pending) =
-        PENDING.get_ptr_mut(PendingKey { cookie: socket.cookie, sequence: u64::from(sequence) })
-    {
+    } else if let Some(pending) = PENDING.get_ptr_mut(PendingKey {
+        cookie: socket.cookie,
+        sequence: u64::from(sequence),
+    }) {
         // SAFETY: a map value that only this socket uses.
         unsafe { (*pending).bytes = bytes };
     }
@@ -460,13 +634,22 @@ fn answer_end(scratch: &mut Scratch, socket: &mut Socket, direction: u32, mut fl
         return;
     }
     let (status, first_byte_ns, response_bytes) = (this.status, this.first_ns, this.bytes);
-    if other(socket, direction).state != state::START && socket.requests.wrapping_sub(1) == socket.answers {
+    if other(socket, direction).state != state::START
+        && socket.requests.wrapping_sub(1) == socket.answers
+    {
         flags |= flags::EARLY_ANSWER;
     }
     count(Ledger::ExchangesAttempted);
-    count_exchange(socket, scratch.now_ns.saturating_sub(socket.request.start_ns));
+    count_exchange(
+        socket,
+        scratch.now_ns.saturating_sub(socket.request.start_ns),
+    );
     // Records are some hundred bytes: a reader that comes every few milliseconds needs no wake-up.
-    let wake = if EXCHANGES.query(AVAILABLE) > WAKE_AT { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let wake = if EXCHANGES.query(AVAILABLE) > WAKE_AT {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
     if let Some(mut entry) = EXCHANGES.reserve::<ExchangeRecord>(0) {
         let record = entry.as_mut_ptr();
         // SAFETY: the ring gave this much memory; every field is written before it is handed over.
@@ -506,10 +689,7 @@ fn count_exchange(socket: &Socket, duration_ns: u64) {
         if socket.role == role::SERVER {
             add(&raw mut (*counters).exchanges[0], 1);
             add(&raw mut (*counters).duration_ns[0], duration_ns);
-            let bucket = histogram::bucket(duration_ns);
-            if bucket < BUCKETS {
-                add((&raw mut (*counters).server_buckets).cast::<u64>().add(bucket), 1);
-            }
+            count_duration(&raw mut (*counters).server_buckets, duration_ns);
         } else {
             add(&raw mut (*counters).exchanges[1], 1);
             add(&raw mut (*counters).duration_ns[1], duration_ns);

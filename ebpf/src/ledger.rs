@@ -3,7 +3,8 @@
 use core::arch::asm;
 
 use aya_ebpf::{macros::map, maps::Array};
-use galileo_ebpf_abi::Ledger;
+use galileo_ebpf_abi::{BUCKETS, Ledger};
+use galileo_ebpf_core::histogram;
 
 /// Values of 64 bytes, so that two kinds never share a cache line.
 #[repr(C)]
@@ -34,5 +35,27 @@ pub fn count(kind: Ledger) {
 #[inline(always)]
 pub fn add(total: *mut u64, value: u64) {
     // SAFETY: the verifier checks that the address lies in a map value; the addition is atomic.
-    unsafe { asm!("lock *(u64 *)({total} + 0) += {value}", total = in(reg) total, value = in(reg) value) };
+    unsafe {
+        asm!("lock *(u64 *)({total} + 0) += {value}", total = in(reg) total, value = in(reg) value)
+    };
+}
+
+/// The same value, of which the compiler knows nothing: a check of it is then made where it stands, for the verifier,
+/// which cannot follow the compiler's reasons to leave it out.
+#[inline(always)]
+pub fn opaque(mut value: usize) -> usize {
+    // SAFETY: moves a register to itself. An instruction is needed: without one, two entries of the line table would name
+    // the same place, which the kernel refuses.
+    unsafe { asm!("{value} = {value}", value = inout(reg) value, options(pure, nomem, nostack)) };
+    value
+}
+
+/// Counts a duration in a histogram in map memory.
+#[inline(always)]
+pub fn count_duration(buckets: *mut [u64; BUCKETS], ns: u64) {
+    let bucket = opaque(histogram::bucket(ns));
+    if bucket < BUCKETS {
+        // SAFETY: within the array.
+        add(unsafe { buckets.cast::<u64>().add(bucket) }, 1);
+    }
 }

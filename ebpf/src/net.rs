@@ -73,6 +73,10 @@ pub struct Scratch {
     pub remote_addr: [u8; 16],
     pub local_port: u16,
     pub remote_port: u16,
+    /// Bytes of the window that were carried over from the segment before.
+    pub carried: u32,
+    /// How reading ended, for the step that acts on it.
+    pub event: u32,
     pub reserved: u32,
     /// The request whose head is being read, and what is left over at the end of the segment.
     pub carry: Carry,
@@ -93,7 +97,9 @@ static DEPTH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 #[inline(always)]
 pub fn scratch(depth: u32) -> Option<&'static mut Scratch> {
     // SAFETY: a map value of this CPU, which `acquire` gave to this run only.
-    SCRATCH.get_ptr_mut(depth).map(|scratch| unsafe { &mut *scratch })
+    SCRATCH
+        .get_ptr_mut(depth)
+        .map(|scratch| unsafe { &mut *scratch })
 }
 
 #[inline(always)]
@@ -123,13 +129,22 @@ pub fn release(depth: u32) {
 #[inline(always)]
 pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
     let sk = sk(ctx)?;
-    let flags = if create { u64::from(BPF_SK_STORAGE_GET_F_CREATE) } else { 0 };
+    let flags = if create {
+        u64::from(BPF_SK_STORAGE_GET_F_CREATE)
+    } else {
+        0
+    };
     // SAFETY: the helper takes a socket that is not null, and gives a map value or null. The two directions of a
     // socket may be looked at on two CPUs at once; each writes what is its own, see `Socket`.
     unsafe {
-        bpf_sk_storage_get((&raw const SOCKETS).cast_mut().cast(), sk.cast(), core::ptr::null_mut(), flags)
-            .cast::<Socket>()
-            .as_mut()
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk.cast(),
+            core::ptr::null_mut(),
+            flags,
+        )
+        .cast::<Socket>()
+        .as_mut()
     }
 }
 
@@ -214,12 +229,16 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     scratch.end = length;
     scratch.next_seq = tcp.sequence.wrapping_add(payload);
     scratch.last = u32::from(ends);
-    let (local, remote) = if direction == RECEIVED { (1, 0) } else { (0, 1) };
+    let (local, remote) = if direction == RECEIVED {
+        (1, 0)
+    } else {
+        (0, 1)
+    };
     scratch.local_addr = headers.addresses[local];
     scratch.remote_addr = headers.addresses[remote];
     scratch.local_port = tcp.ports[local];
     scratch.remote_port = tcp.ports[remote];
-    http::enter(ctx, direction, depth);
+    http::enter(ctx, scratch, socket, direction, depth);
 }
 
 /// Fills in what the storage of a socket says of it all its life.
@@ -326,9 +345,15 @@ fn headers(ctx: &SkBuffContext) -> Option<(Headers, Tcp)> {
     };
     let tcp: [u8; 14] = load(ctx, at)?;
     Some((
-        Headers { payload: at + u32::from(tcp[12] >> 4) * 4, addresses },
+        Headers {
+            payload: at + u32::from(tcp[12] >> 4) * 4,
+            addresses,
+        },
         Tcp {
-            ports: [u16::from_be_bytes([tcp[0], tcp[1]]), u16::from_be_bytes([tcp[2], tcp[3]])],
+            ports: [
+                u16::from_be_bytes([tcp[0], tcp[1]]),
+                u16::from_be_bytes([tcp[2], tcp[3]]),
+            ],
             sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
             flags: tcp[13],
         },

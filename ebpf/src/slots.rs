@@ -48,7 +48,10 @@ fn assign(cgroup_id: u64) -> u32 {
     };
     // SAFETY: a map value; the slot was free, so nobody else writes it.
     unsafe { (*counters).cgroup_id = cgroup_id };
-    if SLOT_OF.insert(cgroup_id, slot, u64::from(BPF_NOEXIST)).is_ok() {
+    if SLOT_OF
+        .insert(cgroup_id, slot, u64::from(BPF_NOEXIST))
+        .is_ok()
+    {
         return slot;
     }
     // Another CPU was faster: its slot counts, this one goes back. The queue cannot be full, as this slot came from it.

@@ -1,16 +1,22 @@
 //! HTTP/1.x framing (RFC 9112) of one direction of a connection, seen segment by segment.
 //!
 //! [`scan`] goes through a [`Window`] line by line until something happens that its caller has to decide: a head ended,
-//! a message ended, or these bytes are no HTTP. It only notes where first line, length and id stand; [`note_head`]
-//! reads them once, when the window is done. Bodies of known length are never looked at: [`Stream::skip`].
+//! a message ended, or these bytes are no HTTP. It only notes where first line, length, coding and id stand;
+//! [`note_head`] reads them once, when the window is done. Bodies of known length are never looked at:
+//! [`Stream::skip`].
+//!
+//! Three loops, each with little in it, because the verifier walks every turn: one line of any kind, header lines, chunks.
 
 use galileo_ebpf_abi::{METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, Request, flags};
 
 use crate::window::{Window, first, lower, matches, text};
 
-/// Turns of the loop in [`scan`]: one for eight bytes or one for a line, whichever ends first. A window of 1,024 bytes
-/// with more than 64 lines is looked at in two goes.
-pub const TURNS: u32 = 192;
+/// Turns of the loop over header lines: one for eight bytes or one for a line, whichever ends first. A window of 1,024
+/// bytes with more than 64 lines is looked at in two goes.
+const TURNS: u32 = 192;
+
+/// Turns of the loop over chunks that lie in one window. What is left is looked at in the next go.
+const CHUNKS: u32 = 64;
 
 /// Where a stream stands within a message.
 pub mod state {
@@ -115,13 +121,21 @@ impl Stream {
     #[inline(always)]
     #[must_use]
     pub const fn wants_lines(&self) -> bool {
-        self.left == 0 && matches!(self.state, state::START | state::HEAD | state::CHUNK_SIZE | state::TRAILER)
+        self.left == 0
+            && matches!(
+                self.state,
+                state::START | state::HEAD | state::CHUNK_SIZE | state::TRAILER
+            )
     }
 
     /// Passes over up to `available` bytes of a body; returns how many it were.
     #[inline(always)]
     pub fn skip(&mut self, available: u64) -> u64 {
-        let step = if self.state == state::UNTIL_CLOSE || self.left > available { available } else { self.left };
+        let step = if self.state == state::UNTIL_CLOSE || self.left > available {
+            available
+        } else {
+            self.left
+        };
         if self.state != state::UNTIL_CLOSE {
             self.left -= step;
         }
@@ -171,7 +185,11 @@ impl Stream {
         } else if self.flags & mark::ENCODED != 0 {
             Body::UntilClose
         } else if self.flags & mark::LENGTH != 0 {
-            if self.length > 0 { Body::Length(self.length) } else { Body::None }
+            if self.length > 0 {
+                Body::Length(self.length)
+            } else {
+                Body::None
+            }
         } else {
             Body::UntilClose
         }
@@ -205,7 +223,11 @@ pub fn method_word(request: &Request) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = request.method;
     let word = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
     let bits = 8 * u64::from(request.method_len);
-    if bits >= 64 { word } else { word & ((1 << (bits & 63)) - 1) }
+    if bits >= 64 {
+        word
+    } else {
+        word & ((1 << (bits & 63)) - 1)
+    }
 }
 
 /// What the first bytes of a segment look like.
@@ -230,23 +252,76 @@ pub fn opening(word: u64, available: u64) -> Opening {
         return Opening::Response;
     }
     let first = word as u8;
-    if first.is_ascii_uppercase() { Opening::Request } else { Opening::Other }
+    if first.is_ascii_uppercase() {
+        Opening::Request
+    } else {
+        Opening::Other
+    }
 }
 
-/// Goes through the window from where it stands, line by line.
+/// Goes through the window from where it stands.
 #[inline(always)]
 pub fn scan(stream: &mut Stream, window: &mut Window, is_response: bool) -> Event {
+    if stream.state == state::CHUNK_SIZE && stream.flags & mark::SKIP_LINE == 0 {
+        chunks(stream, window);
+        if window.line >= window.len || stream.left > 0 {
+            return Event::More;
+        }
+    }
+    if stream.state != state::HEAD || stream.flags & mark::SKIP_LINE != 0 {
+        let event = one_line(stream, window);
+        if event as u32 != Event::More as u32 {
+            return event;
+        }
+    }
+    if stream.state == state::HEAD && stream.flags & mark::SKIP_LINE == 0 {
+        return header_lines(stream, window, is_response);
+    }
+    Event::More
+}
+
+/// Finds the end of the line that begins at `window.line`, and acts on it.
+#[inline(always)]
+fn one_line(stream: &mut Stream, window: &mut Window) -> Event {
+    const WORDS: u32 = crate::window::WINDOW as u32 / 8;
+    window.at = window.line;
+    let mut newlines = 0;
+    for _ in 0..WORDS {
+        newlines = matches(window.word(window.at), b'\n');
+        if newlines != 0 || window.at >= window.len {
+            break;
+        }
+        window.at += 8;
+    }
+    if newlines == 0 {
+        window.at = window.len;
+        return Event::More;
+    }
+    let end = window.at + first(newlines);
+    if end >= window.len {
+        window.at = window.len;
+        return Event::More;
+    }
+    let start = window.line;
+    window.at = end + 1;
+    window.line = end + 1;
+    stream.bytes += u64::from(end + 1 - start);
+    if stream.flags & mark::SKIP_LINE != 0 {
+        stream.flags &= !mark::SKIP_LINE;
+        return Event::More;
+    }
+    line(stream, window, start, end)
+}
+
+/// Goes through the header lines, up to the empty one if it is there.
+#[inline(always)]
+fn header_lines(stream: &mut Stream, window: &mut Window, is_response: bool) -> Event {
+    let begin = window.line;
+    let mut event = Event::More;
     for _ in 0..TURNS {
         let at = window.at;
         if at >= window.len {
             break;
-        }
-        if stream.left > 0 {
-            // A chunk, or the part of it that lies in this window.
-            let step = stream.skip(u64::from(window.len - at));
-            window.at = at + step as u32;
-            window.line = window.at;
-            continue;
         }
         let newlines = matches(window.word(at), b'\n');
         if newlines == 0 {
@@ -261,22 +336,57 @@ pub fn scan(stream: &mut Stream, window: &mut Window, is_response: bool) -> Even
         let start = window.line;
         window.at = end + 1;
         window.line = end + 1;
-        stream.bytes += u64::from(end + 1 - start);
-        if stream.flags & mark::SKIP_LINE != 0 {
-            stream.flags &= !mark::SKIP_LINE;
-            continue;
+        if is_empty(window, start, end) {
+            event = Event::HeadEnd;
+            break;
         }
-        let event = line(stream, window, start, end, is_response);
-        if event as u32 != Event::More as u32 {
-            return event;
+        header(window, start, end, is_response);
+    }
+    stream.bytes += u64::from(window.line - begin);
+    event
+}
+
+/// Passes over chunks that lie in the window, as long as their size lines are plain: digits and a line end.
+#[inline(always)]
+fn chunks(stream: &mut Stream, window: &mut Window) {
+    let begin = window.line;
+    for _ in 0..CHUNKS {
+        let word = window.word(window.line);
+        let newlines = matches(word, b'\n');
+        if newlines == 0 {
+            break;
+        }
+        let data = window.line + first(newlines) + 1;
+        let size = chunk_size(word);
+        if data > window.len || size == 0 || size == NO_SIZE {
+            break;
+        }
+        // The line end behind the chunk is passed over with it.
+        let whole = size + 2;
+        let here = u64::from(window.len - data);
+        if whole > here {
+            window.line = window.len;
+            stream.state = state::CHUNK_DATA;
+            stream.left = whole - here;
+            break;
+        }
+        window.line = data + whole as u32;
+        if window.line >= window.len {
+            break;
         }
     }
-    Event::More
+    window.at = window.line;
+    stream.bytes += u64::from(window.line - begin);
+}
+
+#[inline(always)]
+fn is_empty(window: &Window, start: u32, end: u32) -> bool {
+    end == start || (end - start == 1 && window.byte(start) == b'\r')
 }
 
 /// Takes the unfinished line at the end of the window for all that will be seen of it: it is longer than is looked at.
 #[inline(always)]
-pub fn cut_line(stream: &mut Stream, window: &mut Window, is_response: bool) -> Event {
+pub fn cut_line(stream: &mut Stream, window: &mut Window) -> Event {
     let start = window.line;
     let end = window.len;
     window.line = end;
@@ -286,16 +396,14 @@ pub fn cut_line(stream: &mut Stream, window: &mut Window, is_response: bool) -> 
         return Event::More;
     }
     stream.flags |= mark::SKIP_LINE;
-    line(stream, window, start, end, is_response)
+    line(stream, window, start, end)
 }
 
 /// One line from `start` to `end`, where its line feed stands.
 #[inline(always)]
-fn line(stream: &mut Stream, window: &mut Window, start: u32, end: u32, is_response: bool) -> Event {
-    let empty = end == start || (end - start == 1 && window.byte(start) == b'\r');
+fn line(stream: &mut Stream, window: &mut Window, start: u32, end: u32) -> Event {
+    let empty = is_empty(window, start, end);
     match stream.state {
-        state::HEAD if empty => return Event::HeadEnd,
-        state::HEAD => header(stream, window, start, end, is_response),
         // A server should ignore an empty line before a request (RFC 9112, 2.2).
         state::START if empty => stream.bytes = 0,
         state::START => {
@@ -303,77 +411,97 @@ fn line(stream: &mut Stream, window: &mut Window, start: u32, end: u32, is_respo
             window.first_end = end;
             stream.state = state::HEAD;
         }
-        state::CHUNK_SIZE => match chunk_size(window.word(start)) {
-            None => return Event::Unparsable,
-            Some(0) => stream.state = state::TRAILER,
-            Some(size) => {
-                // The line end behind the chunk is passed over with it.
+        state::CHUNK_SIZE => {
+            let size = chunk_size(window.word(start));
+            if size == NO_SIZE {
+                return Event::Unparsable;
+            }
+            if size == 0 {
+                stream.state = state::TRAILER;
+            } else {
                 stream.left = size + 2;
                 stream.state = state::CHUNK_DATA;
             }
-        },
+        }
         state::TRAILER if empty => return Event::MessageEnd,
         _ => {}
     }
     Event::More
 }
 
+/// Notes where the value of a header line stands, if it is one that matters.
 #[inline(always)]
-fn header(stream: &mut Stream, window: &mut Window, start: u32, end: u32, is_response: bool) {
+fn header(window: &mut Window, start: u32, end: u32, is_response: bool) {
     let name = lower(window.word(start));
     if name == text(b"content-") {
         if lower(window.word(start + 8)) & (u64::MAX >> 8) == text(b"length:") {
-            if window.length_at != 0 {
-                stream.flags |= mark::BROKEN;
-            }
             window.length_at = start + 15;
+            window.lengths += 1;
         }
     } else if name == text(b"transfer") {
-        if lower(window.word(start + 8)) == text(b"-encodin")
-            && lower(window.word(start + 16)) & 0xffff == text(b"g:")
-        {
-            let stop = end - u32::from(window.byte(end.wrapping_sub(1)) == b'\r');
-            if lower(window.word(stop.wrapping_sub(7))) & (u64::MAX >> 8) == text(b"chunked") {
-                stream.flags |= mark::CHUNKED;
-            } else {
-                stream.flags |= mark::ENCODED;
-                stream.flags &= !mark::CHUNKED;
-            }
-        }
-    } else if !is_response
-        && name == text(b"x-galile")
-        && lower(window.word(start + 8)) == text(b"o-reques")
-        && lower(window.word(start + 16)) & (u64::MAX >> 24) == text(b"t-id:")
-    {
-        window.id_at = start + 21;
+        window.transfer_at = start;
+        window.transfer_end = end;
+    } else if !is_response && name == text(b"x-galile") {
+        window.id_at = start;
         window.id_end = end;
     }
 }
 
-/// Reads a chunk's size of up to seven hexadecimal digits (256 MiB), which must be followed by something else.
+/// Reads a chunk's size of up to seven hexadecimal digits (256 MiB), followed by the end of the line or by what a chunk
+/// extension begins with; [`NO_SIZE`] if it is none.
+///
+/// All digits at once, without a branch: this stands in the loop that the verifier walks turn by turn.
 #[inline(always)]
-fn chunk_size(word: u64) -> Option<u64> {
-    let mut size = 0_u64;
-    let mut digits = 0_u32;
-    let mut rest = word;
-    for _ in 0..8 {
-        let byte = rest as u8;
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            b'A'..=b'F' => byte - b'A' + 10,
-            _ => break,
-        };
-        size = size << 4 | u64::from(digit);
-        digits += 1;
-        rest >>= 8;
+fn chunk_size(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = lower(word);
+    // In lower case the line end and the tabulator are `-` and `)`; neither is a digit.
+    let ends = matches(word, b'\r' | 0x20)
+        | matches(word, b'\n' | 0x20)
+        | matches(word, b'\t' | 0x20)
+        | matches(word, b' ')
+        | matches(word, b';');
+    if ends == 0 {
+        return NO_SIZE;
     }
-    (digits > 0 && digits < 8).then_some(size)
+    let digits = first(ends);
+    // The digits as the highest bytes, zeros before them.
+    let text = (word << (8 * (7 - (digits & 7)))) << 8;
+    let letters = (text >> 6) & ONES;
+    let values = (text & (0x0f * ONES)) + 9 * letters;
+    // Encoded again, the values must give the text: what is no digit does not.
+    let above_nine = ((values + 6 * ONES) >> 4) & ONES;
+    let padding = if digits == 0 {
+        u64::MAX
+    } else {
+        (1 << (8 * (8 - digits) & 63)) - 1
+    };
+    let encoded = values + 0x30 * ONES + 0x27 * above_nine;
+    if digits == 0
+        || encoded & !padding != text & !padding
+        || values & !padding & (0xf0 * ONES) != 0
+    {
+        return NO_SIZE;
+    }
+    // Neighbours join: two digits to a byte, two bytes to a half word, and so on; the first digit is the lowest byte.
+    let bytes = ((values & 0x000f_000f_000f_000f) << 4 | (values >> 8) & 0x000f_000f_000f_000f)
+        & 0x00ff_00ff_00ff_00ff;
+    let halves = ((bytes & 0x0000_00ff_0000_00ff) << 8 | (bytes >> 16) & 0x0000_00ff_0000_00ff)
+        & 0x0000_ffff_0000_ffff;
+    (halves & 0xffff) << 16 | halves >> 32
 }
+
+/// What [`chunk_size`] says of a line that gives none.
+const NO_SIZE: u64 = u64::MAX;
 
 /// Reads what [`scan`] noted in this window: first line, length, id. False if the first line is none of HTTP/1.x.
 #[inline(always)]
-pub fn note_head(stream: &mut Stream, request: &mut Request, window: &mut Window, is_response: bool) -> bool {
+pub fn note_head(
+    stream: &mut Stream,
+    request: &mut Request,
+    window: &mut Window,
+    is_response: bool,
+) -> bool {
     if window.first_at != 0 {
         let start = window.first_at - 1;
         let end = window.first_end;
@@ -388,6 +516,9 @@ pub fn note_head(stream: &mut Stream, request: &mut Request, window: &mut Window
     }
     if window.length_at != 0 {
         content_length(stream, window);
+    }
+    if window.transfer_at != 0 {
+        transfer_encoding(stream, window);
     }
     if window.id_at != 0 && !is_response {
         request_id(request, window);
@@ -450,27 +581,36 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
     if cut || available > PATH_BYTES as u32 {
         request.flags |= flags::PATH_TRUNCATED;
     }
-    request.path_len = if available > PATH_BYTES as u32 { PATH_BYTES as u16 } else { available as u16 };
+    request.path_len = if available > PATH_BYTES as u32 {
+        PATH_BYTES as u16
+    } else {
+        available as u16
+    };
     true
 }
 
 #[inline(always)]
-fn content_length(stream: &mut Stream, window: &Window) {
-    let mut length = 0_u64;
-    let mut digits = 0_u32;
-    let mut at = window.length_at;
-    for _ in 0..24 {
-        let byte = window.byte(at);
-        at += 1;
+fn content_length(stream: &mut Stream, window: &mut Window) {
+    window.value = 0;
+    window.digits = 0;
+    for offset in 0..24 {
+        let byte = window.byte(window.length_at + offset);
         if byte.is_ascii_digit() {
-            length = length.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
-            digits += 1;
-        } else if digits > 0 || (byte != b' ' && byte != b'\t') {
+            window.value = window
+                .value
+                .wrapping_mul(10)
+                .wrapping_add(u64::from(byte - b'0'));
+            window.digits += 1;
+        } else if window.digits > 0 || (byte != b' ' && byte != b'\t') {
             break;
         }
     }
-    // Up to 18 digits: no overflow.
-    if digits == 0 || digits > 18 || (stream.flags & mark::LENGTH != 0 && stream.length != length) {
+    let length = window.value;
+    // Up to 18 digits: no overflow. A second line of the same window is taken for a contradiction unread.
+    if window.digits.wrapping_sub(1) >= 18
+        || window.lengths > 1
+        || (stream.flags & mark::LENGTH != 0 && stream.length != length)
+    {
         stream.flags |= mark::BROKEN;
     }
     stream.length = length;
@@ -478,13 +618,67 @@ fn content_length(stream: &mut Stream, window: &Window) {
 }
 
 #[inline(always)]
+fn transfer_encoding(stream: &mut Stream, window: &Window) {
+    let start = window.transfer_at;
+    let named = lower(window.word(start + 8)) == text(b"-encodin")
+        && lower(window.word(start + 16)) & 0xffff == text(b"g:");
+    if !named {
+        return;
+    }
+    let stop =
+        window.transfer_end - u32::from(window.byte(window.transfer_end.wrapping_sub(1)) == b'\r');
+    // Chunked must be the last coding (RFC 9112, 6.1).
+    if lower(window.word(stop.wrapping_sub(7))) & (u64::MAX >> 8) == text(b"chunked") {
+        stream.flags |= mark::CHUNKED;
+    } else {
+        stream.flags |= mark::ENCODED;
+        stream.flags &= !mark::CHUNKED;
+    }
+}
+
+#[inline(always)]
 fn request_id(request: &mut Request, window: &Window) {
-    let start = window.id_at + u32::from(window.byte(window.id_at) == b' ');
+    let name = window.id_at;
+    let named = lower(window.word(name + 8)) == text(b"o-reques")
+        && lower(window.word(name + 16)) & (u64::MAX >> 24) == text(b"t-id:");
+    let start = name + 21 + u32::from(window.byte(name + 21) == b' ');
     let stop = window.id_end - u32::from(window.byte(window.id_end.wrapping_sub(1)) == b'\r');
-    if stop <= start {
+    if !named || stop <= start {
         return;
     }
     request.id = window.copy::<REQUEST_ID_BYTES>(start);
     let length = stop - start;
-    request.id_len = if length > REQUEST_ID_BYTES as u32 { REQUEST_ID_BYTES as u8 } else { length as u8 };
+    request.id_len = if length > REQUEST_ID_BYTES as u32 {
+        REQUEST_ID_BYTES as u8
+    } else {
+        length as u8
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_sizes_are_read_with_extensions_and_in_both_cases() {
+        let size = |line: &[u8]| chunk_size(text(line));
+        assert_eq!(size(b"4;ext=1"), 4);
+        assert_eq!(size(b"0\r\n"), 0);
+        assert_eq!(size(b"1aF\r\nabc"), 0x1af);
+        assert_eq!(size(b"00001000"), NO_SIZE);
+        assert_eq!(size(b"fffffff\r"), 0xfff_ffff);
+        assert_eq!(size(b"a b"), 10);
+        assert_eq!(size(b"0000A\n"), 10);
+        for wrong in [
+            &b"\r\n"[..],
+            b"xyz\r\n",
+            b"-1\r\n",
+            b"1g\r\n",
+            b"0x10\r\n",
+            b"1:\r\n",
+            b"@\r\n",
+        ] {
+            assert_eq!(size(wrong), NO_SIZE, "{wrong:?}");
+        }
+    }
 }

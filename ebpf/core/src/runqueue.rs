@@ -73,7 +73,13 @@ pub struct Wait {
 /// Returns the length of the run that ended; none at the first switch seen on this CPU, and if time went backwards
 /// (`disorder` is set then).
 #[inline(always)]
-pub fn switch(cpu: &mut CpuState, now_ns: u64, prev_slot: u32, next_slot: u32, disorder: &mut bool) -> Option<u64> {
+pub fn switch(
+    cpu: &mut CpuState,
+    now_ns: u64,
+    prev_slot: u32,
+    next_slot: u32,
+    disorder: &mut bool,
+) -> Option<u64> {
     let since = cpu.since_ns;
     cpu.slot = next_slot;
     if now_ns < since {
@@ -83,10 +89,24 @@ pub fn switch(cpu: &mut CpuState, now_ns: u64, prev_slot: u32, next_slot: u32, d
     cpu.since_ns = now_ns;
     if since == 0 {
         // The run before began at an unknown time: an empty run marks where memory starts.
-        remember(cpu, Run { end_ns: now_ns, slot: SLOT_UNKNOWN, reserved: 0 });
+        remember(
+            cpu,
+            Run {
+                end_ns: now_ns,
+                slot: SLOT_UNKNOWN,
+                reserved: 0,
+            },
+        );
         return None;
     }
-    remember(cpu, Run { end_ns: now_ns, slot: prev_slot, reserved: 0 });
+    remember(
+        cpu,
+        Run {
+            end_ns: now_ns,
+            slot: prev_slot,
+            reserved: 0,
+        },
+    );
     if prev_slot == SLOT_IDLE {
         cpu.idle_ns += now_ns - since;
     }
@@ -103,8 +123,18 @@ fn remember(cpu: &mut CpuState, run: Run) {
 /// Lays the time from `since_ns` to `until_ns` over what `cpu` ran then. `blame(aggressor_slot, ns)` is called for each
 /// run of another cgroup.
 #[inline(always)]
-pub fn settle(cpu: &CpuState, victim: u32, since_ns: u64, until_ns: u64, mut blame: impl FnMut(u32, u64)) -> Wait {
-    let mut wait = Wait { total_ns: until_ns.saturating_sub(since_ns), own_ns: 0, other_ns: 0 };
+pub fn settle(
+    cpu: &CpuState,
+    victim: u32,
+    since_ns: u64,
+    until_ns: u64,
+    mut blame: impl FnMut(u32, u64),
+) -> Wait {
+    let mut wait = Wait {
+        total_ns: until_ns.saturating_sub(since_ns),
+        own_ns: 0,
+        other_ns: 0,
+    };
     let mut count = |slot: u32, ns: u64| {
         if slot == victim {
             wait.own_ns += ns;
@@ -159,7 +189,11 @@ mod tests {
         slot: SLOT_UNKNOWN,
         written: 0,
         idle_ns: 0,
-        history: [Run { end_ns: 0, slot: SLOT_UNKNOWN, reserved: 0 }; HISTORY],
+        history: [Run {
+            end_ns: 0,
+            slot: SLOT_UNKNOWN,
+            reserved: 0,
+        }; HISTORY],
     };
 
     fn slot(pid: u32) -> u32 {
@@ -168,7 +202,13 @@ mod tests {
 
     impl Machine {
         fn new(cpus: usize) -> Self {
-            Self { cpus: vec![EMPTY; cpus], tasks: HashMap::new(), waits: vec![], blamed: HashMap::new(), disorders: 0 }
+            Self {
+                cpus: vec![EMPTY; cpus],
+                tasks: HashMap::new(),
+                waits: vec![],
+                blamed: HashMap::new(),
+                disorders: 0,
+            }
         }
 
         fn task(&mut self, pid: u32) -> &mut Task {
@@ -189,13 +229,21 @@ mod tests {
 
         fn switch(&mut self, cpu: usize, at: u64, prev: u32, runnable: bool, next: u32) {
             let mut disorder = false;
-            switch(&mut self.cpus[cpu], at, slot(prev), slot(next), &mut disorder);
+            switch(
+                &mut self.cpus[cpu],
+                at,
+                slot(prev),
+                slot(next),
+                &mut disorder,
+            );
             self.disorders += u32::from(disorder);
             self.task(prev).since_ns = if runnable && prev != 0 { at } else { 0 };
             let since = core::mem::take(&mut self.task(next).since_ns);
             if next != 0 && since != 0 {
                 let blamed = &mut self.blamed;
-                let wait = settle(&self.cpus[cpu], next, since, at, |by, ns| *blamed.entry((next, by)).or_default() += ns);
+                let wait = settle(&self.cpus[cpu], next, since, at, |by, ns| {
+                    *blamed.entry((next, by)).or_default() += ns
+                });
                 self.waits.push((next, wait));
             }
         }
@@ -210,7 +258,11 @@ mod tests {
         machine.wakeup(280, 8);
         machine.switch(0, 300, 7, true, 8);
         machine.switch(0, 450, 8, false, 7);
-        let waits: Vec<_> = machine.waits.iter().map(|(pid, wait)| (*pid, wait.total_ns)).collect();
+        let waits: Vec<_> = machine
+            .waits
+            .iter()
+            .map(|(pid, wait)| (*pid, wait.total_ns))
+            .collect();
         assert_eq!(waits, [(8, 20), (7, 150)]);
         assert_eq!(machine.blamed, HashMap::from([((8, 7), 20), ((7, 8), 150)]));
     }
@@ -225,8 +277,21 @@ mod tests {
         machine.switch(0, 240, 0, true, 3);
         machine.switch(0, 300, 3, false, 9);
         let (pid, wait) = machine.waits[0];
-        assert_eq!((pid, wait), (9, Wait { total_ns: 150, own_ns: 0, other_ns: 50 + 30 + 60 }));
-        assert_eq!(machine.blamed, HashMap::from([((9, 1), 50), ((9, 2), 30), ((9, 3), 60)]));
+        assert_eq!(
+            (pid, wait),
+            (
+                9,
+                Wait {
+                    total_ns: 150,
+                    own_ns: 0,
+                    other_ns: 50 + 30 + 60
+                }
+            )
+        );
+        assert_eq!(
+            machine.blamed,
+            HashMap::from([((9, 1), 50), ((9, 2), 30), ((9, 3), 60)])
+        );
     }
 
     #[test]
@@ -234,14 +299,27 @@ mod tests {
         let mut machine = Machine::new(1);
         machine.switch(0, 1_000, 1, true, 2);
         let wait = settle(&machine.cpus[0], 9, 400, 1_100, |_, _| {});
-        assert_eq!(wait, Wait { total_ns: 700, own_ns: 0, other_ns: 100 });
+        assert_eq!(
+            wait,
+            Wait {
+                total_ns: 700,
+                own_ns: 0,
+                other_ns: 100
+            }
+        );
     }
 
     #[test]
     fn more_runs_than_are_remembered_leave_a_rest() {
         let mut machine = Machine::new(1);
         for index in 0..200 {
-            machine.switch(0, 1_000 + index * 10, 1 + (index as u32 & 1), true, 2 - (index as u32 & 1));
+            machine.switch(
+                0,
+                1_000 + index * 10,
+                1 + (index as u32 & 1),
+                true,
+                2 - (index as u32 & 1),
+            );
         }
         let wait = settle(&machine.cpus[0], 9, 1_000, 2_990, |_, _| {});
         assert_eq!(wait.total_ns, 1_990);
@@ -259,7 +337,12 @@ mod tests {
 
     #[test]
     fn a_set_gives_each_task_one_place_until_it_is_full() {
-        let mut set = TaskSet { ways: [Task { key: 0, ..*Machine::new(1).task(1) }; 4] };
+        let mut set = TaskSet {
+            ways: [Task {
+                key: 0,
+                ..*Machine::new(1).task(1)
+            }; 4],
+        };
         for key in 1..=4 {
             find_or_take(&mut set, key).unwrap().since_ns = key;
         }

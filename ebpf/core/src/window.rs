@@ -24,10 +24,23 @@ pub struct Window {
     pub id_at: u32,
     /// End of that line.
     pub id_end: u32,
+    /// Begin of a Transfer-Encoding line; 0 if none was met.
+    pub transfer_at: u32,
+    /// End of that line.
+    pub transfer_end: u32,
+    /// Number of Content-Length lines met.
+    pub lengths: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// Begin of the first line of a message, plus one; 0 if none was met.
     pub first_at: u32,
     /// End of that line.
     pub first_end: u32,
+    /// Digits of a number that is being read, and its value: here and not in registers, so that the verifier walks one
+    /// path and not one per number of digits.
+    pub digits: u64,
+    /// See `digits`.
+    pub value: u64,
     /// The bytes; what lies beyond `len` is arbitrary.
     pub bytes: [u8; WINDOW + SLACK],
 }
@@ -40,6 +53,19 @@ impl Window {
         let at = at as usize & (WINDOW - 1);
         // SAFETY: at + 8 ≤ WINDOW + SLACK, so the read stays within `bytes`.
         u64::from_le(unsafe { self.bytes.as_ptr().add(at).cast::<u64>().read_unaligned() })
+    }
+
+    /// Forgets what was noted of the lines before, and begins at the first byte.
+    #[inline(always)]
+    pub fn rewind(&mut self, len: u32) {
+        self.len = len;
+        self.at = 0;
+        self.line = 0;
+        self.length_at = 0;
+        self.lengths = 0;
+        self.id_at = 0;
+        self.transfer_at = 0;
+        self.first_at = 0;
     }
 
     /// The byte at `at`.
@@ -110,7 +136,10 @@ mod tests {
             let word = u64::from_le_bytes(*b"xxxxxxxx") ^ (u64::from(b'x' ^ b'\n') << (8 * place));
             assert_eq!(first(matches(word, b'\n')), place);
         }
-        assert_eq!(matches(u64::from_le_bytes(*b"\x0b\x8a\x09\x00\xffabc"), b'\n'), 0);
+        assert_eq!(
+            matches(u64::from_le_bytes(*b"\x0b\x8a\x09\x00\xffabc"), b'\n'),
+            0
+        );
     }
 
     #[test]

@@ -68,6 +68,11 @@ fn flags(repository: &Repository, target: &Path) -> Result<OsString> {
         // BTF is made from debug information.
         "-Cdebuginfo=2",
         "-Clink-arg=--btf",
+        // Instructions that every kernel from 5.1 on knows: 32-bit arithmetic and jumps.
+        "-Ctarget-cpu=v3",
+        // Eight bytes of a head are read at any address. x86_64 and aarch64 kernels allow that; without it the compiler
+        // reads byte by byte.
+        "-Ctarget-feature=+allows-misaligned-mem-access",
         // aya's bindings differ between architectures in pt_regs alone, which no program here reads. Left open, it
         // would be the building machine's architecture.
         "--cfg=bpf_target_arch=\"x86_64\"",

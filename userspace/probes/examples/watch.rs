@@ -1,0 +1,89 @@
+//! Prints every HTTP exchange on this machine for some seconds (default 10), then what was counted by cgroup.
+//!
+//! `cargo run -p galileo-probes --example watch -- 5`
+
+use std::time::Duration;
+
+use galileo_probes::{Config, Probes, cgroup};
+use tokio::time::{Instant, timeout_at};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let seconds = std::env::args()
+        .nth(1)
+        .map_or(Ok(10), |argument| argument.parse())?;
+    let mut probes = Probes::load(&Config {
+        statistics: true,
+        ..Config::default()
+    })?;
+    for capability in probes.capabilities() {
+        println!(
+            "{}: {}",
+            capability.feature.meaning(),
+            capability.off.as_deref().unwrap_or("on")
+        );
+    }
+    let mut exchanges = probes.exchanges()?;
+    let before = probes.snapshot()?;
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut seen = 0_u64;
+    while let Ok(batch) = timeout_at(end, exchanges.next_batch()).await {
+        for exchange in batch? {
+            seen += 1;
+            if seen <= 20 {
+                println!(
+                    "{:?} {} → {}: {} {} {} in {} µs, {} B, {} B, id {:?}, flags {:?}",
+                    exchange.role,
+                    exchange.local,
+                    exchange.remote,
+                    exchange.method,
+                    exchange.path,
+                    exchange.status,
+                    (exchange.end_ns - exchange.start_ns) / 1_000,
+                    exchange.request_bytes,
+                    exchange.response_bytes,
+                    exchange.request_id,
+                    exchange.flag_names().collect::<Vec<_>>(),
+                );
+            }
+        }
+    }
+    let used = probes.snapshot()?.since(&before);
+    let window = used.end_ns - used.begin_ns;
+    println!(
+        "{seen} exchanges; idle {:?} of {} ms",
+        used.idle_ns
+            .iter()
+            .map(|ns| ns / 1_000_000)
+            .collect::<Vec<_>>(),
+        window / 1_000_000
+    );
+    let mount = cgroup::mount_point().ok_or("no cgroup2")?;
+    let names = cgroup::below(&mount, &mount);
+    for (id, stats) in &used.cgroups {
+        println!(
+            "{}: {} ms CPU, {} waits of {} ms in all ({} own, {} others), {} B in, {} B out, {} answered, {} asked",
+            names.get(id).map_or("?", String::as_str),
+            stats.on_cpu_ns / 1_000_000,
+            stats.wait.count(),
+            stats.wait.sum_ns / 1_000_000,
+            stats.wait_own_ns / 1_000_000,
+            stats.wait_other_ns / 1_000_000,
+            stats.rx_bytes,
+            stats.tx_bytes,
+            stats.server.count,
+            stats.client.count,
+        );
+    }
+    for (kind, count) in used.ledger.iter().filter(|(_, count)| **count > 0) {
+        println!("{}: {count}", kind.as_str());
+    }
+    for program in &used.programs {
+        let each = program.time_ns.checked_div(program.runs).unwrap_or(0);
+        println!(
+            "{}: {} runs, {each} ns each; the verifier walked {} instructions",
+            program.name, program.runs, program.verified
+        );
+    }
+    Ok(())
+}

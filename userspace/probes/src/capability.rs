@@ -1,0 +1,50 @@
+//! What works on this machine, and why the rest does not.
+
+/// A part of what the probes can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// On-CPU time, switches, waits and interference by cgroup.
+    Cpu,
+    /// Bytes and packets by cgroup.
+    Network,
+    /// HTTP/1.x exchanges.
+    Http,
+    /// What each eBPF program costs.
+    Statistics,
+}
+
+impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Network, Self::Http, Self::Statistics];
+
+    /// A short name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Network => "network",
+            Self::Http => "http",
+            Self::Statistics => "statistics",
+        }
+    }
+
+    /// What it tells.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU time, waits and interference by cgroup",
+            Self::Network => "bytes and packets by cgroup",
+            Self::Http => "HTTP/1.x exchanges, server and client side",
+            Self::Statistics => "what each eBPF program costs",
+        }
+    }
+}
+
+/// Whether a feature is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capability {
+    /// Which.
+    pub feature: Feature,
+    /// Why it is off; none if it is on.
+    pub off: Option<String>,
+}

@@ -1,0 +1,200 @@
+//! Single exchanges, as they come out of the ring buffer.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use aya::maps::{MapData, RingBuf};
+use galileo_ebpf_abi::{ExchangeRecord, flags, role};
+use tokio::{io::unix::AsyncFd, time};
+
+use crate::{Error, cgroup::CgroupId};
+
+/// What one HTTP exchange was, on one socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// The cgroup that owns the socket.
+    pub cgroup: CgroupId,
+    /// Whose side of the connection it is.
+    pub role: Role,
+    /// Own address and port.
+    pub local: SocketAddr,
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// Method of the request.
+    pub method: String,
+    /// Path of the request; with its query if the probes were loaded with `keep_query`.
+    pub path: String,
+    /// Final status.
+    pub status: u16,
+    /// Number of interim (1xx) answers before it, at most 255.
+    pub interim: u8,
+    /// First byte of the request, `CLOCK_BOOTTIME`.
+    pub start_ns: u64,
+    /// First byte of the final answer.
+    pub first_byte_ns: u64,
+    /// Last byte of the final answer.
+    pub end_ns: u64,
+    /// Bytes of the request, head and body.
+    pub request_bytes: u64,
+    /// Bytes of the final answer, head and body.
+    pub response_bytes: u64,
+    /// `x-galileo-request-id` of the request.
+    pub request_id: Option<String>,
+    /// Bits of [`flags`]: what is not plain or not certain.
+    pub flags: u32,
+}
+
+/// Whose side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It answered.
+    Server,
+    /// It asked.
+    Client,
+}
+
+impl Exchange {
+    /// The names of the flags that are set.
+    pub fn flag_names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        flags::NAMES
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| self.flags & (1 << bit) != 0)
+            .map(|(_, name)| *name)
+    }
+
+    /// Reads a record; none if what it says is no HTTP: a method that is no token, a target with control characters.
+    fn read(bytes: &[u8], keep_query: bool) -> Option<Self> {
+        if bytes.len() < size_of::<ExchangeRecord>() {
+            return None;
+        }
+        // SAFETY: long enough; `ExchangeRecord` consists of integers, for which every bit pattern is a value.
+        let record = unsafe { bytes.as_ptr().cast::<ExchangeRecord>().read_unaligned() };
+        let request = &record.request;
+        let method = request.method.get(..usize::from(request.method_len))?;
+        let target = request.path.get(..usize::from(request.path_len))?;
+        let id = request.id.get(..usize::from(request.id_len))?;
+        if method.is_empty()
+            || !method.iter().all(|byte| is_token(*byte))
+            || target.iter().any(u8::is_ascii_control)
+        {
+            return None;
+        }
+        let path = if keep_query {
+            target
+        } else {
+            target.split(|byte| *byte == b'?').next().unwrap_or(target)
+        };
+        let truncated_in_query = !keep_query && path.len() < target.len();
+        let mut flags = request.flags;
+        if truncated_in_query {
+            flags &= !flags::PATH_TRUNCATED;
+        }
+        Some(Self {
+            cgroup: CgroupId(record.cgroup_id),
+            role: if record.role == role::SERVER {
+                Role::Server
+            } else {
+                Role::Client
+            },
+            local: address(record.local_addr, record.local_port),
+            remote: address(record.remote_addr, record.remote_port),
+            method: String::from_utf8_lossy(method).into_owned(),
+            path: String::from_utf8_lossy(path).into_owned(),
+            status: record.status,
+            interim: record.interim,
+            start_ns: request.start_ns,
+            first_byte_ns: record.first_byte_ns,
+            end_ns: record.end_ns,
+            request_bytes: request.bytes,
+            response_bytes: record.response_bytes,
+            request_id: (!id.is_empty()).then(|| String::from_utf8_lossy(id).into_owned()),
+            flags,
+        })
+    }
+}
+
+/// `tchar` of RFC 9110, 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical(), port)
+}
+
+/// How often the ring is looked at while records come.
+const BUSY: Duration = Duration::from_millis(10);
+/// How often while none come. The kernel side wakes the reader earlier if the ring fills.
+const IDLE: Duration = Duration::from_secs(1);
+/// Looks in a row without a record after which none are said to come.
+const CALM: u32 = 10;
+
+/// The exchanges, in the order in which their answers ended.
+pub struct ExchangeStream {
+    ring: AsyncFd<RingBuf<MapData>>,
+    keep_query: bool,
+    empty_looks: u32,
+    unreadable: u64,
+}
+
+impl ExchangeStream {
+    /// Must be called within a tokio runtime with I/O enabled.
+    pub(crate) fn new(ring: RingBuf<MapData>, keep_query: bool) -> Result<Self, Error> {
+        // SAFETY: the ring owns its descriptor, which stays the same and open until the ring is dropped with the stream.
+        let ring = unsafe { AsyncFd::register(ring) }
+            .map_err(|error| Error::io("wait for the ring buffer", error.into_parts().1))?;
+        Ok(Self {
+            ring,
+            keep_query,
+            empty_looks: 0,
+            unreadable: 0,
+        })
+    }
+
+    /// Waits until there are exchanges and returns all that are there. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// If the ring cannot be waited for.
+    pub async fn next_batch(&mut self) -> Result<Vec<Exchange>, Error> {
+        loop {
+            let batch = self.drain();
+            if !batch.is_empty() {
+                self.empty_looks = 0;
+                return Ok(batch);
+            }
+            self.empty_looks = self.empty_looks.saturating_add(1);
+            let pause = if self.empty_looks < CALM { BUSY } else { IDLE };
+            tokio::select! {
+                ready = self.ring.readable() => {
+                    ready.map_err(|error: io::Error| Error::io("wait for the ring buffer", error))?.clear_ready();
+                    self.empty_looks = 0;
+                }
+                () = time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// All exchanges that are there now, without waiting.
+    pub fn drain(&mut self) -> Vec<Exchange> {
+        let mut batch = Vec::new();
+        let ring = self.ring.get_mut();
+        while let Some(item) = ring.next() {
+            match Exchange::read(&item, self.keep_query) {
+                Some(exchange) => batch.push(exchange),
+                None => self.unreadable += 1,
+            }
+        }
+        batch
+    }
+
+    /// Records so far that said nothing an HTTP exchange can be: no exchange was made of them.
+    #[must_use]
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+}

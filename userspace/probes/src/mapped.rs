@@ -1,0 +1,108 @@
+//! Array maps mapped into memory, so that reading them needs no system call. aya has no call for that.
+
+use std::{marker::PhantomData, os::fd::AsFd, ptr};
+
+use aya::maps::MapData;
+use rustix::{
+    mm::{MapFlags, ProtFlags, mmap, munmap},
+    param::page_size,
+};
+
+use crate::Error;
+
+/// Types whose every bit pattern is a value and that consist of 64-bit counters, written by the kernel side with
+/// single stores or atomic additions.
+///
+/// # Safety
+///
+/// Implement it for `#[repr(C)]` types of integers only, with a size and alignment that are multiples of eight.
+pub(crate) unsafe trait Counters: Copy {}
+
+// SAFETY: `#[repr(C)]`, integers only, sizes asserted in galileo-ebpf-abi.
+unsafe impl Counters for galileo_ebpf_abi::CgroupCounters {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::HttpCounters {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::CpuState {}
+// SAFETY: eight 64-bit integers.
+unsafe impl Counters for [u64; 8] {}
+
+/// An array map in memory.
+pub(crate) struct Mapped<T> {
+    address: *mut core::ffi::c_void,
+    bytes: usize,
+    entries: usize,
+    // Keeps the map alive: a mapping holds it anyway, this holds the descriptor for those who ask.
+    _map: MapData,
+    kind: PhantomData<T>,
+}
+
+// SAFETY: the memory is only read, with volatile reads; it is valid in every thread until dropped.
+unsafe impl<T: Counters> Send for Mapped<T> {}
+// SAFETY: as above.
+unsafe impl<T: Counters> Sync for Mapped<T> {}
+
+impl<T: Counters> Mapped<T> {
+    /// Maps all `entries` of an array made with `BPF_F_MMAPABLE`.
+    pub(crate) fn new(map: MapData, entries: u32, name: &str) -> Result<Self, Error> {
+        let entries = entries as usize;
+        // The kernel wants exactly the array's size, rounded up to pages.
+        let bytes = (entries * size_of::<T>()).next_multiple_of(page_size());
+        // SAFETY: a new mapping at an address of the kernel's choice; it touches no memory of ours.
+        let address = unsafe {
+            mmap(
+                ptr::null_mut(),
+                bytes,
+                ProtFlags::READ,
+                MapFlags::SHARED,
+                map.fd().as_fd(),
+                0,
+            )
+        }
+        .map_err(|error| Error::io(format!("map the array {name} into memory"), error))?;
+        Ok(Self {
+            address,
+            bytes,
+            entries,
+            _map: map,
+            kind: PhantomData,
+        })
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// A pointer to an entry; none beyond the end. What it points to changes at any time.
+    pub(crate) fn entry(&self, index: usize) -> Option<*const T> {
+        // SAFETY: index < entries, so the address lies within the mapping.
+        (index < self.entries).then(|| unsafe { self.address.cast::<T>().cast_const().add(index) })
+    }
+
+    /// A copy of an entry; none beyond the end. Each counter is read whole, one after the other.
+    pub(crate) fn read(&self, index: usize) -> Option<T> {
+        let source = self.entry(index)?.cast::<u64>();
+        let mut copy = core::mem::MaybeUninit::<T>::uninit();
+        for word in 0..size_of::<T>() / 8 {
+            // SAFETY: both lie within `T`, whose size is a multiple of eight; the source is aligned to eight.
+            unsafe {
+                copy.as_mut_ptr()
+                    .cast::<u64>()
+                    .add(word)
+                    .write(source.add(word).read_volatile())
+            };
+        }
+        // SAFETY: every word was written, and every bit pattern is a value (`Counters`).
+        Some(unsafe { copy.assume_init() })
+    }
+}
+
+impl<T> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new` with this length, and nobody has a reference into it.
+        if let Err(error) = unsafe { munmap(self.address, self.bytes) } {
+            tracing::warn!(%error, "cannot unmap a BPF array");
+        }
+    }
+}

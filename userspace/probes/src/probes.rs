@@ -1,0 +1,485 @@
+//! Loading, attaching, reading.
+
+use std::{collections::BTreeMap, fs::File, path::PathBuf};
+
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{HashMap, Map, MapData, ProgramArray, Queue, RingBuf},
+    programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint},
+};
+use galileo_ebpf_abi::{CgroupCounters, CpuState, HttpCounters, Ledger, MatrixKey, SLOT_UNKNOWN};
+use rustix::{
+    param::page_size,
+    process::{Resource, Rlimit, setrlimit},
+    time::{ClockId, clock_gettime},
+};
+
+use crate::{
+    Capability, Error, Feature,
+    cgroup::{self, CgroupId},
+    cost::{ProgramCost, Statistics},
+    error::{chain, is_permission},
+    exchange::ExchangeStream,
+    mapped::Mapped,
+    object,
+    snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot},
+};
+
+/// How the probes are loaded.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Cgroups followed at once.
+    pub cgroups: u32,
+    /// Bytes of the ring of single exchanges; rounded up to what the kernel takes.
+    pub ring_bytes: u32,
+    /// Keep the query of request targets.
+    pub keep_query: bool,
+    /// Count runs and time of each program while the probes are loaded. Costs about 30 ns a run.
+    pub statistics: bool,
+    /// The cgroup2 mount to attach to; found by itself if none is given.
+    pub cgroup_mount: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cgroups: 1024,
+            ring_bytes: 8 << 20,
+            keep_query: false,
+            statistics: false,
+            cgroup_mount: None,
+        }
+    }
+}
+
+/// The probes, loaded and attached. They go when this is dropped.
+pub struct Probes {
+    // Holds programs and links.
+    ebpf: Ebpf,
+    capabilities: Vec<Capability>,
+    cgroups: Mapped<CgroupCounters>,
+    http: Mapped<HttpCounters>,
+    cpus: Mapped<CpuState>,
+    ledger: Mapped<[u64; 8]>,
+    matrix: HashMap<MapData, Key, u64>,
+    ring: Option<RingBuf<MapData>>,
+    keep_query: bool,
+    statistics: Option<Statistics>,
+}
+
+/// [`MatrixKey`], as aya's maps ask for a type of this crate.
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+struct Key(MatrixKey);
+
+// SAFETY: two 32-bit integers.
+unsafe impl aya::Pod for Key {}
+
+const SCHEDULER: [&str; 5] = [
+    "sched_switch",
+    "sched_wakeup",
+    "sched_wakeup_new",
+    "sched_migrate_task",
+    "sched_process_free",
+];
+
+impl Probes {
+    /// Loads the programs and attaches them. What this kernel does not offer is left out: see [`Probes::capabilities`].
+    ///
+    /// # Errors
+    ///
+    /// If eBPF may not be used at all, if there is no cgroup2, or if the object does not load.
+    pub fn load(config: &Config) -> Result<Self, Error> {
+        let mount = config
+            .cgroup_mount
+            .clone()
+            .or_else(cgroup::mount_point)
+            .ok_or(Error::NoCgroup2)?;
+        lift_memory_limit();
+        let cpus = possible_cpus()?;
+        let ring_bytes = ring_size(config.ring_bytes, page_size() as u32);
+        let object = object::bytes()?;
+        let mut ebpf = EbpfLoader::new()
+            // No kernel BTF: the programs need none, and the boards Galileo is for have none.
+            .btf(None)
+            .verifier_log_level(if std::env::var_os("VV").is_some() {
+                VerifierLogLevel::VERBOSE
+            } else {
+                VerifierLogLevel::STATS
+            })
+            .map_max_entries("CGROUPS", config.cgroups)
+            .map_max_entries("HTTP", config.cgroups)
+            .map_max_entries("SLOT_OF", config.cgroups)
+            .map_max_entries("FREE_SLOTS", config.cgroups)
+            .map_max_entries("CPUS", cpus)
+            .map_max_entries("EXCHANGES", ring_bytes)
+            .load(&object)
+            .map_err(|error| {
+                if is_permission(&error) {
+                    Error::Permission {
+                        detail: chain(&error),
+                    }
+                } else {
+                    Error::Load(chain(&error))
+                }
+            })?;
+        start_log(&mut ebpf);
+
+        let mut slots: Queue<_, u32> =
+            Queue::try_from(take(&mut ebpf, "FREE_SLOTS")?).map_err(mismatch)?;
+        for slot in 0..config.cgroups {
+            slots
+                .push(slot, 0)
+                .map_err(|error| Error::Load(chain(&error)))?;
+        }
+        let cgroups = Mapped::new(array(&mut ebpf, "CGROUPS")?, config.cgroups, "CGROUPS")?;
+        let http = Mapped::new(array(&mut ebpf, "HTTP")?, config.cgroups, "HTTP")?;
+        let cpus = Mapped::new(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?;
+        let ledger = Mapped::new(array(&mut ebpf, "LEDGER")?, Ledger::COUNT, "LEDGER")?;
+        let matrix = HashMap::try_from(take(&mut ebpf, "MATRIX")?).map_err(mismatch)?;
+        let ring = RingBuf::try_from(take(&mut ebpf, "EXCHANGES")?).map_err(mismatch)?;
+
+        let statistics = if config.statistics {
+            Some(Statistics::enable())
+        } else {
+            None
+        };
+        let network = attach_network(&mut ebpf, &mount);
+        let (network, http_off) = match network {
+            Ok(http_off) => (None, http_off),
+            Err(reason) => (Some(reason.clone()), Some(reason)),
+        };
+        let capabilities = vec![
+            Capability {
+                feature: Feature::Cpu,
+                off: attach_scheduler(&mut ebpf).err(),
+            },
+            Capability {
+                feature: Feature::Network,
+                off: network,
+            },
+            Capability {
+                feature: Feature::Http,
+                off: http_off,
+            },
+            Capability {
+                feature: Feature::Statistics,
+                off: match &statistics {
+                    None => Some("not asked for".to_owned()),
+                    Some(Err(reason)) => Some(reason.clone()),
+                    Some(Ok(_)) => None,
+                },
+            },
+        ];
+        for Capability { feature, off } in &capabilities {
+            if let Some(reason) = off
+                && *feature != Feature::Statistics
+            {
+                tracing::warn!(
+                    feature = feature.as_str(),
+                    reason,
+                    "a part of the probes is off"
+                );
+            }
+        }
+        Ok(Self {
+            ebpf,
+            capabilities,
+            cgroups,
+            http,
+            cpus,
+            ledger,
+            matrix,
+            ring: Some(ring),
+            keep_query: config.keep_query,
+            statistics: statistics.and_then(Result::ok),
+        })
+    }
+
+    /// What is on, and why the rest is off.
+    #[must_use]
+    pub fn capabilities(&self) -> &[Capability] {
+        &self.capabilities
+    }
+
+    /// The stream of single exchanges. There is one; later calls fail. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// If it was taken before, or cannot be waited for.
+    pub fn exchanges(&mut self) -> Result<ExchangeStream, Error> {
+        let ring = self
+            .ring
+            .take()
+            .ok_or_else(|| Error::Mismatch("the exchanges were taken before".to_owned()))?;
+        ExchangeStream::new(ring, self.keep_query)
+    }
+
+    /// Reads all counters.
+    ///
+    /// # Errors
+    ///
+    /// If the interference matrix cannot be read; all else lies in mapped memory.
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        let begin_ns = boot_ns();
+        let mut by_slot = BTreeMap::new();
+        let mut cgroups = BTreeMap::new();
+        for slot in 0..self.cgroups.len() {
+            let Some(counters) = self
+                .cgroups
+                .read(slot)
+                .filter(|counters| counters.cgroup_id != 0)
+            else {
+                continue;
+            };
+            let http = self.http.read(slot);
+            by_slot.insert(slot as u32, CgroupId(counters.cgroup_id));
+            cgroups.insert(
+                CgroupId(counters.cgroup_id),
+                stats(&counters, http.as_ref()),
+            );
+        }
+        let mut idle_ns = Vec::with_capacity(self.cpus.len());
+        for cpu in 0..self.cpus.len() {
+            let Some(state) = self.cpus.read(cpu) else {
+                continue;
+            };
+            let running_ns = if state.since_ns == 0 {
+                0
+            } else {
+                boot_ns().saturating_sub(state.since_ns)
+            };
+            let mut idle = state.idle_ns;
+            if state.slot < SLOT_UNKNOWN {
+                if let Some(stats) = by_slot.get(&state.slot).and_then(|id| cgroups.get_mut(id)) {
+                    stats.on_cpu_ns += running_ns;
+                }
+            } else if state.slot == galileo_ebpf_abi::SLOT_IDLE {
+                idle += running_ns;
+            }
+            idle_ns.push(idle);
+        }
+        let mut blames = BTreeMap::new();
+        for entry in self.matrix.iter() {
+            let (Key(key), ns) = entry.map_err(|error| Error::Mismatch(chain(&error)))?;
+            if let (Some(victim), Some(aggressor)) =
+                (by_slot.get(&key.victim), by_slot.get(&key.aggressor))
+            {
+                blames.insert(
+                    Blame {
+                        victim: *victim,
+                        aggressor: *aggressor,
+                    },
+                    ns,
+                );
+            }
+        }
+        let ledger = Ledger::ALL
+            .into_iter()
+            .map(|kind| {
+                (
+                    kind,
+                    self.ledger
+                        .read(kind as usize)
+                        .map_or(0, |counter| counter[0]),
+                )
+            })
+            .collect();
+        let programs = if self.statistics.is_some() {
+            self.programs()
+        } else {
+            Vec::new()
+        };
+        Ok(Snapshot {
+            begin_ns,
+            end_ns: boot_ns(),
+            cgroups,
+            blames,
+            ledger,
+            idle_ns,
+            programs,
+        })
+    }
+
+    fn programs(&self) -> Vec<ProgramCost> {
+        let costs = self.ebpf.programs().filter_map(|(name, program)| {
+            let info = program.info().ok()?;
+            Some(ProgramCost {
+                name: name.to_owned(),
+                runs: info.run_count(),
+                time_ns: u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
+                verified: info.verified_instruction_count().unwrap_or(0),
+            })
+        });
+        costs.collect()
+    }
+}
+
+fn stats(counters: &CgroupCounters, http: Option<&HttpCounters>) -> CgroupStats {
+    let server = http.map_or_else(ExchangeStats::default, |http| ExchangeStats {
+        count: http.exchanges[0],
+        duration: Durations::new(http.server_buckets, http.duration_ns[0]),
+    });
+    let client = http.map_or_else(ExchangeStats::default, |http| ExchangeStats {
+        count: http.exchanges[1],
+        duration: Durations::new([0; galileo_ebpf_abi::BUCKETS], http.duration_ns[1]),
+    });
+    CgroupStats {
+        on_cpu_ns: counters.on_cpu_ns,
+        switches_voluntary: counters.switches_voluntary,
+        switches_involuntary: counters.switches_involuntary,
+        wakeups: counters.wakeups,
+        migrations: counters.migrations,
+        wait: Durations::new(counters.wait_buckets, counters.wait_ns),
+        wait_own_ns: counters.wait_own_ns,
+        wait_other_ns: counters.wait_other_ns,
+        rx_bytes: counters.rx_bytes,
+        rx_packets: counters.rx_packets,
+        tx_bytes: counters.tx_bytes,
+        tx_packets: counters.tx_packets,
+        server,
+        client,
+    }
+}
+
+fn attach_scheduler(ebpf: &mut Ebpf) -> Result<(), String> {
+    // Waits first: a switch without its wake-up would look like a task that never slept.
+    for name in SCHEDULER.iter().rev() {
+        let program = ebpf
+            .program_mut(name)
+            .ok_or_else(|| format!("the object has no program {name}"))?;
+        let program: &mut RawTracePoint = program.try_into().map_err(|error| chain(&error))?;
+        program.load().map_err(|error| refused(name, &error))?;
+        program
+            .attach(name)
+            .map_err(|error| refused(name, &error))?;
+    }
+    Ok(())
+}
+
+/// Attaches the packet hooks. The answer tells why HTTP is off, if it is; an error why all of it is.
+fn attach_network(ebpf: &mut Ebpf, mount: &std::path::Path) -> Result<Option<String>, String> {
+    let root =
+        File::open(mount).map_err(|error| format!("cannot open {}: {error}", mount.display()))?;
+    let http_off = install_steps(ebpf).err();
+    for (name, direction) in [
+        ("ingress", CgroupSkbAttachType::Ingress),
+        ("egress", CgroupSkbAttachType::Egress),
+    ] {
+        let program = ebpf
+            .program_mut(name)
+            .ok_or_else(|| format!("the object has no program {name}"))?;
+        let program: &mut CgroupSkb = program.try_into().map_err(|error| chain(&error))?;
+        program.load().map_err(|error| refused(name, &error))?;
+        program
+            .attach(&root, direction, CgroupAttachMode::Single)
+            .map_err(|error| refused(name, &error))?;
+    }
+    Ok(http_off)
+}
+
+/// Puts the step programs where the packet hooks tail-call them. Their maps must stay open as long as they are called.
+fn install_steps(ebpf: &mut Ebpf) -> Result<(), String> {
+    for (map, names) in [
+        (
+            "STEPS_RECEIVED",
+            ["read_received", "scan_received", "act_received"],
+        ),
+        ("STEPS_SENT", ["read_sent", "scan_sent", "act_sent"]),
+    ] {
+        for (index, name) in (0..).zip(names) {
+            let program = ebpf
+                .program_mut(name)
+                .ok_or_else(|| format!("the object has no program {name}"))?;
+            let program: &mut CgroupSkb = program.try_into().map_err(|error| chain(&error))?;
+            program.load().map_err(|error| refused(name, &error))?;
+            let step = program
+                .fd()
+                .map_err(|error| chain(&error))?
+                .try_clone()
+                .map_err(|error| chain(&error))?;
+            let map = ebpf
+                .map_mut(map)
+                .ok_or_else(|| format!("the object has no map {map}"))?;
+            let mut steps = ProgramArray::try_from(map).map_err(|error| chain(&error))?;
+            steps.set(index, &step, 0).map_err(|error| chain(&error))?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> String {
+    format!("the kernel refuses {name}: {}", chain(error))
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
+    ebpf.take_map(name)
+        .ok_or_else(|| Error::Mismatch(format!("there is no map {name}")))
+}
+
+fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
+    match take(ebpf, name)? {
+        Map::Array(data) => Ok(data),
+        _ => Err(Error::Mismatch(format!("{name} is no array"))),
+    }
+}
+
+fn mismatch(error: aya::maps::MapError) -> Error {
+    Error::Mismatch(chain(&error))
+}
+
+/// Messages of the programs go to `tracing`. Objects without messages, as is usual, have nothing to read.
+fn start_log(ebpf: &mut Ebpf) {
+    if ebpf.map("AYA_LOGS").is_some()
+        && let Err(error) = aya_log::EbpfLogger::init(ebpf)
+    {
+        tracing::warn!(%error, "the probes' messages cannot be read");
+    }
+}
+
+/// Kernels before 5.11 count maps as locked memory.
+fn lift_memory_limit() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        tracing::debug!(%error, "the limit of locked memory stays");
+    }
+}
+
+fn possible_cpus() -> Result<u32, Error> {
+    aya::util::nr_cpus()
+        .map(|cpus| cpus as u32)
+        .map_err(|(path, error)| Error::io(format!("read {path}"), error))
+}
+
+/// The size of a ring buffer that the kernel takes: a power of two, and a multiple of the page size.
+fn ring_size(wanted: u32, page: u32) -> u32 {
+    wanted
+        .max(page)
+        .checked_next_power_of_two()
+        .unwrap_or(1 << 31)
+}
+
+fn boot_ns() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ring_sizes_fit_the_page_size_of_the_machine() {
+        // D-15: a Raspberry Pi 5 has pages of 16 KiB.
+        let sizes = [4096, 5000, 12_288, 16_384, 65_536];
+        assert_eq!(
+            sizes.map(|size| ring_size(size, 16_384)),
+            [16_384, 16_384, 16_384, 16_384, 65_536]
+        );
+        assert_eq!(sizes.map(|size| ring_size(size, 65_536)), [65_536; 5]);
+        assert_eq!(ring_size(5000, 4096), 8192);
+    }
+}
