@@ -1,5 +1,6 @@
 //! One cgroup: its members, its end.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -82,33 +83,37 @@ pub(crate) fn signal(pids: &[Pid], signal: Signal) {
     }
 }
 
-/// Kills what is in a cgroup and below it until it is empty, and says how many processes that were. The caller itself
-/// is spared.
-pub(crate) fn kill(folder: &Path, patience: Duration) -> io::Result<usize> {
-    let mut before = members(folder);
-    let count = before.len();
-    before.retain(|pid| *pid != getpid());
+/// Kills what is in a cgroup and below it until it is empty, and says which processes that were. The caller itself is
+/// spared.
+pub(crate) fn kill(folder: &Path, patience: Duration) -> io::Result<HashSet<Pid>> {
+    let present = members(folder);
+    let mut killed: HashSet<Pid> = present
+        .iter()
+        .copied()
+        .filter(|pid| *pid != getpid())
+        .collect();
     // `cgroup.kill` (since 5.14, cgroup2 only) reaches processes that fork faster than they are listed, but spares
     // nobody. Where there is none, the list does.
-    if !before.is_empty() && before.len() == count {
+    if !killed.is_empty() && killed.len() == present.len() {
         let _ = fs::write(folder.join("cgroup.kill"), "1");
     }
-    let killed = kill_listed(|| members(folder), patience)?;
-    Ok(killed.max(before.len()))
+    killed.extend(kill_listed(|| members(folder), patience)?);
+    Ok(killed)
 }
 
-/// Kills what is listed until nothing is, and says how many processes that were. The caller itself is spared.
-pub(crate) fn kill_listed(list: impl Fn() -> Vec<Pid>, patience: Duration) -> io::Result<usize> {
+/// Kills what is listed until nothing is, and says which processes that were. The caller itself is spared.
+pub(crate) fn kill_listed(
+    list: impl Fn() -> Vec<Pid>,
+    patience: Duration,
+) -> io::Result<HashSet<Pid>> {
     let deadline = Instant::now() + patience;
-    let mut killed = 0;
+    let mut killed = HashSet::new();
     loop {
         let mut living = list();
         living.retain(|pid| *pid != getpid());
         if living.is_empty() {
             return Ok(killed);
         }
-        killed = killed.max(living.len());
-        signal(&living, Signal::KILL);
         if Instant::now() >= deadline {
             let pids: Vec<String> = living
                 .iter()
@@ -119,6 +124,8 @@ pub(crate) fn kill_listed(list: impl Fn() -> Vec<Pid>, patience: Duration) -> io
                 pids.join(", ")
             )));
         }
+        signal(&living, Signal::KILL);
+        killed.extend(living);
         thread::sleep(LOOK_AGAIN);
     }
 }
@@ -147,4 +154,15 @@ pub(crate) fn remove(folder: &Path, patience: Duration) -> io::Result<()> {
 pub(crate) fn create_and_join(folder: &Path) -> io::Result<()> {
     fs::create_dir(folder)?;
     join(folder, std::process::id())
+}
+
+/// Removes a cgroup that may be in use by others, if it is not.
+pub(crate) fn remove_if_unused(folder: &Path) {
+    let deadline = Instant::now() + Duration::from_millis(200);
+    while fs::remove_dir(folder).is_err_and(|error| error.kind() == io::ErrorKind::ResourceBusy)
+        && children(folder).is_empty()
+        && Instant::now() < deadline
+    {
+        thread::sleep(LOOK_AGAIN);
+    }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, getpid};
 
 use super::error::{Error, Result};
-use super::mounts::Hierarchies;
+use super::mounts::{Hierarchies, Mount};
 use super::owner::{Life, life};
-use super::tree::{ALL_RUNS, Tree, own_folder};
+use super::tree::{ALL_RUNS, Tree, folder_of, own_folder};
 use super::{cgroup, procfs};
 
 /// The environment variable that names a replica to itself, as `<run>/<replica>`.
@@ -71,7 +71,7 @@ pub fn clean(state_dir: &Path, cgroup_parent: Option<&Path>) -> Result<CleanRepo
             Life::Dead(owner) => report.removed.push(match tree {
                 Some(tree) => end_of_run(&tree, None, &run_id, owner.as_deref()),
                 None => Removed {
-                    processes: kill_marked(&run_id),
+                    processes: kill_marked(&run_id).len(),
                     problems: remove_owner(owner.as_deref()),
                     run_id,
                 },
@@ -89,12 +89,13 @@ pub(crate) fn end_of_run(
     run_id: &str,
     owner: Option<&Path>,
 ) -> Removed {
-    let (killed, mut problems) = tree.dissolve(own, PATIENCE);
-    let processes = killed + kill_marked(run_id);
+    let (mut killed, mut problems) = tree.dissolve(own, PATIENCE);
+    // A process on its way out is no longer in its cgroup, but may still be seen here.
+    killed.extend(kill_marked(run_id));
     problems.extend(remove_owner(owner));
     Removed {
         run_id: run_id.to_owned(),
-        processes,
+        processes: killed.len(),
         problems,
     }
 }
@@ -111,14 +112,14 @@ fn remove_owner(owner: Option<&Path>) -> Vec<String> {
 
 /// Kills processes that were started as a part of the run and are in no cgroup of it: those of a run without cgroups
 /// whose supervisor was killed, too.
-fn kill_marked(run_id: &str) -> usize {
+fn kill_marked(run_id: &str) -> Vec<Pid> {
     let mark = format!("{MARK}={run_id}/");
     let marked: Vec<Pid> = procfs::with_environment(|entry| entry.starts_with(mark.as_bytes()))
         .into_iter()
         .filter(|pid| *pid != getpid())
         .collect();
     cgroup::signal(&marked, Signal::KILL);
-    marked.len()
+    marked
 }
 
 /// All runs that have left something: the cgroup that their cgroups are below, if they have any, and their name.
@@ -137,15 +138,17 @@ fn candidates(
                 .collect(),
         };
         for base in bases {
-            let below = base.strip_prefix(&mount.point).unwrap_or(Path::new(""));
-            let points = hierarchies.v1_points();
-            let folders = points
-                .into_iter()
-                .map(|point| point.join(below))
-                .chain([base.clone()]);
-            for run in folders.flat_map(|folder| cgroup::children(&folder.join(ALL_RUNS))) {
+            for run in cgroup::children(&base.join(ALL_RUNS)) {
                 found.extend(name_of(&run).map(|run_id| (Some(base.clone()), run_id)));
             }
+        }
+        for twin in hierarchies
+            .v1_points()
+            .iter()
+            .flat_map(|point| cgroup::children(&point.join(ALL_RUNS)))
+        {
+            let base = base_of(&twin, mount).unwrap_or_else(|| mount.point.clone());
+            found.extend(name_of(&twin).map(|run_id| (Some(base), run_id)));
         }
     }
     match fs::read_dir(state_dir) {
@@ -164,6 +167,18 @@ fn candidates(
         Err(source) => return Err(Error::at("read", state_dir, source)),
     }
     Ok(found)
+}
+
+/// The base of the run that a folder in a hierarchy of version 1 is a twin of, by where its processes are in cgroup2.
+fn base_of(twin: &Path, mount: &Mount) -> Option<PathBuf> {
+    let run = Path::new(ALL_RUNS).join(twin.file_name()?);
+    cgroup::members(twin).iter().find_map(|pid| {
+        let folder = folder_of(mount, &pid.as_raw_nonzero().to_string())?;
+        let run = folder
+            .ancestors()
+            .find(|ancestor| ancestor.ends_with(&run))?;
+        Some(run.parent()?.parent()?.to_owned())
+    })
 }
 
 fn name_of(folder: &Path) -> Option<String> {

@@ -97,7 +97,12 @@ impl Mount {
         if !(below.is_empty() || below.starts_with('/')) {
             return None;
         }
-        Some(self.point.join(below.trim_start_matches('/')))
+        let below = below.trim_start_matches('/');
+        Some(if below.is_empty() {
+            self.point.clone()
+        } else {
+            self.point.join(below)
+        })
     }
 
     /// The name of a cgroup below the mount, beginning with `/`.
@@ -222,7 +227,7 @@ mod tests {
         );
         assert_eq!(
             unified.folder("/docker/abc"),
-            Some(PathBuf::from("/sys/fs/cgroup/"))
+            Some(PathBuf::from("/sys/fs/cgroup"))
         );
         assert_eq!(unified.folder("/docker/abcdef"), None);
         assert_eq!(unified.folder("/../x"), None);

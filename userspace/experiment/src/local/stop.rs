@@ -93,7 +93,7 @@ fn kill(replica: &Inner, problems: &mut Vec<String>) -> bool {
         None => cgroup::kill_listed(|| replica.members(), PATIENCE),
     };
     match killed {
-        Ok(count) => count > 0,
+        Ok(killed) => !killed.is_empty(),
         Err(error) => {
             problems.push(format!("{}: {error}", replica.name));
             true

@@ -4,14 +4,16 @@
 //! <base>/galileo/<run>/self            Galileo itself, for the time of the run
 //!                     /guard           what removes all this if Galileo is killed
 //!                     /<service>-<n>   one replica each
-//! <v1 mount>/…/galileo/<run>/<service>-<n>   its twin where a limit's controller sits in a hierarchy of version 1
+//! <v1 mount>/galileo/<run>/<service>-<n>   its twin where a limit's controller sits in a hierarchy of version 1
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::process::Pid;
 
 use super::cgroup::{self, Cgroup};
 use super::error::{Error, Result};
@@ -130,7 +132,7 @@ impl Tree {
         if entered.is_err() {
             // The refusal is what the caller must know; a cgroup that stays is found by `clean`.
             let _ = cgroup::remove(&self.run(), Duration::ZERO);
-            let _ = fs::remove_dir(self.base.join(ALL_RUNS));
+            cgroup::remove_if_unused(&self.base.join(ALL_RUNS));
         }
         entered
     }
@@ -172,11 +174,7 @@ impl Tree {
     }
 
     fn twin_of_run(&self, point: &Path) -> PathBuf {
-        let below = self
-            .base
-            .strip_prefix(&self.mount.point)
-            .unwrap_or(Path::new(""));
-        point.join(below).join(ALL_RUNS).join(&self.run_id)
+        point.join(ALL_RUNS).join(&self.run_id)
     }
 
     /// The run's folders in the hierarchies of version 1, as far as there are any.
@@ -224,37 +222,32 @@ impl Tree {
     }
 
     /// Kills and removes all that is left of the run. A caller that is in the cgroup `own` of the run returns home
-    /// first. Says how many processes were killed, and what did not work.
-    pub(crate) fn dissolve(&self, own: Option<&str>, patience: Duration) -> (usize, Vec<String>) {
-        let mut killed = 0;
+    /// first. Says which processes were killed, and what did not work.
+    pub(crate) fn dissolve(
+        &self,
+        own: Option<&str>,
+        patience: Duration,
+    ) -> (HashSet<Pid>, Vec<String>) {
         let mut problems = Vec::new();
+        let own = own.map(|own| self.folder(own));
+        let mut parts = cgroup::children(&self.run());
+        parts.retain(|folder| Some(folder) != own.as_ref());
+        let mut killed = end_each(&parts, patience, &mut problems);
+        let twins = self.twins();
+        killed.extend(end_each(&twins, patience, &mut problems));
         let mut note = |doing: &str, folder: &Path, error: &io::Error| {
             problems.push(format!("cannot {doing} {}: {error}", folder.display()));
         };
-        let own = own.map(|own| self.folder(own));
-        let twins = self.twins();
-        for folder in cgroup::children(&self.run())
-            .iter()
-            .filter(|folder| Some(*folder) != own.as_ref())
-            .chain(&twins)
-        {
-            match cgroup::kill(folder, patience) {
-                Ok(count) => killed += count,
-                Err(error) => note("empty", folder, &error),
-            }
-            if let Err(error) = cgroup::remove(folder, patience) {
-                note("remove", folder, &error);
-            }
-        }
         if own.is_some_and(|own| {
             own_folder(&self.mount).is_some_and(|present| present.starts_with(own))
         }) {
             self.disable();
-            let home = self
-                .home
-                .ancestors()
-                .find(|folder| folder.is_dir())
-                .unwrap_or(&self.base);
+            // Home may have been the cgroup of another run that has ended meanwhile.
+            let home = if self.home.is_dir() {
+                &self.home
+            } else {
+                &self.base
+            };
             if let Err(error) = cgroup::join(home, std::process::id()) {
                 note("return to", home, &error);
             }
@@ -263,8 +256,9 @@ impl Tree {
             note("remove", &self.run(), &error);
         }
         for run in twins.iter().chain([&self.run()]) {
-            // Other runs may be in it, then it stays.
-            let _ = run.parent().map(fs::remove_dir);
+            if let Some(all_runs) = run.parent() {
+                cgroup::remove_if_unused(all_runs);
+            }
         }
         (killed, problems)
     }
@@ -288,9 +282,26 @@ impl Tree {
     }
 }
 
+/// Kills what is in the folders and removes them; says which processes that were.
+fn end_each(folders: &[PathBuf], patience: Duration, problems: &mut Vec<String>) -> HashSet<Pid> {
+    let mut all = HashSet::new();
+    for folder in folders {
+        let ended = cgroup::kill(folder, patience).map(|killed| all.extend(killed));
+        if let Err(error) = ended.and_then(|()| cgroup::remove(folder, patience)) {
+            problems.push(format!("cannot remove {}: {error}", folder.display()));
+        }
+    }
+    all
+}
+
 /// The own cgroup's folder, if it can be seen.
 pub(crate) fn own_folder(mount: &Mount) -> Option<PathBuf> {
-    let text = fs::read_to_string("/proc/self/cgroup").ok()?;
+    folder_of(mount, "self")
+}
+
+/// The folder of a process' cgroup, if it can be seen.
+pub(crate) fn folder_of(mount: &Mount, pid: &str) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     mount
         .folder(unified_path(&text)?)
         .filter(|folder| folder.is_dir())
