@@ -14,7 +14,8 @@ use crate::{Database, Event};
 /// experiment that does not exist has none. A stream sees the database as it was when it was first polled; while it
 /// lives, the write-ahead log grows by what others write.
 ///
-/// Errors of all: [`Error::Content`] if a row is not what this program writes; [`Error::Damaged`].
+/// Errors of all: [`Error::Content`](crate::Error::Content) if a row is not what this program writes;
+/// [`Error::Damaged`](crate::Error::Damaged).
 impl Database {
     /// What the clients saw.
     ///

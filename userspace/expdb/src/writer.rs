@@ -21,9 +21,6 @@ const FLUSH_AFTER: Duration = Duration::from_millis(500);
 /// How often the queue is looked into meanwhile. To be woken by each record would cost the process under load a switch
 /// of tasks per record.
 const GATHER: Duration = Duration::from_millis(20);
-/// How long the lock is left to others between transactions that follow one another: SQLite has no queue of waiters, they
-/// look again from time to time.
-const GIVE_WAY: Duration = Duration::from_millis(0);
 /// How long the last records are kept for a database that others hold locked.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -90,11 +87,7 @@ impl Writer {
     pub(crate) async fn run(mut self) -> Option<Error> {
         let mut batch = Vec::with_capacity(BATCH);
         while self.gather(&mut batch).await {
-            let more_waits = batch.len() == BATCH;
             self.write(&mut batch).await;
-            if more_waits {
-                tokio::time::sleep(GIVE_WAY).await;
-            }
         }
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await

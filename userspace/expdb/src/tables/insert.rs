@@ -8,8 +8,10 @@ use sqlx::{Arguments, AssertSqlSafe, SqliteConnection};
 
 use super::Stored;
 
-/// The largest statement has 2 to this power rows, and no more parameters than SQLite takes (32,766).
+/// The largest statement has 2 to this power rows.
 const LARGEST: usize = 9;
+/// As many parameters as SQLite takes in a statement (`SQLITE_MAX_VARIABLE_NUMBER`).
+const MOST_PARAMETERS: usize = 32_766;
 
 /// Statements that insert 1, 2, 4, … 512 records. Any number is a sum of these, so that a handful of statements serves all
 /// batches and the connection keeps them prepared.
@@ -21,6 +23,7 @@ pub(crate) struct Inserts<T> {
 
 impl<T: Stored> Inserts<T> {
     pub(crate) fn new() -> Self {
+        const { assert!(2 + (T::VALUES << LARGEST) <= MOST_PARAMETERS) };
         Self {
             statements: std::array::from_fn(|power| statement::<T>(1 << power).into()),
             of: PhantomData,
