@@ -1,6 +1,6 @@
 //! The experiment file, its plan, the platforms and the runner.
 //!
-//! Reading order: [`file`] (what the user wrote), [`plan`] (what the runner carries out),
+//! Reading order: [`mod@file`] (what the user wrote), [`plan`] (what the runner carries out),
 //! [`local`] (where replicas run).
 
 #![forbid(unsafe_code)]

@@ -27,9 +27,9 @@
 //! After every end no process and no cgroup of a run is left: [`LocalPlatform::stop`] and dropping see to it, after a
 //! SIGKILL of the program the guard does, and [`clean`] if the guard was killed, too.
 //!
-//! Reading order: [`platform`] (the whole), [`replica`]; [`mounts`], [`tree`], [`cgroup`], [`limits`], [`accounting`]
-//! (cgroups); [`exec`], [`process`], [`supervise`], [`control`] (processes); [`readiness`], [`ports`], [`output`];
-//! [`stop`], [`owner`], [`guard`], [`clean`] (the end); [`procfs`], [`error`].
+//! Reading order: `platform` (the whole), `replica`; [`mounts`], `tree`, `cgroup`, `limits`, `accounting` (cgroups);
+//! `exec`, `process`, `supervise`, `control` (processes); `readiness`, `ports`, `output`; `stop`, `owner`, `guard`,
+//! `clean` (the end); [`procfs`], `error`.
 
 mod accounting;
 mod cgroup;

@@ -324,3 +324,116 @@ fn create_below(parent: &Path, child: &Path) -> io::Result<()> {
         "its parent vanishes again and again",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+    use std::thread;
+
+    use super::*;
+
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+    /// A base to use a controller of cgroup2 in. Controllers are alike in how they are switched on; this is one that
+    /// nobody misses.
+    struct Base {
+        folder: PathBuf,
+        root_control: PathBuf,
+        _turn: MutexGuard<'static, ()>,
+    }
+
+    const CONTROLLER: &str = "hugetlb";
+
+    impl Base {
+        fn new(name: &str) -> Option<Self> {
+            let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+            let point = Hierarchies::read().ok()?.unified?.point;
+            let words = |file| fs::read_to_string(point.join(file)).unwrap_or_default();
+            let available = words("cgroup.controllers");
+            let used = words("cgroup.subtree_control");
+            let has = |text: &str| text.split_ascii_whitespace().any(|word| word == CONTROLLER);
+            if !rustix::process::geteuid().is_root() || !has(&available) || has(&used) {
+                eprintln!(
+                    "skipped: it takes root, and a cgroup2 hierarchy with an unused hugetlb controller"
+                );
+                return None;
+            }
+            let root_control = point.join("cgroup.subtree_control");
+            fs::write(&root_control, format!("+{CONTROLLER}")).expect("root may");
+            let folder = point.join(format!("galileo-test-{name}-{}", std::process::id()));
+            fs::create_dir(&folder).expect("root may");
+            Some(Self {
+                folder,
+                root_control,
+                _turn: turn,
+            })
+        }
+
+        fn tree(&self) -> Tree {
+            let tree = Tree::adopt(self.folder.clone(), self.folder.clone(), "r")
+                .expect("there is a cgroup2 mount");
+            create_below(&tree.base.join(ALL_RUNS), &tree.run()).expect("root may");
+            tree
+        }
+    }
+
+    impl Drop for Base {
+        fn drop(&mut self) {
+            let removed = cgroup::remove(&self.folder, Duration::from_secs(5));
+            let switched_off = fs::write(&self.root_control, format!("-{CONTROLLER}"));
+            if !thread::panicking() {
+                removed.expect("nothing is left in it");
+                switched_off.expect("nobody uses it");
+            }
+        }
+    }
+
+    #[test]
+    fn controllers_reach_the_replicas_and_are_taken_back_for_the_way_home() {
+        let Some(base) = Base::new("enable") else {
+            return;
+        };
+        let tree = base.tree();
+        let replica = tree.create("web-0").expect("root may");
+
+        tree.enable(CONTROLLER).expect("the base has no processes");
+        let seen =
+            fs::read_to_string(replica.folder.join("cgroup.controllers")).expect("it is there");
+        assert!(
+            seen.split_ascii_whitespace().any(|word| word == CONTROLLER),
+            "{seen}"
+        );
+
+        tree.disable();
+        let left =
+            fs::read_to_string(tree.base.join("cgroup.subtree_control")).expect("it is there");
+        assert_eq!(left.trim(), "");
+        let (killed, problems) = tree.dissolve(None, Duration::from_secs(5));
+        assert_eq!((killed.len(), problems), (0, Vec::new()));
+    }
+
+    #[test]
+    fn base_with_other_processes_is_named_as_the_reason_for_no_limits() {
+        let Some(base) = Base::new("busy") else {
+            return;
+        };
+        let tree = base.tree();
+        let mut other = Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .expect("sleep is everywhere");
+        cgroup::join(&tree.base, other.id()).expect("root may");
+
+        let refused = tree.enable(CONTROLLER).expect_err("cgroup2 forbids it");
+        assert!(
+            refused.contains("has processes of its own besides galileo"),
+            "{refused}"
+        );
+
+        other.kill().expect("it lives");
+        other.wait().expect("it ended");
+        let (_, problems) = tree.dissolve(None, Duration::from_secs(5));
+        assert_eq!(problems, Vec::<String>::new());
+    }
+}

@@ -52,6 +52,15 @@ impl Other {
         self.process.wait().unwrap();
     }
 
+    /// Waits until the shells in between are gone, and the replica is two processes.
+    fn wait_for_two_members(&self) {
+        let procs = PathBuf::from(self.started["cgroup"].as_str().unwrap()).join("cgroup.procs");
+        wait_for("two members", || {
+            let listed = fs::read_to_string(&procs).unwrap();
+            (listed.lines().count() == 2).then_some(())
+        });
+    }
+
     fn guard(&self) -> u32 {
         let cgroup = PathBuf::from(self.started["cgroup"].as_str().unwrap());
         let listed =
@@ -89,6 +98,7 @@ fn killed_galileo_leaves_no_process_and_no_cgroup() {
         WITH_DAEMON,
     );
     let daemon = daemon_of(state, "killed");
+    other.wait_for_two_members();
     let (replica, guard) = (other.replica(), other.guard());
     assert!(lives(replica) && lives(daemon) && lives(guard));
     assert!(!Stat::of(guard).unwrap().comm.contains("galileo"));
@@ -125,6 +135,7 @@ fn clean_removes_dead_runs_and_spares_the_living() {
         "exec sleep 1000",
     );
     let daemon = daemon_of(state, "dead");
+    dead.wait_for_two_members();
     let guard = rustix::process::Pid::from_raw(dead.guard().cast_signed()).unwrap();
     rustix::process::kill_process(guard, rustix::process::Signal::KILL).unwrap();
     dead.kill();
