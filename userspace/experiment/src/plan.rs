@@ -4,19 +4,19 @@
 //! absolute. Only the ports of services with more than one replica are chosen when they start.
 
 mod line;
+mod record;
+
+pub use record::{RecordError, record_plan};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use galileo_load::schedule::{Arrival, Extent};
 
-use crate::file::name::sanitised;
-use crate::file::spec::{
-    ExperimentFile, Health, Limits, Node, Request, Service, Through, Workload,
-};
+use crate::file::spec::{ExperimentFile, Limits, Node, Request, Service, Through, Workload};
 use crate::file::{FileError, Secret};
+use crate::local::{Health, Port, ReplicaSpec};
 
 /// The machine that a plan is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +58,12 @@ pub struct ServicePlan {
     /// Its replicas in order; at least one.
     pub replicas: Vec<ReplicaPlan>,
     /// The program and its arguments. The program is a bare name (looked for in PATH) or an absolute path.
-    pub argv: Vec<OsString>,
+    pub argv: Vec<String>,
     /// Absolute working directory.
     pub cwd: PathBuf,
     /// Environment variables to set, without PORT.
     pub env: BTreeMap<String, Secret>,
-    /// When a replica counts as ready.
+    /// When a replica counts as ready; without a port it is ready as soon as it runs.
     pub health: Health,
     /// How long it may take to become ready.
     pub ready_timeout: Duration,
@@ -80,21 +80,10 @@ pub struct ReplicaPlan {
     pub node: String,
     /// The CPUs it is pinned to; none: it may run on any.
     pub cpus: Option<Vec<u32>>,
-    /// Where it listens.
-    pub port: PortPlan,
+    /// Where it listens: with several replicas of a service, on a port that is chosen when it starts.
+    pub port: Port,
     /// Its share in what the balancer passes on.
     pub weight: u32,
-}
-
-/// Where a replica listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PortPlan {
-    /// Nowhere.
-    None,
-    /// On this port.
-    Fixed(u16),
-    /// On a free port that is chosen when it starts.
-    Free,
 }
 
 /// A workload and its name.
@@ -122,7 +111,73 @@ pub struct WorkloadPlan {
     pub timeout: Duration,
 }
 
+impl ServicePlan {
+    /// What the local platform starts for one of the replicas, secrets revealed.
+    #[must_use]
+    pub fn spec(&self, replica: &ReplicaPlan) -> ReplicaSpec {
+        ReplicaSpec {
+            name: replica.name.clone(),
+            argv: self.argv.clone(),
+            env: self
+                .env
+                .iter()
+                .map(|(name, value)| (name.clone(), value.reveal().to_owned()))
+                .collect(),
+            cwd: Some(self.cwd.clone()),
+            cpus: replica.cpus.clone().unwrap_or_default(),
+            port: replica.port,
+            cpu_limit: self.limits.cpu,
+            memory_limit_bytes: self.limits.memory.map(|memory| memory.0),
+        }
+    }
+}
+
 impl WorkloadPlan {
+    /// What the load engine sends, secrets revealed. Through the balancer the path begins with `/function/<service>`.
+    #[must_use]
+    pub fn load_request(&self) -> galileo_load::Request {
+        let Request {
+            method,
+            path,
+            headers,
+            body,
+        } = &self.request;
+        galileo_load::Request {
+            method: method.clone(),
+            path: match self.through {
+                Through::Balancer => format!("/function/{}{path}", self.service),
+                Through::Direct => path.clone(),
+            },
+            headers: headers
+                .iter()
+                .map(|(name, value)| (name.clone(), value.reveal().to_owned()))
+                .collect(),
+            body: body.clone().into_bytes(),
+        }
+    }
+
+    /// How the workload is stored with a run.
+    #[must_use]
+    pub fn captured(&self) -> galileo_wire::capture::Workload {
+        let (duration_ns, requests) = match self.extent {
+            Extent::Duration(duration) => (
+                Some(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+                None,
+            ),
+            Extent::Requests(requests) => (None, Some(requests)),
+        };
+        galileo_wire::capture::Workload {
+            name: self.name.clone(),
+            service: self.service.clone(),
+            through: self.through.to_string(),
+            clients: self.clients,
+            arrival: self.arrival.to_string(),
+            seed: self.seed,
+            duration_ns,
+            requests,
+        }
+    }
+
     /// Length of its measured phase. For a number of requests that arrive at random it is the expected one.
     #[must_use]
     pub fn planned(&self) -> Duration {
@@ -169,14 +224,14 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// A node has CPUs that the machine lacks.
+    /// A node has CPUs that the machine lacks; the path of the file's folder is not UTF-8 and a program counts from it.
     pub fn of_file(file: &ExperimentFile, host: &Host) -> Result<Self, FileError> {
         file.check_cpus(&host.cpus)?;
-        let services: Vec<ServicePlan> = file
+        let services = file
             .services
             .iter()
             .map(|service| service_plan(file, service, host))
-            .collect();
+            .collect::<Result<Vec<_>, _>>()?;
         let mut nodes: BTreeMap<_, _> = file
             .nodes
             .iter()
@@ -229,14 +284,18 @@ impl Plan {
     }
 }
 
-fn service_plan(file: &ExperimentFile, service: &Service, host: &Host) -> ServicePlan {
-    let (program, arguments) = service
-        .command
-        .split_first()
-        .map_or(("", &[][..]), |(first, rest)| (first, rest));
-    let argv = std::iter::once(resolved(program.as_ref(), &file.folder))
-        .chain(arguments.iter().map(OsString::from))
-        .collect();
+fn service_plan(
+    file: &ExperimentFile,
+    service: &Service,
+    host: &Host,
+) -> Result<ServicePlan, FileError> {
+    let mut argv = service.command.clone();
+    if let Some(program) = argv.first_mut() {
+        let not_text = || FileError::FolderNotText {
+            path: file.path.clone(),
+        };
+        *program = resolved(program, &file.folder).ok_or_else(not_text)?;
+    }
     let replicas = (0..service.replicas as usize)
         .map(|n| {
             let node = pinned_to(&file.nodes, &service.nodes, n);
@@ -245,15 +304,15 @@ fn service_plan(file: &ExperimentFile, service: &Service, host: &Host) -> Servic
                 node: node.map_or(&host.name, |node| &node.name).clone(),
                 cpus: node.map(|node| node.cpus.clone()),
                 port: match service.port {
-                    None => PortPlan::None,
-                    Some(port) if service.replicas == 1 => PortPlan::Fixed(port),
-                    Some(_) => PortPlan::Free,
+                    None => Port::None,
+                    Some(port) if service.replicas == 1 => Port::Fixed(port),
+                    Some(_) => Port::Free,
                 },
                 weight: service.weights.get(n).copied().unwrap_or(1),
             }
         })
         .collect();
-    ServicePlan {
+    Ok(ServicePlan {
         name: service.name.clone(),
         replicas,
         argv,
@@ -265,7 +324,7 @@ fn service_plan(file: &ExperimentFile, service: &Service, host: &Host) -> Servic
         health: service.health.clone(),
         ready_timeout: service.ready_timeout,
         limits: service.limits,
-    }
+    })
 }
 
 fn pinned_to<'n>(nodes: &'n [Node], names: &[String], replica: usize) -> Option<&'n Node> {
@@ -273,17 +332,20 @@ fn pinned_to<'n>(nodes: &'n [Node], names: &[String], replica: usize) -> Option<
     nodes.iter().find(|node| node.name == *name)
 }
 
-/// A program as it can be executed from any folder: relative paths count from `folder`, bare names are left for PATH.
-fn resolved(program: &OsStr, folder: &Path) -> OsString {
-    match program.as_encoded_bytes().contains(&b'/') {
-        // `components` drops the `.` of `./server`; joining an absolute path gives that path.
-        true => folder
-            .join(program)
-            .components()
-            .collect::<PathBuf>()
-            .into_os_string(),
-        false => program.to_owned(),
+/// A program as it can be executed from any folder: relative paths count from `folder`, bare names are left for PATH. None
+/// if the folder's path is not UTF-8.
+fn resolved(program: &str, folder: &Path) -> Option<String> {
+    if !program.contains('/') {
+        return Some(program.to_owned());
     }
+    // `components` drops the `.` of `./server`; joining an absolute path gives that path.
+    folder
+        .join(program)
+        .components()
+        .collect::<PathBuf>()
+        .into_os_string()
+        .into_string()
+        .ok()
 }
 
 fn workload_plans(workloads: &[Workload]) -> Vec<WorkloadPlan> {
@@ -316,69 +378,4 @@ fn workload_plans(workloads: &[Workload]) -> Vec<WorkloadPlan> {
             }
         })
         .collect()
-}
-
-/// Why a command cannot be recorded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecordError {
-    /// There is no command.
-    #[error(
-        "there is no command to record; write it behind '--', as in 'galileo record -- ./server --port 8080'"
-    )]
-    NoCommand,
-}
-
-/// The plan of `galileo record -- COMMAND…`: one service without port and load, named after the program, watched for
-/// `duration` or until it ends. The experiment has the service's name if `name` is none. Relative paths count from
-/// `cwd`, which is also where the command runs.
-///
-/// # Errors
-///
-/// There is no command.
-pub fn record_plan(
-    command: &[OsString],
-    duration: Option<Duration>,
-    name: Option<String>,
-    cwd: &Path,
-    host: &Host,
-) -> Result<Plan, RecordError> {
-    let (program, arguments) = command.split_first().ok_or(RecordError::NoCommand)?;
-    if program.is_empty() {
-        return Err(RecordError::NoCommand);
-    }
-    let file_name = Path::new(program)
-        .file_name()
-        .unwrap_or(program)
-        .to_string_lossy();
-    let service = sanitised(&file_name).unwrap_or_else(|| "app".to_owned());
-    let replica = ReplicaPlan {
-        name: format!("{service}-0"),
-        node: host.name.clone(),
-        cpus: None,
-        port: PortPlan::None,
-        weight: 1,
-    };
-    Ok(Plan {
-        name: name.unwrap_or_else(|| service.clone()),
-        nodes: BTreeMap::from([(host.name.clone(), host.cpus.iter().copied().collect())]),
-        services: vec![ServicePlan {
-            name: service,
-            replicas: vec![replica],
-            argv: std::iter::once(resolved(program, cwd))
-                .chain(arguments.iter().cloned())
-                .collect(),
-            cwd: cwd.to_owned(),
-            env: BTreeMap::new(),
-            health: Health::Started,
-            ready_timeout: Duration::from_secs(30),
-            limits: Limits::default(),
-        }],
-        workloads: Vec::new(),
-        warmup: Duration::ZERO,
-        observe: duration,
-        telemetry_period: Duration::from_secs(1),
-        stored_exchanges: 1_000_000,
-        file: String::new(),
-    })
 }

@@ -121,53 +121,65 @@ pub(super) fn hidden(text: &str, tree: &Tree) -> Vec<Range<usize>> {
             .filter(|(key, _)| tree.scalar(*key).is_some_and(may_hold_secrets))
         {
             areas.push(tree.node(*key).span.end..tree.node(*value).span.end);
-            match &tree.node(*value).kind {
-                Kind::Map(entries) => entries
-                    .iter()
-                    .for_each(|entry| hide_entry(text, tree, *entry, &mut hidden)),
-                Kind::Scalar { .. } | Kind::List(_) => {
-                    hide_entry(text, tree, (*key, *value), &mut hidden);
-                }
-            }
+            hide_value(text, tree, *key, *value, &mut hidden);
         }
     }
     hidden.extend(secret_comments(text, tree, &areas));
     apart(hidden)
 }
 
-/// `hidden` and these entries too.
+/// `hidden` and these entries too, whose keys nobody knows. A key is hidden if a slip may have made it one: `{K:secret}`.
 pub(super) fn hidden_with(
     text: &str,
     tree: &Tree,
     mut hidden: Vec<Range<usize>>,
     entries: &[(NodeId, NodeId)],
 ) -> Vec<Range<usize>> {
-    entries
-        .iter()
-        .for_each(|entry| hide_entry(text, tree, *entry, &mut hidden));
+    for (key, value) in entries {
+        hide_value(text, tree, *key, *value, &mut hidden);
+        if !is_name_of(tree, *key, *value) {
+            hidden.push(tree.node(*key).span.clone());
+        }
+    }
     apart(hidden)
 }
 
-/// Hides all that stands behind the key and its colon: an anchor may be a value that a slip made one. A key is hidden too
-/// if a slip may have made it one: `{K:secret}`, `{secret}`.
-fn hide_entry(
-    text: &str,
-    tree: &Tree,
-    (key, value): (NodeId, NodeId),
-    hidden: &mut Vec<Range<usize>>,
-) {
-    let (key_span, node) = (tree.node(key).span.clone(), tree.node(value));
-    let colon = text[key_span.end..]
-        .bytes()
-        .take_while(|byte| b": ".contains(byte))
-        .count();
-    hidden.push(key_span.end + colon..node.span.end);
-    // By an alias the value stands elsewhere.
-    hidden.push(node.span.clone());
-    let name = tree.scalar(key).unwrap_or_default();
-    if !is_plain_name(name) || node.is_null() && !may_hold_secrets(name) {
-        hidden.push(key_span);
+/// Hides all that stands behind a key and its colon; if that is a mapping, all but the names in it. What is no value is
+/// hidden too, for a slip can have made a value an anchor, a key or a comment.
+fn hide_value(text: &str, tree: &Tree, key: NodeId, value: NodeId, hidden: &mut Vec<Range<usize>>) {
+    let behind_colon = |end: usize| {
+        end + text[end..]
+            .bytes()
+            .take_while(|byte| b": ".contains(byte))
+            .count()
+    };
+    let node = tree.node(value);
+    // By an alias the value stands before its key.
+    let mut at = behind_colon(tree.node(key).span.end).min(node.span.start);
+    if let Kind::Map(entries) = &node.kind {
+        for (key, value) in entries {
+            hidden.push(tree.node(*value).span.clone());
+            let name = tree.node(*key).span.clone();
+            if name.start >= at && is_name_of(tree, *key, *value) {
+                hidden.push(inner(text, at..name.start));
+                at = behind_colon(name.end);
+            }
+        }
     }
+    hidden.push(inner(text, at..node.span.end.max(at)));
+}
+
+/// The range without the blanks and the signs of a flow mapping around it.
+fn inner(text: &str, range: Range<usize>) -> Range<usize> {
+    let outside = |c: char| c.is_whitespace() || matches!(c, '{' | '}' | ',');
+    let part = text[range.clone()].trim_start_matches(outside);
+    let start = range.end - part.len();
+    start..start + part.trim_end_matches(outside).len()
+}
+
+/// Is the key what people name a variable or a header, and has it a value?
+fn is_name_of(tree: &Tree, key: NodeId, value: NodeId) -> bool {
+    !tree.node(value).is_null() && tree.scalar(key).is_some_and(is_plain_name)
 }
 
 /// The same places in order, none empty and none within another.
@@ -245,6 +257,8 @@ fn may_hold_secrets(key: &str) -> bool {
 
 /// Is it what people name variables and headers?
 pub(super) fn is_plain_name(key: &str) -> bool {
-    key.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+    !key.is_empty()
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }

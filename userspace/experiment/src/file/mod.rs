@@ -6,9 +6,9 @@
 //! ```
 //! use galileo_experiment::file::ExperimentFile;
 //!
-//! let text = "services: {web: {command: ./server, port: 8080, replica: 2}}";
+//! let text = "duration: 1s\nservices: {web: {command: ./server, replica: 2}}";
 //! let error = ExperimentFile::parse("quickstart.yaml".as_ref(), text).unwrap_err();
-//! assert!(error.to_string().starts_with("quickstart.yaml:1:49: unknown key 'replica'; did you mean 'replicas'?"));
+//! assert!(error.to_string().starts_with("quickstart.yaml:2:37: unknown key 'replica'; did you mean 'replicas'?"));
 //! ```
 //!
 //! Reading order: [`spec`] (the types), `tree` (text to nodes), `decode` (nodes to values, with every problem noted),

@@ -38,6 +38,12 @@ pub enum FileError {
         /// Line of the first byte that is none, from 1.
         line: usize,
     },
+    /// The path of its folder cannot be passed to programs.
+    #[error("{}: programs of this file count from its folder, whose path is not UTF-8", path.display())]
+    FolderNotText {
+        /// The file.
+        path: PathBuf,
+    },
     /// It can be read and is wrong.
     #[error("{0}")]
     Invalid(Problems),

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::decode::{Decoder, Entry, Fields};
 use super::document::{Nodes, time};
+use super::mask::is_plain_name;
 use super::nearest::hint;
-use super::spec::{Health, Limits, Service};
+use super::spec::{Limits, Service};
 use super::tree::NodeId;
 use super::{Memory, Secret, keys, name};
+use crate::local::Health;
 
 const MAX_REPLICAS: u32 = 64;
 const MAX_WEIGHT: u32 = 1_000_000;
@@ -235,10 +237,10 @@ fn env(
         ..
     } in entries
     {
-        if name.is_empty() || name.contains(['=', '\0']) {
+        if !is_plain_name(name) {
             decoder.report(
                 name_span,
-                "the name of an environment variable is not empty and has no '='",
+                "the name of an environment variable is made of letters, digits, '_', '-' and '.'",
             );
         } else if name == "PORT" && service.has("port") {
             decoder.report(
@@ -255,11 +257,7 @@ fn env(
 
 fn health(decoder: &mut Decoder<'_>, fields: &Fields) -> Option<Health> {
     let Some(id) = fields.get("health") else {
-        return Some(if fields.has("port") {
-            Health::Tcp
-        } else {
-            Health::Started
-        });
+        return Some(Health::Tcp);
     };
     let text = decoder.text(id, "a path such as /, or tcp")?;
     if !fields.has("port") {

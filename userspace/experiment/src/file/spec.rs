@@ -9,6 +9,7 @@ use std::time::Duration;
 use galileo_load::schedule::{Arrival, Extent};
 
 use super::{Memory, Secret};
+use crate::local::Health;
 
 /// A checked experiment file. Names refer to what exists, counts and ports are in range.
 #[derive(Debug, Clone)]
@@ -65,7 +66,7 @@ pub struct Service {
     pub nodes: Vec<String>,
     /// Environment variables beside those Galileo was started with.
     pub env: BTreeMap<String, Secret>,
-    /// When a replica counts as ready.
+    /// When a replica counts as ready; without a port it is ready as soon as it runs.
     pub health: Health,
     /// How long it may take to become ready.
     pub ready_timeout: Duration,
@@ -75,17 +76,6 @@ pub struct Service {
     pub weights: Vec<u32>,
     /// Working directory as written; the folder of the experiment file if not given.
     pub cwd: Option<PathBuf>,
-}
-
-/// When a replica counts as ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// As soon as it runs: it has no port.
-    Started,
-    /// As soon as its port takes a TCP connection.
-    Tcp,
-    /// As soon as a GET of this path is answered with a status below 400.
-    Http(String),
 }
 
 /// What a replica may use; none is no limit.
@@ -158,6 +148,6 @@ pub struct Request {
     pub path: String,
     /// Headers in the order of the file. Their values may be credentials, so they do not print.
     pub headers: Vec<(String, Secret)>,
-    /// Body; none is no body and no Content-Length.
-    pub body: Option<String>,
+    /// Body; empty if there is none.
+    pub body: String,
 }

@@ -178,7 +178,7 @@ fn request(decoder: &mut Decoder<'_>, workload: &Fields) -> Option<Request> {
         method: "GET".into(),
         path: "/".into(),
         headers: Vec::new(),
-        body: None,
+        body: String::new(),
     };
     let Some(id) = workload.get("request") else {
         return Some(request);
@@ -194,7 +194,7 @@ fn request(decoder: &mut Decoder<'_>, workload: &Fields) -> Option<Request> {
         request.headers = headers(decoder, id)?;
     }
     if let Some(id) = fields.get("body") {
-        request.body = Some(decoder.text(id, "the text of the body")?.to_owned());
+        request.body = decoder.text(id, "the text of the body")?.to_owned();
     }
     Some(request)
 }

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use galileo_experiment::plan::{Host, Plan, PortPlan, RecordError, record_plan};
+use galileo_experiment::local::Port;
+use galileo_experiment::plan::{Host, Plan, RecordError, WorkloadPlan, record_plan};
 
 use crate::sound;
 
@@ -51,15 +52,12 @@ fn replicas_have_names_nodes_ports_and_weights() {
     assert_eq!(
         of(0),
         [
-            ("web-0", "a", Some(vec![0]), PortPlan::Free, 3),
-            ("web-1", "b", Some(vec![1]), PortPlan::Free, 2),
-            ("web-2", "a", Some(vec![0]), PortPlan::Free, 1),
+            ("web-0", "a", Some(vec![0]), Port::Free, 3),
+            ("web-1", "b", Some(vec![1]), Port::Free, 2),
+            ("web-2", "a", Some(vec![0]), Port::Free, 1),
         ]
     );
-    assert_eq!(
-        of(1),
-        [("api-0", "b", Some(vec![1]), PortPlan::Fixed(9000), 1)]
-    );
+    assert_eq!(of(1), [("api-0", "b", Some(vec![1]), Port::Fixed(9000), 1)]);
     let nodes: Vec<_> = plan.nodes.keys().map(String::as_str).collect();
     assert_eq!(nodes, ["a", "b"]);
     assert_eq!(plan.seed(), 7);
@@ -82,7 +80,7 @@ fn a_replica_without_a_node_runs_on_the_host() {
     let replica = &plan.services[0].replicas[0];
     assert_eq!(
         (replica.node.as_str(), &replica.cpus, replica.port),
-        ("pi", &None, PortPlan::None)
+        ("pi", &None, Port::None)
     );
     assert_eq!(plan.nodes["pi"], [0, 1]);
 }
@@ -99,11 +97,7 @@ duration: 1s",
     );
     let of = |index: usize| {
         let service = &plan.services[index];
-        let argv: Vec<_> = service
-            .argv
-            .iter()
-            .map(|word| word.to_str().unwrap())
-            .collect();
+        let argv: Vec<_> = service.argv.iter().map(String::as_str).collect();
         (argv, service.cwd.to_str().unwrap())
     };
     assert_eq!(of(0), (vec!["/lab/server", "./data"], "/lab"));
@@ -264,5 +258,66 @@ fn nothing_to_record_is_an_error() {
     assert_eq!(
         recorded(&[""], None, None).unwrap_err(),
         RecordError::NoCommand
+    );
+}
+
+#[test]
+fn words_that_are_no_text_cannot_be_recorded() {
+    use std::os::unix::ffi::OsStringExt;
+
+    let command = [
+        OsString::from("cat"),
+        OsString::from_vec(b"caf\xe9".to_vec()),
+    ];
+    let error = record_plan(&command, None, None, Path::new("/"), &host(1)).unwrap_err();
+    assert_eq!(error, RecordError::NotText("caf\u{fffd}".into()));
+}
+
+#[test]
+fn what_is_started_and_sent_holds_the_secrets() {
+    let plan = plan(
+        "nodes: {b: {cpus: [1]}}
+services:
+  web: {command: ./s, port: 80, env: {K: hunter2}, node: b, limits: {cpu: 0.5, memory: 64MiB}}
+workloads:
+- {service: web, arrival: {poisson: 5/s}, duration: 2s, request: {path: /a, headers: {Authorization: x}, body: b}}
+- {service: web, arrival: {constant: 5/s}, requests: 9, through: direct, request: {path: /a}}",
+    );
+    let service = &plan.services[0];
+    let spec = service.spec(&service.replicas[0]);
+    assert_eq!(
+        (spec.name.as_str(), spec.argv[0].as_str()),
+        ("web-0", "/lab/s")
+    );
+    assert_eq!(spec.env["K"], "hunter2");
+    assert_eq!((spec.cpus, spec.port), (vec![1], Port::Fixed(80)));
+    assert_eq!(
+        (spec.cpu_limit, spec.memory_limit_bytes),
+        (Some(0.5), Some(64 << 20))
+    );
+
+    let request = plan.workloads[0].load_request();
+    assert_eq!(
+        (request.path.as_str(), request.body.as_slice()),
+        ("/function/web/a", &b"b"[..])
+    );
+    assert_eq!(
+        request.headers,
+        [("Authorization".to_owned(), "x".to_owned())]
+    );
+    assert_eq!(plan.workloads[1].load_request().path, "/a");
+
+    let captured: Vec<_> = plan.workloads.iter().map(WorkloadPlan::captured).collect();
+    assert_eq!(
+        (captured[0].arrival.as_str(), captured[0].through.as_str()),
+        ("poisson 5/s", "balancer")
+    );
+    assert_eq!(
+        (captured[0].duration_ns, captured[0].requests),
+        (Some(2_000_000_000), None)
+    );
+    assert_eq!(
+        (captured[1].name.as_str(), captured[1].requests),
+        ("web#2", Some(9))
     );
 }

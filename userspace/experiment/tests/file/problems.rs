@@ -441,7 +441,7 @@ fn health_needs_a_port_and_a_path() {
 fn environment_names_are_sound_and_port_is_ours() {
     assert_eq!(
         service("env: {»A=B: x}"),
-        ["the name of an environment variable is not empty and has no '='"]
+        ["the name of an environment variable is made of letters, digits, '_', '-' and '.'"]
     );
     assert_eq!(
         service("env: {»PORT: 1}"),

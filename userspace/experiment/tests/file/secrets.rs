@@ -2,6 +2,7 @@
 
 use galileo_experiment::file::ExperimentFile;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use crate::{parse, sound, told};
 
@@ -250,7 +251,8 @@ fn text_with_secret() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    // Slips are without end; those tried here are the same in every run.
+    #![proptest_config(ProptestConfig { cases: 1000, rng_seed: RngSeed::Fixed(9), ..ProptestConfig::default() })]
 
     #[test]
     fn a_masked_source_never_holds_the_value(text in text_with_secret()) {

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use galileo_experiment::file::spec::{Health, Limits, Request, Through};
+use galileo_experiment::file::spec::{Limits, Request, Through};
 use galileo_experiment::file::{ExperimentFile, Memory, TEMPLATE};
+use galileo_experiment::local::Health;
 use galileo_load::schedule::{Arrival, Extent};
 
 use crate::sound;
@@ -103,7 +104,7 @@ workloads: [{service: web, arrival: {constant: 5/s}, requests: 10}]",
             method: "GET".into(),
             path: "/".into(),
             headers: vec![],
-            body: None
+            body: String::new()
         }
     );
 }
@@ -118,7 +119,7 @@ fn an_experiment_without_load_needs_no_port_and_no_health() {
         assert_eq!(file.duration, Some(Duration::from_secs(12)));
         assert_eq!(
             (file.services[0].port, &file.services[0].health),
-            (None, &Health::Started)
+            (None, &Health::Tcp)
         );
     }
 }
@@ -198,7 +199,7 @@ workloads:
         headers,
         [("Accept", "text/plain"), ("Authorization", "Bearer x")]
     );
-    assert_eq!(request.body.as_deref(), Some("{\"n\": 1}"));
+    assert_eq!(request.body, "{\"n\": 1}");
 }
 
 #[test]
