@@ -83,18 +83,18 @@ pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
     if disorder {
         count(Ledger::TimeDisorder);
     }
-    if prev_slot < SLOT_UNKNOWN {
-        if let Some(counters) = CGROUPS.get_ptr_mut(prev_slot) {
-            // SAFETY: a map value, added to atomically.
-            unsafe {
-                if let Some(ran) = ran {
-                    add(&raw mut (*counters).on_cpu_ns, ran);
-                }
-                if preempted {
-                    add(&raw mut (*counters).switches_involuntary, 1);
-                } else {
-                    add(&raw mut (*counters).switches_voluntary, 1);
-                }
+    if prev_slot < SLOT_UNKNOWN
+        && let Some(counters) = CGROUPS.get_ptr_mut(prev_slot)
+    {
+        // SAFETY: a map value, added to atomically.
+        unsafe {
+            if let Some(ran) = ran {
+                add(&raw mut (*counters).on_cpu_ns, ran);
+            }
+            if preempted {
+                add(&raw mut (*counters).switches_involuntary, 1);
+            } else {
+                add(&raw mut (*counters).switches_voluntary, 1);
             }
         }
     }
@@ -217,11 +217,11 @@ fn wake(task: &mut Task) {
     task.since_ns = now_ns();
     task.settled_ns = 0;
     task.runnable = 1;
-    if task.slot < SLOT_UNKNOWN {
-        if let Some(counters) = CGROUPS.get_ptr_mut(task.slot) {
-            // SAFETY: a map value, added to atomically.
-            unsafe { add(&raw mut (*counters).wakeups, 1) };
-        }
+    if task.slot < SLOT_UNKNOWN
+        && let Some(counters) = CGROUPS.get_ptr_mut(task.slot)
+    {
+        // SAFETY: a map value, added to atomically.
+        unsafe { add(&raw mut (*counters).wakeups, 1) };
     }
 }
 
@@ -242,17 +242,19 @@ pub fn sched_migrate_task(ctx: RawTracePointContext) -> i32 {
     let since = task.since_ns;
     let now = now_ns();
     // A task that sleeps is moved before its wake-up; only one that waits has something to settle here.
-    if task.runnable != 0 && since != 0 && since < now {
-        if let Some(cpu) = CPUS.get_ptr_mut(u32::from(task.cpu)) {
-            // SAFETY: a map value; the lock held here keeps the CPU on which the task waits from switching.
-            let cpu = unsafe { &*cpu };
-            let part = runqueue::settle(cpu, slot, since, now, |aggressor, ns| {
-                blame(slot, aggressor, ns)
-            });
-            account(slot, &part, None);
-            task.settled_ns += part.total_ns;
-            task.since_ns = now;
-        }
+    if task.runnable != 0
+        && since != 0
+        && since < now
+        && let Some(cpu) = CPUS.get_ptr_mut(u32::from(task.cpu))
+    {
+        // SAFETY: a map value; the lock held here keeps the CPU on which the task waits from switching.
+        let cpu = unsafe { &*cpu };
+        let part = runqueue::settle(cpu, slot, since, now, |aggressor, ns| {
+            blame(slot, aggressor, ns)
+        });
+        account(slot, &part, None);
+        task.settled_ns += part.total_ns;
+        task.since_ns = now;
     }
     task.cpu = destination;
     if let Some(counters) = CGROUPS.get_ptr_mut(slot) {

@@ -560,7 +560,7 @@ fn keep_request(scratch: &mut Scratch, socket: &mut Socket) {
             cookie: socket.cookie,
             sequence: u64::from(socket.requests),
         };
-        if PENDING.insert(key, &*request, 0).is_err() {
+        if PENDING.insert(key, *request, 0).is_err() {
             // Its answer will miss it, and count it.
         }
     }

@@ -474,7 +474,7 @@ fn chunk_size(word: u64) -> u64 {
     let padding = if digits == 0 {
         u64::MAX
     } else {
-        (1 << (8 * (8 - digits) & 63)) - 1
+        (1 << ((8 * (8 - digits)) & 63)) - 1
     };
     let encoded = values + 0x30 * ONES + 0x27 * above_nine;
     if digits == 0

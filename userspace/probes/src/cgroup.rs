@@ -17,7 +17,7 @@ pub fn mount_point() -> Option<PathBuf> {
     cgroup2_in(&fs::read_to_string("/proc/self/mountinfo").ok()?)
 }
 
-/// Finds the cgroup2 mount in the text of a mountinfo file (proc_pid_mountinfo(5)): the type stands behind ` - `, the mount
+/// Finds the cgroup2 mount in the text of a mountinfo file (see proc(5)): the type stands behind ` - `, the mount
 /// point is the fifth field.
 fn cgroup2_in(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {

@@ -90,8 +90,8 @@ impl<T: Counters> Mapped<T> {
                 copy.as_mut_ptr()
                     .cast::<u64>()
                     .add(word)
-                    .write(source.add(word).read_volatile())
-            };
+                    .write(source.add(word).read_volatile());
+            }
         }
         // SAFETY: every word was written, and every bit pattern is a value (`Counters`).
         Some(unsafe { copy.assume_init() })

@@ -102,11 +102,7 @@ impl Probes {
         let mut ebpf = EbpfLoader::new()
             // No kernel BTF: the programs need none, and the boards Galileo is for have none.
             .btf(None)
-            .verifier_log_level(if std::env::var_os("VV").is_some() {
-                VerifierLogLevel::VERBOSE
-            } else {
-                VerifierLogLevel::STATS
-            })
+            .verifier_log_level(VerifierLogLevel::STATS)
             .map_max_entries("CGROUPS", config.cgroups)
             .map_max_entries("HTTP", config.cgroups)
             .map_max_entries("SLOT_OF", config.cgroups)
@@ -126,7 +122,7 @@ impl Probes {
         start_log(&mut ebpf);
 
         let mut slots: Queue<_, u32> =
-            Queue::try_from(take(&mut ebpf, "FREE_SLOTS")?).map_err(mismatch)?;
+            Queue::try_from(take(&mut ebpf, "FREE_SLOTS")?).map_err(|error| mismatch(&error))?;
         for slot in 0..config.cgroups {
             slots
                 .push(slot, 0)
@@ -136,8 +132,10 @@ impl Probes {
         let http = Mapped::new(array(&mut ebpf, "HTTP")?, config.cgroups, "HTTP")?;
         let cpus = Mapped::new(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?;
         let ledger = Mapped::new(array(&mut ebpf, "LEDGER")?, Ledger::COUNT, "LEDGER")?;
-        let matrix = HashMap::try_from(take(&mut ebpf, "MATRIX")?).map_err(mismatch)?;
-        let ring = RingBuf::try_from(take(&mut ebpf, "EXCHANGES")?).map_err(mismatch)?;
+        let matrix =
+            HashMap::try_from(take(&mut ebpf, "MATRIX")?).map_err(|error| mismatch(&error))?;
+        let ring =
+            RingBuf::try_from(take(&mut ebpf, "EXCHANGES")?).map_err(|error| mismatch(&error))?;
 
         let statistics = if config.statistics {
             Some(Statistics::enable())
@@ -260,7 +258,7 @@ impl Probes {
             idle_ns.push(idle);
         }
         let mut blames = BTreeMap::new();
-        for entry in self.matrix.iter() {
+        for entry in &self.matrix {
             let (Key(key), ns) = entry.map_err(|error| Error::Mismatch(chain(&error)))?;
             if let (Some(victim), Some(aggressor)) =
                 (by_slot.get(&key.victim), by_slot.get(&key.aggressor))
@@ -424,8 +422,8 @@ fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
     }
 }
 
-fn mismatch(error: aya::maps::MapError) -> Error {
-    Error::Mismatch(chain(&error))
+fn mismatch(error: &aya::maps::MapError) -> Error {
+    Error::Mismatch(chain(error))
 }
 
 /// Messages of the programs go to `tracing`. Objects without messages, as is usual, have nothing to read.
