@@ -250,6 +250,24 @@ fn every_example_of_the_reference_is_sound() {
 }
 
 #[test]
+fn every_example_of_the_repository_is_sound() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            let file = ExperimentFile::read(&path).unwrap_or_else(|error| panic!("{error}"));
+            assert!(!file.services.is_empty());
+            seen += 1;
+        }
+    }
+    assert!(seen > 0);
+}
+
+#[test]
 fn a_file_is_read_from_disk_with_its_folder_made_absolute() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("lab.yaml");

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use galileo_experiment::local::clean;
 use galileo_experiment::local::procfs::Stat;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::ground::{Ground, cgroups_of, helper, lives, number_in, run_id, wait_for};
@@ -136,8 +137,10 @@ fn clean_removes_dead_runs_and_spares_the_living() {
     );
     let daemon = daemon_of(state, "dead");
     dead.wait_for_two_members();
-    let guard = rustix::process::Pid::from_raw(dead.guard().cast_signed()).unwrap();
-    rustix::process::kill_process(guard, rustix::process::Signal::KILL).unwrap();
+    let guard = dead.guard();
+    let killed = Pid::from_raw(guard.cast_signed()).unwrap();
+    kill_process(killed, Signal::KILL).unwrap();
+    wait_for("the guard's death", || (!lives(guard)).then_some(()));
     dead.kill();
     assert!(lives(daemon), "nobody is there to remove it");
 
@@ -185,8 +188,8 @@ fn signal_ends_it_in_order() {
 
 /// Ends it with SIGTERM, as a user would.
 pub fn end(mut other: Other) -> Value {
-    let pid = rustix::process::Pid::from_raw(other.process.id().cast_signed()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let pid = Pid::from_raw(other.process.id().cast_signed()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
     let mut line = String::new();
     BufReader::new(other.process.stdout.as_mut().unwrap())
         .read_line(&mut line)

@@ -1,0 +1,131 @@
+//! Whose a cgroup is.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use galileo_probes::cgroup::{self, CgroupId};
+
+/// Who a cgroup belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A replica: its place in the list of replicas.
+    Replica(usize),
+    /// Galileo itself.
+    Galileo,
+    /// The root cgroup: kernel threads, and what nobody put elsewhere.
+    System,
+    /// Somebody else.
+    Other,
+}
+
+/// A replica, as the names of cgroups need it.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub service: String,
+    pub replica: String,
+    /// Path of its cgroup below the mount.
+    pub path: String,
+}
+
+/// The names of all cgroups seen so far. Cgroups come and go, so the tree is walked again when one is not known.
+pub(crate) struct Names {
+    mount: PathBuf,
+    /// Path of Galileo's own cgroup below the mount; what lies below the same run belongs to Galileo as well.
+    own: Option<String>,
+    replicas: Vec<Named>,
+    paths: Mutex<HashMap<CgroupId, String>>,
+}
+
+impl Names {
+    pub(crate) fn new(mount: &Path, own: Option<String>, replicas: Vec<Named>) -> Self {
+        let names = Self {
+            mount: mount.to_owned(),
+            own,
+            replicas,
+            paths: Mutex::default(),
+        };
+        names.refresh();
+        names
+    }
+
+    /// Walks the tree; what was known and is gone stays known.
+    pub(crate) fn refresh(&self) {
+        let found = cgroup::below(&self.mount, &self.mount);
+        self.paths().extend(found);
+    }
+
+    fn paths(&self) -> MutexGuard<'_, HashMap<CgroupId, String>> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Path of a cgroup below the mount; `cgroup:<id>` if it was gone before it could be named.
+    pub(crate) fn path(&self, id: CgroupId) -> String {
+        let known = self.paths().get(&id).cloned();
+        known.unwrap_or_else(|| format!("cgroup:{}", id.0))
+    }
+
+    /// Whether a cgroup has a name yet.
+    pub(crate) fn knows(&self, id: CgroupId) -> bool {
+        self.paths().contains_key(&id)
+    }
+
+    pub(crate) fn replica(&self, index: usize) -> &Named {
+        &self.replicas[index]
+    }
+
+    /// Who a cgroup belongs to; those below a replica's are the replica's.
+    pub(crate) fn owner(&self, id: CgroupId) -> Owner {
+        let path = self.path(id);
+        if path == "/" {
+            return Owner::System;
+        }
+        let within = |outer: &str| {
+            path == outer
+                || path
+                    .strip_prefix(outer)
+                    .is_some_and(|rest| rest.starts_with('/'))
+        };
+        if let Some(index) = self
+            .replicas
+            .iter()
+            .position(|replica| within(&replica.path))
+        {
+            return Owner::Replica(index);
+        }
+        // The guard's cgroup stands beside Galileo's own, in the same run.
+        let run = self
+            .own
+            .as_deref()
+            .and_then(|own| Path::new(own).parent())
+            .and_then(Path::to_str);
+        if run.is_some_and(within) {
+            Owner::Galileo
+        } else {
+            Owner::Other
+        }
+    }
+
+    /// The name by which results know a cgroup: `<service>/<replica>`, `galileo`, `system`, else its path.
+    pub(crate) fn name(&self, id: CgroupId) -> String {
+        match self.owner(id) {
+            Owner::Replica(index) => format!(
+                "{}/{}",
+                self.replicas[index].service, self.replicas[index].replica
+            ),
+            Owner::Galileo => "galileo".to_owned(),
+            Owner::System => "system".to_owned(),
+            Owner::Other => self.path(id),
+        }
+    }
+
+    /// All cgroups known that belong to a replica.
+    pub(crate) fn of_replica(&self, index: usize) -> Vec<CgroupId> {
+        let ids: Vec<CgroupId> = self.paths().keys().copied().collect();
+        ids.into_iter()
+            .filter(|id| self.owner(*id) == Owner::Replica(index))
+            .collect()
+    }
+}

@@ -1,0 +1,230 @@
+//! What is seen of a run: the probes' exchanges and readings, and telemetry.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use galileo_expdb::{Record, RecordSender};
+use galileo_probes::{Exchange, ExchangeStream, Ledger, Probes, Role, Snapshot};
+use galileo_wire::{Phase, Sample, records};
+use tokio::{task::JoinHandle, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::names::{Names, Owner};
+
+/// When the phases of a run begin, as far as that is known: `u64::MAX` where it is not yet.
+#[derive(Debug)]
+pub(crate) struct Phases {
+    pub warmup_ns: AtomicU64,
+    pub measured_ns: AtomicU64,
+    pub drain_ns: AtomicU64,
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        let unknown = || AtomicU64::new(u64::MAX);
+        Self {
+            warmup_ns: unknown(),
+            measured_ns: unknown(),
+            drain_ns: unknown(),
+        }
+    }
+}
+
+impl Phases {
+    /// The phase of what began at this time.
+    fn at(&self, ns: u64) -> Phase {
+        if ns >= self.drain_ns.load(Relaxed) {
+            Phase::Drain
+        } else if ns >= self.measured_ns.load(Relaxed) {
+            Phase::Measured
+        } else if ns >= self.warmup_ns.load(Relaxed) {
+            Phase::Warmup
+        } else {
+            Phase::Setup
+        }
+    }
+}
+
+/// Takes exchanges out of the probes and gives them, named, to the recorder.
+pub(crate) struct Watching {
+    task: JoinHandle<u64>,
+    stop: CancellationToken,
+}
+
+impl Watching {
+    pub(crate) fn start(
+        stream: ExchangeStream,
+        names: Arc<Names>,
+        phases: Arc<Phases>,
+        records: RecordSender,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        Self {
+            task: tokio::spawn(watch(stream, names, phases, records, stop.clone())),
+            stop,
+        }
+    }
+
+    /// Takes what is still there and ends. Returns how many records said nothing that an exchange can be.
+    pub(crate) async fn stop(self) -> u64 {
+        self.stop.cancel();
+        // A panic of the task was printed when it happened.
+        self.task.await.unwrap_or(0)
+    }
+}
+
+async fn watch(
+    mut stream: ExchangeStream,
+    names: Arc<Names>,
+    phases: Arc<Phases>,
+    records: RecordSender,
+    stop: CancellationToken,
+) -> u64 {
+    loop {
+        let batch = tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                let rest = stream.drain();
+                give(rest, &names, &phases, &records);
+                return stream.unreadable();
+            }
+            batch = stream.next_batch() => batch,
+        };
+        match batch {
+            Ok(batch) => give(batch, &names, &phases, &records),
+            Err(error) => {
+                tracing::error!(%error, "single exchanges are no longer seen");
+                return stream.unreadable();
+            }
+        }
+    }
+}
+
+fn give(batch: Vec<Exchange>, names: &Names, phases: &Phases, records: &RecordSender) {
+    if batch.iter().any(|exchange| !names.knows(exchange.cgroup)) {
+        names.refresh();
+    }
+    for exchange in batch {
+        // What the recorder cannot take it counts.
+        records.record(Record::Exchange(named(exchange, names, phases)));
+    }
+}
+
+fn named(exchange: Exchange, names: &Names, phases: &Phases) -> records::Exchange {
+    let replica = match names.owner(exchange.cgroup) {
+        Owner::Replica(index) => Some(names.replica(index)),
+        _ => None,
+    };
+    records::Exchange {
+        role: match exchange.role {
+            Role::Server => records::Role::Server,
+            Role::Client => records::Role::Client,
+        },
+        service: replica.map(|replica| replica.service.clone()),
+        replica: replica.map(|replica| replica.replica.clone()),
+        cgroup: names.path(exchange.cgroup),
+        phase: phases.at(exchange.start_ns),
+        flags: exchange.flag_names().map(str::to_owned).collect(),
+        method: exchange.method,
+        path: exchange.path,
+        status: exchange.status,
+        local_addr: exchange.local.ip(),
+        local_port: exchange.local.port(),
+        remote_addr: exchange.remote.ip(),
+        remote_port: exchange.remote.port(),
+        start_ns: exchange.start_ns,
+        first_byte_ns: exchange.first_byte_ns,
+        end_ns: exchange.end_ns,
+        request_bytes: exchange.request_bytes,
+        response_bytes: exchange.response_bytes,
+        request_id: exchange.request_id,
+    }
+}
+
+/// Reads the instruments once a period and gives the figures of each replica to the recorder.
+pub(crate) async fn sample(
+    probes: Arc<Probes>,
+    names: Arc<Names>,
+    replicas: Vec<(String, String)>,
+    period: Duration,
+    records: RecordSender,
+    stop: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before: Option<Snapshot> = None;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        names.refresh();
+        let now = match probes.snapshot() {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!(%error, "a reading of the probes is left out");
+                continue;
+            }
+        };
+        if let Some(before) = &before {
+            let used = now.since(before);
+            let seconds = (now.begin_ns - before.begin_ns) as f64 / 1e9;
+            for (index, (replica, node)) in replicas.iter().enumerate() {
+                let Some(stats) = used.sum(&names.of_replica(index)) else {
+                    continue;
+                };
+                let figures = [
+                    ("cpu_cores", stats.on_cpu_ns as f64 / 1e9 / seconds),
+                    ("exchanges_per_second", stats.server.count as f64 / seconds),
+                ];
+                for (metric, value) in figures {
+                    records.record(Record::Sample(Sample {
+                        at_ns: now.begin_ns,
+                        metric: metric.to_owned(),
+                        subsystem: replica.clone(),
+                        node: node.clone(),
+                        value,
+                    }));
+                }
+            }
+        }
+        before = Some(now);
+    }
+}
+
+/// What the probes lost, by the kinds that mean a loss.
+pub(crate) fn losses(used: &Snapshot) -> impl Iterator<Item = (String, u64)> + '_ {
+    Ledger::ALL
+        .into_iter()
+        .filter(|kind| kind.is_loss())
+        .map(|kind| {
+            (
+                kind.as_str().to_owned(),
+                used.ledger.get(&kind).copied().unwrap_or(0),
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_belongs_to_the_last_phase_that_has_begun() {
+        let phases = Phases::default();
+        assert_eq!(phases.at(5), Phase::Setup);
+        phases.measured_ns.store(20, Relaxed);
+        phases.warmup_ns.store(10, Relaxed);
+        assert_eq!(
+            [9, 10, 19, 20].map(|ns| phases.at(ns)),
+            [Phase::Setup, Phase::Warmup, Phase::Warmup, Phase::Measured]
+        );
+        phases.drain_ns.store(30, Relaxed);
+        assert_eq!(phases.at(30), Phase::Drain);
+    }
+}
