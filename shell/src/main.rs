@@ -1,3 +1,13 @@
-//! Measures how an application really behaves under load, from inside the kernel.
+//! `galileo`: see `galileo --help`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // Before there are threads: a run starts this program again as the helper that becomes a replica, and as its guard.
+    if let Some(code) = galileo_experiment::local::helper_main() {
+        return code;
+    }
+    galileo::run(galileo::Cli::parse()).into()
+}

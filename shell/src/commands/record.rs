@@ -1,0 +1,68 @@
+//! `galileo record`: a program watched without an experiment file.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use galileo_experiment::file::TimeSpan;
+use galileo_experiment::plan::record_plan;
+use galileo_experiment::runner::host;
+
+use crate::execution::{self, Presentation};
+use crate::exit::Exit;
+use crate::output::Form;
+use crate::session::Session;
+
+/// Run a command in a cgroup of its own and watch it until it ends
+///
+/// All that the command starts counts for it. There is no load; HTTP requests that others send to it are seen. What it
+/// prints goes into a file in the folder of the run. Ctrl-C ends it and keeps what was measured.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  galileo record -- ./my-program --its-options
+  galileo record --for 60s --name idle -- python3 -m http.server 8000
+  galileo record --output json -- sh -c 'make -j4 > make.log'")]
+pub struct Args {
+    /// Stop after this time, e.g. 500ms, 60s, 1m30s [default: when the command ends]
+    #[arg(long = "for", value_name = "TIME")]
+    duration: Option<TimeSpan>,
+
+    /// Name of the experiment [default: that of the program]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Print the results as text or as JSON (see docs/result-json.md)
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    output: Form,
+
+    /// Print neither plan nor progress, only the results
+    #[arg(long, short)]
+    quiet: bool,
+
+    /// Where to write the HTML report [default: report.html in the folder of the run]
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    /// Make the run's cgroups below this one, a path below the cgroup2 mount, e.g. /user.slice/me [default: the root, or
+    /// the own cgroup where only that is writable]
+    #[arg(long, value_name = "DIR")]
+    cgroup_parent: Option<PathBuf>,
+
+    /// The command and its arguments, behind `--`
+    #[arg(value_name = "COMMAND", required = true, last = true)]
+    command: Vec<OsString>,
+}
+
+/// Does it.
+pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
+    let folder = std::env::current_dir().context("the current folder cannot be found")?;
+    let duration = args.duration.map(|span| span.0);
+    let plan = record_plan(&args.command, duration, args.name, &folder, &host())?;
+    let presentation = Presentation {
+        form: args.output,
+        quiet: args.quiet,
+        report: args.report,
+    };
+    execution::execute(plan, args.cgroup_parent, presentation, session).await
+}

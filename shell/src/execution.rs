@@ -1,0 +1,134 @@
+//! A run from its plan to its report, as `galileo run` and `galileo record` have it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use galileo_experiment::plan::Plan;
+use galileo_experiment::runner::{self, Options, Runner};
+use galileo_wire::Capture;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Exit;
+use crate::failure::Advise;
+use crate::interrupt::Interrupts;
+use crate::live;
+use crate::output::{self, Form, tell};
+use crate::results::{self, Results};
+use crate::session::Session;
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("GALILEO_COMMIT"), ")");
+/// Between two looks at the run for those who watch it.
+const FRAME: Duration = Duration::from_millis(200);
+
+/// How a run is shown, and where its report goes.
+pub struct Presentation {
+    /// What the results are printed as.
+    pub form: Form,
+    /// Results only.
+    pub quiet: bool,
+    /// Path of the report; none for the folder of the run.
+    pub report: Option<PathBuf>,
+}
+
+/// Carries a plan out and presents its results.
+pub async fn execute(
+    plan: Plan,
+    cgroup_parent: Option<PathBuf>,
+    presentation: Presentation,
+    session: &Session,
+) -> anyhow::Result<Exit> {
+    if let Some(report) = &presentation.report {
+        // Better to know now than after the run.
+        results::check_writable(report)?;
+    }
+    let database = session.database().await?;
+    if !presentation.quiet {
+        tell(plan.plan_line());
+    }
+    let options = Options {
+        data_dir: session.runs_folder()?,
+        cgroup_parent,
+        helper: std::env::current_exe().context("this program cannot find itself")?,
+        command: command_line(),
+        version: VERSION.to_owned(),
+    };
+    let runner = Runner::new(plan, options);
+    let id = runner.id().to_owned();
+    let folder = session.run_folder(&id)?;
+
+    let interrupts = Interrupts::listen(session.screen())?;
+    let ended = CancellationToken::new();
+    let view = live::View::new(runner.live(), presentation.quiet, session);
+    let shown = tokio::spawn(view.show(FRAME, ended.clone()));
+    let outcome = runner.run(&database, interrupts.token()).await;
+    ended.cancel();
+    shown.await.context("the live view failed")?;
+
+    let capture = match outcome {
+        Ok(capture) => capture,
+        Err(runner::Error::Cancelled) => {
+            tell("Interrupted before anything was measured.");
+            return Ok(Exit::Interrupted);
+        }
+        Err(error) => return Err(explained(error, &folder)),
+    };
+    let results = Results::of(&database, capture).await?;
+    database.close().await;
+    let report = presentation
+        .report
+        .unwrap_or_else(|| folder.join(results::REPORT));
+    results.write_page(&report)?;
+    match presentation.form {
+        Form::Text => {
+            let mut text = results.summary(session.width(), session.colour());
+            text.push_str(&format!("\nReport: {}\n", report.display()));
+            output::print(text)?;
+        }
+        Form::Json => {
+            output::print_json(&results.result)?;
+            if !presentation.quiet {
+                tell(format!("Report: {}", report.display()));
+            }
+        }
+    }
+    Ok(verdict(
+        &results.capture,
+        results.result.valid,
+        interrupts.came(),
+    ))
+}
+
+fn verdict(capture: &Capture, valid: bool, interrupted: bool) -> Exit {
+    match (interrupted && capture.partial, valid && !capture.partial) {
+        (true, _) => Exit::Interrupted,
+        (false, true) => Exit::Success,
+        (false, false) => Exit::Reservations,
+    }
+}
+
+/// What the replicas printed is what tells most about a run that did not come about.
+fn explained(error: runner::Error, folder: &Path) -> anyhow::Error {
+    let about_replicas = matches!(error, runner::Error::Platform(_));
+    let failed = Err::<(), _>(error).context("the run has measured nothing");
+    let advised = match about_replicas && has_output(folder) {
+        true => failed.help(format!(
+            "what its programs printed is in {}",
+            folder.display()
+        )),
+        false => failed,
+    };
+    advised.expect_err("it is made of an error")
+}
+
+fn has_output(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// The command line that repeats this run.
+fn command_line() -> String {
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    shell_words::join(words)
+}
