@@ -22,12 +22,13 @@
 //!
 //! Reading order: [`selector`] (whose turn it is), [`weights`] (from where), `routing` (the table of both), `target`
 //! and `headers` (what a replica gets to see), `passage` and `hops` (what is recorded), `cause` (why an answer is the
-//! balancer's own), `proxy` (the way of a request), `server` (start and end).
+//! balancer's own), `proxy` (the way of a request), `connection` and `server` (start and end).
 
 #![forbid(unsafe_code)]
 
 mod cause;
 mod config;
+mod connection;
 mod error;
 mod headers;
 mod hop_log;

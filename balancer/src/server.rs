@@ -24,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::connection::Connection;
 use crate::headers::NodeHeaders;
 use crate::passage::InFlight;
 use crate::proxy::Balancer;
@@ -33,6 +34,9 @@ use crate::{Config, Error, HopSender};
 
 /// How long the workers may take to end once nothing runs on them any more.
 const WORKERS_END: u64 = 2;
+/// Idle connections to replicas, all together. Pingora's 128 make a new one for most requests when more clients than
+/// that come in bursts.
+const KEPT_CONNECTIONS: usize = 1024;
 /// Rest after a failed accept, so that a full table of file descriptors does not take a CPU.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -120,6 +124,7 @@ fn server_conf(config: &Config) -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(WORKERS_END),
         // One connection that turned out dead may be made anew beside the replicas tried.
         max_retries: config.attempts.max(1) as usize + 1,
+        upstream_keepalive_pool_size: KEPT_CONNECTIONS,
         ..ServerConf::default()
     }
 }
@@ -298,7 +303,9 @@ async fn accept(
             if let Err(error) = stream.set_nodelay() {
                 return tracing::debug!(%error, "a connection ended at once");
             }
-            proxy.process_new(Box::new(stream), &shutdown).await;
+            proxy
+                .process_new(Box::new(Connection::new(stream)), &shutdown)
+                .await;
         });
     }
 }

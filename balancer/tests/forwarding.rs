@@ -2,7 +2,7 @@
 
 mod harness;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
 use galileo_balancer::Host;
@@ -221,6 +221,25 @@ fn weights_change_while_requests_run() {
 }
 
 #[test]
+fn head_and_body_of_a_small_answer_come_in_one_segment() {
+    let web = Upstream::named("web");
+    let front = Front::start(&[("web", &[(&web, 1)])]);
+    let mut stream = std::net::TcpStream::connect(front.balancer.addr()).expect("a connection");
+    for _ in 0..20 {
+        let mut bytes = [0; 4096];
+        stream
+            .write_all(b"GET /function/web/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("it is written");
+        let count = stream.read(&mut bytes).expect("an answer");
+        assert!(
+            bytes[..count].ends_with(b"\r\n\r\nweb"),
+            "{}",
+            String::from_utf8_lossy(&bytes[..count])
+        );
+    }
+}
+
+#[test]
 fn chunked_bodies_pass_both_ways() {
     let web = Upstream::start(|request, stream| {
         stream
@@ -247,6 +266,41 @@ fn chunked_bodies_pass_both_ways() {
         assert_eq!(response.header("transfer-encoding"), Some("chunked"));
     }
     assert_eq!(web.seen()[0].body, b"Hello, world of many segments");
+}
+
+#[test]
+fn parts_of_an_answer_pass_as_they_come() {
+    let (go, wait) = std::sync::mpsc::channel();
+    let wait = std::sync::Mutex::new(wait);
+    let web = Upstream::start(move |_, stream| {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n";
+        stream.write_all(head.as_bytes()).is_ok()
+            && wait
+                .lock()
+                .expect("no panic")
+                .recv_timeout(harness::PATIENCE)
+                .is_ok()
+            && stream.write_all(b"4\r\nlast\r\n0\r\n\r\n").is_ok()
+    });
+    let front = Front::start(&[("web", &[(&web, 1)])]);
+    let mut stream = std::net::TcpStream::connect(front.balancer.addr()).expect("a connection");
+    stream
+        .set_read_timeout(Some(harness::PATIENCE))
+        .expect("a time-out");
+    stream
+        .write_all(b"GET /function/web/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("it is written");
+    let mut until = |end: &[u8]| {
+        let mut seen = Vec::new();
+        while !seen.ends_with(end) {
+            let mut bytes = [0; 4096];
+            let count = stream.read(&mut bytes).expect("the next part in time");
+            seen.extend_from_slice(&bytes[..count]);
+        }
+    };
+    until(b"first\r\n");
+    go.send(()).expect("the replica waits");
+    until(b"last\r\n0\r\n\r\n");
 }
 
 #[test]
