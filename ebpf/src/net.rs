@@ -11,83 +11,28 @@ use aya_ebpf::{
     maps::PerCpuArray,
     programs::SkBuffContext,
 };
-use galileo_ebpf_abi::{Ledger, Request, SLOT_UNKNOWN, role};
+use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
 use galileo_ebpf_core::{
-    http::{Stream, mark, state},
-    window::Window,
+    connection::{self, RECEIVED, SENT, Segment, Socket, last},
+    http::{mark, state},
 };
 
 use crate::{
-    http::{self, Carry},
+    http::{self, Here},
     ledger::{add, count},
     slots::{CGROUPS, slot_of},
 };
 
-/// Index of the received and of the sent direction.
-pub const RECEIVED: u32 = 0;
-/// See [`RECEIVED`].
-pub const SENT: u32 = 1;
-
-/// What is kept of a socket. The kernel zeroes it at first and frees it with the socket.
-#[repr(C)]
-pub struct Socket {
-    /// The cgroup that owns it.
-    pub cgroup_id: u64,
-    /// Its cookie; 0 until it was looked at for the first time.
-    pub cookie: u64,
-    /// Slot of the cgroup.
-    pub slot: u32,
-    /// [`role`].
-    pub role: u8,
-    /// Segments in a row that began like no message while the role was unknown.
-    pub strikes: u8,
-    /// Interim answers to the present request.
-    pub interim: u8,
-    pub reserved: u8,
-    /// Requests whose head has ended. Written by the direction of the requests only.
-    pub requests: u32,
-    /// Requests that are answered or given up. Written by the direction of the answers only, but for a resynchronisation.
-    pub answers: u32,
-    /// Both directions.
-    pub streams: [Stream; 2],
-    /// The oldest unanswered request, if its sequence number is `answers`.
-    pub request: Request,
-}
-
+/// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
+/// at on two CPUs at once; each writes what is its own, see [`Socket`].
 #[btf_map]
 static SOCKETS: SkStorage<Socket> = SkStorage::new();
-
-/// One segment and the work space to look at it.
-#[repr(C)]
-pub struct Scratch {
-    pub now_ns: u64,
-    /// Where the next byte to look at stands in the packet.
-    pub offset: u32,
-    /// Where the packet ends.
-    pub end: u32,
-    /// Sequence number behind the segment.
-    pub next_seq: u32,
-    /// The segment ends its direction (FIN or RST).
-    pub last: u32,
-    pub local_addr: [u8; 16],
-    pub remote_addr: [u8; 16],
-    pub local_port: u16,
-    pub remote_port: u16,
-    /// Bytes of the window that were carried over from the segment before.
-    pub carried: u32,
-    /// How reading ended, for the step that acts on it.
-    pub event: u32,
-    pub reserved: u32,
-    /// The request whose head is being read, and what is left over at the end of the segment.
-    pub carry: Carry,
-    pub window: Window,
-}
 
 /// Work spaces of a CPU: a process that sends may be interrupted by a softirq that receives.
 const NESTING: u32 = 4;
 
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(NESTING, 0);
+static SEGMENTS: PerCpuArray<Segment> = PerCpuArray::with_max_entries(NESTING, 0);
 
 /// How many work spaces of a CPU are in use.
 #[map]
@@ -95,11 +40,11 @@ static DEPTH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 
 /// The work space at this depth.
 #[inline(always)]
-pub fn scratch(depth: u32) -> Option<&'static mut Scratch> {
+pub fn segment(depth: u32) -> Option<&'static mut Segment> {
     // SAFETY: a map value of this CPU, which `acquire` gave to this run only.
-    SCRATCH
+    SEGMENTS
         .get_ptr_mut(depth)
-        .map(|scratch| unsafe { &mut *scratch })
+        .map(|segment| unsafe { &mut *segment })
 }
 
 #[inline(always)]
@@ -134,8 +79,7 @@ pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> 
     } else {
         0
     };
-    // SAFETY: the helper takes a socket that is not null, and gives a map value or null. The two directions of a
-    // socket may be looked at on two CPUs at once; each writes what is its own, see `Socket`.
+    // SAFETY: the helper takes a socket that is not null, and gives a map value or null.
     unsafe {
         bpf_sk_storage_get(
             (&raw const SOCKETS).cast_mut().cast(),
@@ -159,7 +103,7 @@ fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
 const LISTEN: u32 = 10;
 
 /// Hook: `cgroup_skb` ingress at the cgroup2 root. Context: softirq or process; after routing, before TCP orders segments.
-/// Kernel: 5.10. Maps: `SOCKETS`, `SLOT_OF`, `CGROUPS`, `SCRATCH`.
+/// Kernel: 5.10. Maps: `SOCKETS`, `SLOT_OF`, `CGROUPS`, `SEGMENTS`.
 #[cgroup_skb]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, RECEIVED);
@@ -206,39 +150,45 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     if payload == 0 && !ends {
         return;
     }
-    let Some(stream) = socket.streams.get_mut(direction as usize) else {
-        return;
-    };
-    if stream.state == state::SILENT {
+    if connection::stream(socket, direction).state == state::SILENT {
         return;
     }
-    let Some(ahead) = place(stream, tcp.sequence, payload, ends) else {
+    // A SYN takes a number of its own, before the data that fast open sends with it.
+    let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
+    let here = Here(ctx);
+    let Some(ahead) = connection::place(&here, socket, direction, sequence, payload, ends) else {
         return;
     };
     let Some(depth) = acquire() else {
         count(Ledger::ScratchBusy);
-        stream.flags &= !mark::SYNCED;
+        connection::stream(socket, direction).flags &= !mark::SYNCED;
         return;
     };
-    let Some(scratch) = scratch(depth) else {
+    let Some(segment) = segment(depth) else {
         return;
     };
     // SAFETY: a helper without arguments.
-    scratch.now_ns = unsafe { bpf_ktime_get_boot_ns() };
-    scratch.offset = headers.payload + ahead;
-    scratch.end = length;
-    scratch.next_seq = tcp.sequence.wrapping_add(payload);
-    scratch.last = u32::from(ends);
+    segment.now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    segment.offset = headers.payload + ahead;
+    segment.end = length;
+    segment.next_seq = sequence.wrapping_add(payload);
+    segment.last = if tcp.flags & RST != 0 {
+        last::CONNECTION
+    } else if ends {
+        last::DIRECTION
+    } else {
+        last::NO
+    };
     let (local, remote) = if direction == RECEIVED {
         (1, 0)
     } else {
         (0, 1)
     };
-    scratch.local_addr = headers.addresses[local];
-    scratch.remote_addr = headers.addresses[remote];
-    scratch.local_port = tcp.ports[local];
-    scratch.remote_port = tcp.ports[remote];
-    http::enter(ctx, scratch, socket, direction, depth);
+    segment.local_addr = headers.addresses[local];
+    segment.remote_addr = headers.addresses[remote];
+    segment.local_port = tcp.ports[local];
+    segment.remote_port = tcp.ports[remote];
+    http::enter(ctx, segment, socket, direction, depth);
 }
 
 /// Fills in what the storage of a socket says of it all its life.
@@ -277,38 +227,8 @@ fn count_packet(slot: u32, direction: u32, length: u32) {
     }
 }
 
-/// Puts a segment at its place in the stream: returns how many of its bytes were seen before; none if it brings nothing.
-#[inline(always)]
-fn place(stream: &mut Stream, sequence: u32, payload: u32, ends: bool) -> Option<u32> {
-    if stream.flags & mark::SYNCED == 0 {
-        stream.flags |= mark::SYNCED;
-        stream.next_seq = sequence;
-    }
-    let distance = sequence.wrapping_sub(stream.next_seq) as i32;
-    if distance <= 0 {
-        let seen = distance.unsigned_abs();
-        return if seen < payload {
-            Some(seen)
-        } else if ends {
-            Some(payload)
-        } else {
-            None
-        };
-    }
-    // A gap. Within a body it is only a number; what fills it later will be old.
-    let gap = u64::from(distance.unsigned_abs());
-    if (stream.state == state::BODY && stream.left > gap) || stream.state == state::UNTIL_CLOSE {
-        stream.skip(gap);
-    } else if stream.state != state::START || stream.flags & mark::CARRY != 0 || payload > 0 {
-        count(Ledger::Reordered);
-        stream.flags &= mark::SYNCED;
-        stream.left = 0;
-        stream.state = state::LOST;
-    }
-    Some(0)
-}
-
 const FIN: u8 = 1;
+const SYN: u8 = 2;
 const RST: u8 = 4;
 
 /// Where the payload begins, and who talks to whom: source first.

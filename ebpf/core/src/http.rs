@@ -9,7 +9,7 @@
 
 use galileo_ebpf_abi::{METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, Request, flags};
 
-use crate::window::{Window, first, lower, matches, text};
+use crate::window::{Window, first, is_word, lower, matches, text};
 
 /// Turns of the loop over header lines: one for eight bytes or one for a line, whichever ends first. A window of 1,024
 /// bytes with more than 64 lines is looked at in two goes.
@@ -58,6 +58,8 @@ pub mod mark {
     pub const BROKEN: u8 = 64;
     /// This answer's request was not seen.
     pub const ORPHAN: u8 = 128;
+    /// As [`BROKEN`], which no message with a body can be: a segment within this body came out of order.
+    pub const REORDERED: u8 = BROKEN;
 
     /// What belongs to one message.
     pub const OF_MESSAGE: u8 = LENGTH | CHUNKED | ENCODED | BROKEN | ORPHAN;
@@ -207,7 +209,12 @@ impl Stream {
             Body::Chunked => self.state = state::CHUNK_SIZE,
             Body::UntilClose => self.state = state::UNTIL_CLOSE,
             Body::Tunnel => self.state = state::SILENT,
-            Body::Interim => self.restart(),
+            Body::Interim => {
+                // The final answer to a request that was not seen is no other's.
+                let orphan = self.flags & mark::ORPHAN;
+                self.restart();
+                self.flags |= orphan;
+            }
         }
         true
     }
@@ -237,6 +244,8 @@ pub enum Opening {
     Request,
     /// The begin of an answer.
     Response,
+    /// `H`: HEAD or HTTP.
+    Unclear,
     /// Neither.
     Other,
 }
@@ -246,6 +255,9 @@ pub enum Opening {
 #[must_use]
 pub fn opening(word: u64, available: u64) -> Opening {
     const HTTP1: u64 = text(b"HTTP/1.");
+    if available == 1 && word as u8 == b'H' {
+        return Opening::Unclear;
+    }
     let bits = if available >= 7 { 56 } else { 8 * available };
     let shown = (1 << bits) - 1;
     if word & shown == HTTP1 & shown {
@@ -412,7 +424,7 @@ fn line(stream: &mut Stream, window: &mut Window, start: u32, end: u32) -> Event
             stream.state = state::HEAD;
         }
         state::CHUNK_SIZE => {
-            let size = chunk_size(window.word(start));
+            let size = long_chunk_size(window.word(start), window.word(start + 8));
             if size == NO_SIZE {
                 return Event::Unparsable;
             }
@@ -429,7 +441,8 @@ fn line(stream: &mut Stream, window: &mut Window, start: u32, end: u32) -> Event
     Event::More
 }
 
-/// Notes where the value of a header line stands, if it is one that matters.
+/// Notes where the value of a header line stands, if it is one that matters. Sixteen bytes of its name are compared here,
+/// so that no other line takes its place.
 #[inline(always)]
 fn header(window: &mut Window, start: u32, end: u32, is_response: bool) {
     let name = lower(window.word(start));
@@ -439,10 +452,15 @@ fn header(window: &mut Window, start: u32, end: u32, is_response: bool) {
             window.lengths += 1;
         }
     } else if name == text(b"transfer") {
-        window.transfer_at = start;
-        window.transfer_end = end;
-    } else if !is_response && name == text(b"x-galile") {
-        window.id_at = start;
+        if lower(window.word(start + 8)) == text(b"-encodin") {
+            window.transfer_at = start + 16;
+            window.transfer_end = end;
+        }
+    } else if !is_response
+        && name == text(b"x-galile")
+        && lower(window.word(start + 8)) == text(b"o-reques")
+    {
+        window.id_at = start + 16;
         window.id_end = end;
     }
 }
@@ -453,34 +471,65 @@ fn header(window: &mut Window, start: u32, end: u32, is_response: bool) {
 /// All digits at once, without a branch: this stands in the loop that the verifier walks turn by turn.
 #[inline(always)]
 fn chunk_size(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
     let word = lower(word);
-    // In lower case the line end and the tabulator are `-` and `)`; neither is a digit.
-    let ends = matches(word, b'\r' | 0x20)
+    let ends = ends_of_size(word);
+    if ends == 0 || first(ends) == 0 {
+        return NO_SIZE;
+    }
+    hexadecimal(word, first(ends))
+}
+
+/// As [`chunk_size`], of up to 15 digits, which are most often leading zeros.
+#[inline(always)]
+fn long_chunk_size(high: u64, low: u64) -> u64 {
+    if ends_of_size(lower(high)) != 0 {
+        return chunk_size(high);
+    }
+    let high = hexadecimal(lower(high), 8);
+    let low = lower(low);
+    let ends = ends_of_size(low);
+    if high == NO_SIZE || ends == 0 {
+        return NO_SIZE;
+    }
+    let digits = first(ends) & 7;
+    let rest = hexadecimal(low, digits);
+    if rest == NO_SIZE {
+        return NO_SIZE;
+    }
+    high << (4 * digits) | rest
+}
+
+/// Marks what may follow the digits of a chunk's size in `word`, which is in lower case: so the line end and the tabulator
+/// are `-` and `)`; neither is a digit.
+#[inline(always)]
+const fn ends_of_size(word: u64) -> u64 {
+    matches(word, b'\r' | 0x20)
         | matches(word, b'\n' | 0x20)
         | matches(word, b'\t' | 0x20)
         | matches(word, b' ')
-        | matches(word, b';');
-    if ends == 0 {
-        return NO_SIZE;
-    }
-    let digits = first(ends);
+        | matches(word, b';')
+}
+
+/// The value of the first `digits` (up to eight) characters of `word`, which is in lower case, as hexadecimal digits;
+/// [`NO_SIZE`] if one of them is none.
+#[inline(always)]
+fn hexadecimal(word: u64, digits: u32) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
     // The digits as the highest bytes, zeros before them.
-    let text = (word << (8 * (7 - (digits & 7)))) << 8;
+    let (text, padding) = if digits >= 8 {
+        (word, 0)
+    } else {
+        (
+            (word << (8 * (7 - (digits & 7)))) << 8,
+            u64::MAX >> (8 * (digits & 7)),
+        )
+    };
     let letters = (text >> 6) & ONES;
     let values = (text & (0x0f * ONES)) + 9 * letters;
     // Encoded again, the values must give the text: what is no digit does not.
     let above_nine = ((values + 6 * ONES) >> 4) & ONES;
-    let padding = if digits == 0 {
-        u64::MAX
-    } else {
-        (1 << ((8 * (8 - digits)) & 63)) - 1
-    };
     let encoded = values + 0x30 * ONES + 0x27 * above_nine;
-    if digits == 0
-        || encoded & !padding != text & !padding
-        || values & !padding & (0xf0 * ONES) != 0
-    {
+    if encoded & !padding != text & !padding || values & !padding & (0xf0 * ONES) != 0 {
         return NO_SIZE;
     }
     // Neighbours join: two digits to a byte, two bytes to a half word, and so on; the first digit is the lowest byte.
@@ -541,7 +590,10 @@ fn status_line(stream: &mut Stream, window: &Window, start: u32) -> bool {
         && tens <= 9
         && ones <= 9
         && (after == b' ' || after == b'\r' || after == b'\n');
-    stream.status = (hundreds * 100 + tens * 10 + ones) as u16;
+    stream.status = hundreds
+        .wrapping_mul(100)
+        .wrapping_add(tens.wrapping_mul(10))
+        .wrapping_add(ones) as u16;
     fine
 }
 
@@ -560,9 +612,24 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
     if length == 0 {
         return false;
     }
+    // All registered methods consist of letters and `-` (RFC 9110, 18.2, and the registry it founds).
+    let (low, high) = if length > 8 {
+        (8, length - 8)
+    } else {
+        (length, 0)
+    };
+    if !is_word(window.word(start), low) || !is_word(window.word(start + 8), high) {
+        return false;
+    }
     let target = start + length + 1;
     let mut stop = end;
-    if !cut {
+    if cut {
+        // Without a version in sight, what is no plain target is text with a space in it.
+        let opening = window.word(target);
+        if opening as u8 != b'/' && lower(opening) & 0xffff_ffff != text(b"http") {
+            return false;
+        }
+    } else {
         stop -= u32::from(window.byte(end.wrapping_sub(1)) == b'\r');
         let version = window.word(stop.wrapping_sub(8));
         if version != text(b"HTTP/1.1") && version != text(b"HTTP/1.0") {
@@ -620,8 +687,7 @@ fn content_length(stream: &mut Stream, window: &mut Window) {
 #[inline(always)]
 fn transfer_encoding(stream: &mut Stream, window: &Window) {
     let start = window.transfer_at;
-    let named = lower(window.word(start + 8)) == text(b"-encodin")
-        && lower(window.word(start + 16)) & 0xffff == text(b"g:");
+    let named = lower(window.word(start)) & 0xffff == text(b"g:");
     if !named {
         return;
     }
@@ -639,9 +705,8 @@ fn transfer_encoding(stream: &mut Stream, window: &Window) {
 #[inline(always)]
 fn request_id(request: &mut Request, window: &Window) {
     let name = window.id_at;
-    let named = lower(window.word(name + 8)) == text(b"o-reques")
-        && lower(window.word(name + 16)) & (u64::MAX >> 24) == text(b"t-id:");
-    let start = name + 21 + u32::from(window.byte(name + 21) == b' ');
+    let named = lower(window.word(name)) & (u64::MAX >> 24) == text(b"t-id:");
+    let start = name + 5 + u32::from(window.byte(name + 5) == b' ');
     let stop = window.id_end - u32::from(window.byte(window.id_end.wrapping_sub(1)) == b'\r');
     if !named || stop <= start {
         return;
@@ -669,6 +734,14 @@ mod tests {
         assert_eq!(size(b"fffffff\r"), 0xfff_ffff);
         assert_eq!(size(b"a b"), 10);
         assert_eq!(size(b"0000A\n"), 10);
+        let long = |line: &[u8; 16]| long_chunk_size(text(&line[..8]), text(&line[8..]));
+        assert_eq!(long(b"0000010f\r\nabcdef"), 0x10f);
+        assert_eq!(long(b"000000001aB;e=1\n"), 0x1ab);
+        assert_eq!(long(b"123456789abcdef\r"), 0x0123_4567_89ab_cdef);
+        assert_eq!(long(b"1\r\nabcdefabcdefa"), 1);
+        assert_eq!(long(b"0123456789abcdef"), NO_SIZE);
+        assert_eq!(long(b"0000000g\r\nabcdef"), NO_SIZE);
+        assert_eq!(long(b"0000000fg\r\nabcde"), NO_SIZE);
         for wrong in [
             &b"\r\n"[..],
             b"xyz\r\n",

@@ -4,10 +4,12 @@
 //! as for the reader: loops have constant bounds, positions are masked where they are used, and state that changes
 //! within a loop lies in memory, not in registers, so that the verifier walks one path and not one per value.
 //!
-//! Reading order: [`histogram`], [`runqueue`], [`window`], [`http`].
+//! Reading order: [`histogram`], [`runqueue`]; [`connection`], [`http`], [`exchange`], [`window`].
 
 #![no_std]
 
+pub mod connection;
+pub mod exchange;
 pub mod histogram;
 pub mod http;
 pub mod runqueue;

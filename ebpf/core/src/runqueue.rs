@@ -242,7 +242,7 @@ mod tests {
             if next != 0 && since != 0 {
                 let blamed = &mut self.blamed;
                 let wait = settle(&self.cpus[cpu], next, since, at, |by, ns| {
-                    *blamed.entry((next, by)).or_default() += ns
+                    *blamed.entry((next, by)).or_default() += ns;
                 });
                 self.waits.push((next, wait));
             }

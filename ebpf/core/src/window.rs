@@ -20,11 +20,11 @@ pub struct Window {
     pub line: u32,
     /// Begin of the value of a Content-Length line; 0 if none was met.
     pub length_at: u32,
-    /// Begin of the value of our request id's line; 0 if none was met.
+    /// Sixteen bytes behind the begin of the line with our request id; 0 if none was met.
     pub id_at: u32,
     /// End of that line.
     pub id_end: u32,
-    /// Begin of a Transfer-Encoding line; 0 if none was met.
+    /// Sixteen bytes behind the begin of a Transfer-Encoding line; 0 if none was met.
     pub transfer_at: u32,
     /// End of that line.
     pub transfer_end: u32,
@@ -66,6 +66,18 @@ impl Window {
         self.id_at = 0;
         self.transfer_at = 0;
         self.first_at = 0;
+    }
+
+    /// Puts a carried line at the begin.
+    #[inline(always)]
+    pub fn set_words(&mut self, words: &[u64; CARRY / 8]) {
+        // SAFETY: CARRY ≤ WINDOW + SLACK, so the write stays within `bytes`.
+        unsafe {
+            self.bytes
+                .as_mut_ptr()
+                .cast::<[u64; CARRY / 8]>()
+                .write_unaligned(*words);
+        }
     }
 
     /// The byte at `at`.
@@ -114,6 +126,26 @@ pub const fn lower(word: u64) -> u64 {
     word | (0x20 * ONES)
 }
 
+/// Whether the first `count` (up to eight) bytes of `word` are letters or `-`.
+#[inline(always)]
+#[must_use]
+pub const fn is_word(word: u64, count: u32) -> bool {
+    let shown = if count >= 8 {
+        u64::MAX
+    } else {
+        (1 << ((8 * count) & 63)) - 1
+    };
+    let word = (word & shown) | (text(b"aaaaaaaa") & !shown);
+    if word & HIGHS != 0 {
+        return false;
+    }
+    // No byte has its highest bit, so these sums do not reach the next byte.
+    let from_a = lower(word).wrapping_add((0x80 - b'a' as u64) * ONES);
+    let behind_z = lower(word).wrapping_add((0x7f - b'z' as u64) * ONES);
+    let no_dash = (word ^ (b'-' as u64 * ONES)).wrapping_add(0x7f * ONES);
+    ((from_a & !behind_z) | !no_dash) & HIGHS == HIGHS
+}
+
 /// A constant of up to eight characters as [`Window::word`] would read it.
 #[must_use]
 pub const fn text(characters: &[u8]) -> u64 {
@@ -140,6 +172,20 @@ mod tests {
             matches(u64::from_le_bytes(*b"\x0b\x8a\x09\x00\xffabc"), b'\n'),
             0
         );
+    }
+
+    #[test]
+    fn a_word_is_letters_and_dashes_only() {
+        for byte in 0..=255_u8 {
+            let fine = byte.is_ascii_alphabetic() || byte == b'-';
+            for place in 0..8 {
+                let mut bytes = *b"GET-POST";
+                bytes[place] = byte;
+                let word = u64::from_le_bytes(bytes);
+                assert_eq!(is_word(word, 8), fine, "{byte} at {place}");
+                assert!(is_word(word, place as u32));
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,544 @@
+//! A TCP connection that may speak HTTP/1.x, seen segment by segment from one of its ends.
+//!
+//! A segment goes through steps: [`place`] finds where in the stream it stands; [`read`] passes over the rest of a body or
+//! fills the window with lines; [`scan`] goes through the window up to an event; [`act`] acts on that. [`read`] follows as
+//! long as bytes are left, then [`finish`]. The object makes each step a program of its own, so that the verifier
+//! walks one window only, and a segment may hold many messages. What the steps need of the kernel is [`Outside`].
+
+use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, flags, role};
+
+use crate::{
+    exchange::{head_end, message_end},
+    http::{self, Event, Opening, Stream, mark, state},
+    window::{CARRY, FRESH, Window},
+};
+
+/// Index of the received direction.
+pub const RECEIVED: u32 = 0;
+/// Index of the sent direction.
+pub const SENT: u32 = 1;
+
+/// What is kept of a socket; all zero at first.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Socket {
+    /// The cgroup that owns it.
+    pub cgroup_id: u64,
+    /// Its cookie; 0 until it was looked at for the first time.
+    pub cookie: u64,
+    /// Slot of the cgroup.
+    pub slot: u32,
+    /// See [`role`].
+    pub role: u8,
+    /// Segments in a row that began like no message while the role was unknown.
+    pub strikes: u8,
+    /// Interim answers to the present request.
+    pub interim: u8,
+    /// Always 0.
+    pub reserved: u8,
+    /// Requests whose head has ended. Written by the direction of the requests only.
+    pub requests: u32,
+    /// Requests that are answered or given up. Written by the direction of the answers only, but for a resynchronisation.
+    pub answers: u32,
+    /// Both directions.
+    pub streams: [Stream; 2],
+    /// The oldest unanswered request, if its sequence number is `answers`.
+    pub request: Request,
+}
+
+/// What is kept of a head between two segments.
+#[repr(C)]
+pub struct Carry {
+    /// The request as far as it was read.
+    pub request: Request,
+    /// Bytes of the unfinished line.
+    pub len: u64,
+    /// The unfinished line.
+    pub words: [u64; CARRY / 8],
+}
+
+/// How a segment ends the connection, or one direction of it.
+pub mod last {
+    /// Not at all.
+    pub const NO: u32 = 0;
+    /// This direction (FIN).
+    pub const DIRECTION: u32 = 1;
+    /// Both (RST).
+    pub const CONNECTION: u32 = 2;
+}
+
+/// One segment and the work space to look at it.
+#[repr(C)]
+pub struct Segment {
+    /// When it was seen.
+    pub now_ns: u64,
+    /// Where the next byte to look at stands in the packet.
+    pub offset: u32,
+    /// Where the packet ends.
+    pub end: u32,
+    /// Sequence number behind the segment.
+    pub next_seq: u32,
+    /// See [`last`].
+    pub last: u32,
+    /// Own address.
+    pub local_addr: [u8; 16],
+    /// The peer's address.
+    pub remote_addr: [u8; 16],
+    /// Own port.
+    pub local_port: u16,
+    /// The peer's port.
+    pub remote_port: u16,
+    /// Bytes of the window that were carried over from the segment before.
+    pub carried: u32,
+    /// How reading ended, for the step that acts on it: a [`Step`].
+    pub event: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// The request whose head is being read, and what is left over at the end of the segment.
+    pub carry: Carry,
+    /// The lines that are looked at.
+    pub window: Window,
+}
+
+/// What a finished exchange's answer was.
+pub struct Answer {
+    /// First byte of it.
+    pub first_byte_ns: u64,
+    /// Head and body.
+    pub bytes: u64,
+    /// Final status.
+    pub status: u16,
+    /// Interim answers before it.
+    pub interim: u8,
+    /// Bits of [`flags`] beyond those of the request.
+    pub flags: u32,
+}
+
+/// What a connection needs of the place it is watched in: the object's maps, or a test's.
+pub trait Outside {
+    /// Counts an event of this kind.
+    fn count(&self, kind: Ledger);
+    /// Copies `length` bytes, 1 to [`FRESH`], that begin at `offset` of the packet to the place `at`, less than
+    /// [`CARRY`], of the window. False if that fails.
+    fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool;
+    /// Keeps the begin of a head until its next segment. False if that fails.
+    fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool;
+    /// Hands out what was kept and forgets it. False if it is no longer there.
+    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool;
+    /// Keeps a pipelined request until its answer comes. Its answer finds out if that fails.
+    fn keep_request(&self, key: PendingKey, request: &Request);
+    /// Copies the request that was kept and forgets it. False if it is no longer there.
+    fn take_request(&self, key: PendingKey, request: &mut Request) -> bool;
+    /// Sets the length of a request that was kept, now that it is known.
+    fn set_request_bytes(&self, key: PendingKey, bytes: u64);
+    /// Takes the exchange that `socket.request` and `answer` are.
+    fn exchange(&self, socket: &Socket, segment: &Segment, answer: &Answer);
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Step {
+    /// There is nothing to act on.
+    Nothing,
+    /// A body of known length has ended.
+    BodyEnd,
+    /// After [`read`]: the window is filled. After [`scan`]: it was read up to an unfinished line, or to a body.
+    Scan,
+    /// See [`Event`].
+    HeadEnd,
+    /// See [`Event`].
+    MessageEnd,
+    /// See [`Event`].
+    Unparsable,
+}
+
+/// One direction of a socket.
+#[inline(always)]
+pub fn stream(socket: &mut Socket, direction: u32) -> &mut Stream {
+    let [received, sent] = &mut socket.streams;
+    if direction == RECEIVED {
+        received
+    } else {
+        sent
+    }
+}
+
+#[inline(always)]
+pub(crate) fn other(socket: &mut Socket, direction: u32) -> &mut Stream {
+    stream(socket, SENT - direction)
+}
+
+#[inline(always)]
+pub(crate) fn carries_answers(socket: &Socket, direction: u32) -> bool {
+    (socket.role == role::SERVER) == (direction == SENT)
+}
+
+/// Puts a segment at its place in the stream: returns how many of its bytes were seen before; none if it brings nothing.
+#[inline(always)]
+pub fn place(
+    outside: &impl Outside,
+    socket: &mut Socket,
+    direction: u32,
+    sequence: u32,
+    payload: u32,
+    ends: bool,
+) -> Option<u32> {
+    let this = stream(socket, direction);
+    if this.flags & mark::SYNCED == 0 {
+        this.flags |= mark::SYNCED;
+        this.next_seq = sequence;
+    }
+    let distance = sequence.wrapping_sub(this.next_seq) as i32;
+    if distance <= 0 {
+        let seen = distance.unsigned_abs();
+        return if seen < payload {
+            Some(seen)
+        } else if ends {
+            Some(payload)
+        } else {
+            None
+        };
+    }
+    // A gap. Within a body it is only a number; what fills it later will be old.
+    let gap = u64::from(distance.unsigned_abs());
+    let in_body = matches!(this.state, state::BODY | state::CHUNK_DATA) && this.left > gap;
+    if in_body || this.state == state::UNTIL_CLOSE {
+        this.skip(gap);
+        this.flags |= mark::REORDERED;
+    } else if this.state != state::START || this.flags & mark::CARRY != 0 || payload > 0 {
+        outside.count(Ledger::Reordered);
+        this.flags &= mark::SYNCED;
+        this.left = 0;
+        this.state = state::LOST;
+    }
+    Some(0)
+}
+
+/// Reads on: the rest of a body, or a window of lines.
+#[inline(always)]
+pub fn read(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) -> Step {
+    let unknown = socket.role == role::UNKNOWN;
+    let this = stream(socket, direction);
+    if this.left > 0 || this.state == state::UNTIL_CLOSE {
+        let available = u64::from(segment.end.wrapping_sub(segment.offset));
+        segment.offset += this.skip(available) as u32;
+        if this.left == 0 && this.state == state::BODY {
+            return Step::BodyEnd;
+        }
+        if segment.offset >= segment.end || !this.wants_lines() {
+            return Step::Nothing;
+        }
+    }
+    let this = stream(socket, direction);
+    let judged = unknown || this.state == state::LOST;
+    if segment.offset >= segment.end || !(judged || this.wants_lines()) {
+        segment.offset = segment.end;
+        return Step::Nothing;
+    }
+    if !load(outside, segment, socket, direction)
+        || (judged && !judge(outside, segment, socket, direction))
+    {
+        segment.offset = segment.end;
+        return Step::Nothing;
+    }
+    let this = stream(socket, direction);
+    if this.state == state::START && segment.carried == 0 {
+        begin(this, segment);
+    }
+    Step::Scan
+}
+
+/// Notes that a message begins here.
+#[inline(always)]
+fn begin(this: &mut Stream, segment: &mut Segment) {
+    this.bytes = 0;
+    this.first_ns = segment.now_ns;
+    let request = &mut segment.carry.request;
+    request.start_ns = segment.now_ns;
+    request.flags = 0;
+    request.method_len = 0;
+    request.path_len = 0;
+    request.id_len = 0;
+}
+
+/// Goes through the window.
+#[inline(always)]
+pub fn scan(segment: &mut Segment, socket: &mut Socket, direction: u32) -> Step {
+    let answers = carries_answers(socket, direction);
+    match http::scan(stream(socket, direction), &mut segment.window, answers) {
+        Event::More => Step::Scan,
+        Event::HeadEnd => Step::HeadEnd,
+        Event::MessageEnd => Step::MessageEnd,
+        Event::Unparsable => Step::Unparsable,
+    }
+}
+
+/// Acts on how reading ended, which `segment.event` says.
+#[inline(always)]
+pub fn act(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket, direction: u32) {
+    let mut event = segment.event;
+    if event == Step::Nothing as u32 {
+        return;
+    }
+    if event == Step::BodyEnd as u32 {
+        return message_end(outside, segment, socket, direction, 0);
+    }
+    let answers = carries_answers(socket, direction);
+    let this = stream(socket, direction);
+    let mut rest = segment.window.len.wrapping_sub(segment.window.line);
+    // Otherwise there are more lines, or a body, in the window: the next step goes on there.
+    let searched = segment.window.at >= segment.window.len;
+    if event == Step::Scan as u32 && searched && rest >= CARRY as u32 {
+        segment.carry.request.flags |= flags::HEAD_CUT;
+        if http::cut_line(this, &mut segment.window) as u32 == Event::Unparsable as u32 {
+            event = Step::Unparsable as u32;
+        }
+        rest = 0;
+    }
+    if !http::note_head(
+        this,
+        &mut segment.carry.request,
+        &mut segment.window,
+        answers,
+    ) {
+        event = Step::Unparsable as u32;
+    }
+    segment.offset = segment
+        .offset
+        .wrapping_add(segment.window.line.wrapping_sub(segment.carried));
+
+    if event == Step::Scan as u32 {
+        if searched && segment.offset.wrapping_add(rest) >= segment.end {
+            // All that is left of the segment is an unfinished line, if anything.
+            segment.offset = segment.end;
+            let unfinished = this.state == state::HEAD && !answers;
+            if rest > 0 || unfinished {
+                save(outside, segment, socket, direction, rest);
+            }
+        }
+    } else if event == Step::HeadEnd as u32 {
+        head_end(outside, segment, socket, direction, answers);
+    } else if event == Step::MessageEnd as u32 {
+        message_end(outside, segment, socket, direction, 0);
+    } else {
+        unparsable(outside, segment, socket, direction);
+    }
+}
+
+/// Fills the window: what was carried over first, then the next bytes of the segment. False if that fails.
+#[inline(always)]
+fn load(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) -> bool {
+    let key = CarryKey {
+        cookie: socket.cookie,
+        direction: u64::from(direction),
+    };
+    let this = stream(socket, direction);
+    let available = segment.end.wrapping_sub(segment.offset);
+    if available == 0 {
+        return false;
+    }
+    let mut carried = 0_u32;
+    if this.flags & mark::CARRY != 0 {
+        this.flags &= !mark::CARRY;
+        let request = &mut segment.carry.request;
+        let window = &mut segment.window;
+        let found = outside.take_carry(key, |carry| {
+            *request = carry.request;
+            carried = carry.len as u32 & (CARRY as u32 - 1);
+            window.set_words(&carry.words);
+        });
+        if !found {
+            outside.count(Ledger::CarryLost);
+            lose(this);
+            return false;
+        }
+    }
+    let fresh = if available > FRESH as u32 {
+        FRESH as u32
+    } else {
+        available
+    };
+    if !outside.load(&mut segment.window, carried, segment.offset, fresh) {
+        outside.count(Ledger::LoadFailed);
+        lose(this);
+        return false;
+    }
+    segment.carried = carried;
+    segment.window.rewind(carried + fresh);
+    true
+}
+
+/// Keeps the unfinished line, and the request as far as it was read, for the next segment.
+#[inline(always)]
+fn save(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+    rest: u32,
+) {
+    let line = segment.window.line;
+    for index in 0..CARRY / 8 {
+        segment.carry.words[index] = segment.window.word(line.wrapping_add(8 * index as u32));
+    }
+    segment.carry.len = u64::from(rest);
+    let key = CarryKey {
+        cookie: socket.cookie,
+        direction: u64::from(direction),
+    };
+    let this = stream(socket, direction);
+    if outside.keep_carry(key, &segment.carry) {
+        this.flags |= mark::CARRY;
+    } else {
+        outside.count(Ledger::CarryLost);
+        lose(this);
+    }
+}
+
+/// Decides what a connection of unknown role, or one that lost its place, has before it. False if nothing of use.
+#[inline(always)]
+fn judge(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) -> bool {
+    let opening = http::opening(segment.window.word(0), u64::from(segment.window.len));
+    if matches!(opening, Opening::Unclear) {
+        // One letter: the next one tells.
+        begin(stream(socket, direction), segment);
+        save(outside, segment, socket, direction, segment.window.len);
+        return false;
+    }
+    let (server, client) = if direction == RECEIVED {
+        (role::SERVER, role::CLIENT)
+    } else {
+        (role::CLIENT, role::SERVER)
+    };
+    let role = match opening {
+        Opening::Request => server,
+        Opening::Response => client,
+        Opening::Unclear | Opening::Other => role::UNKNOWN,
+    };
+    if role == role::UNKNOWN || (socket.role != role::UNKNOWN && socket.role != role) {
+        if socket.role == role::UNKNOWN {
+            strike(outside, socket);
+        }
+        return false;
+    }
+    socket.role = role;
+    if stream(socket, direction).state == state::LOST {
+        // What is outstanding can no longer be told from what comes.
+        socket.answers = socket.requests;
+        let other = other(socket, direction);
+        if other.state != state::START {
+            other.flags |= mark::ORPHAN;
+        }
+        stream(socket, direction).restart();
+    }
+    true
+}
+
+/// Beginnings that look like no message before a connection is left alone. More than one, as a connection older than
+/// the probes may be in the middle of a body.
+const STRIKES: u8 = 32;
+
+#[inline(always)]
+fn strike(outside: &impl Outside, socket: &mut Socket) {
+    socket.strikes = socket.strikes.wrapping_add(1);
+    if socket.strikes >= STRIKES {
+        silence(socket);
+        outside.count(Ledger::NotHttp);
+    }
+}
+
+/// Leaves the connection alone from now on.
+#[inline(always)]
+pub(crate) fn silence(socket: &mut Socket) {
+    let [received, sent] = &mut socket.streams;
+    received.state = state::SILENT;
+    received.left = 0;
+    sent.state = state::SILENT;
+    sent.left = 0;
+}
+
+#[inline(always)]
+fn lose(this: &mut Stream) {
+    this.restart();
+    this.state = state::LOST;
+    this.flags &= mark::SYNCED;
+}
+
+#[inline(always)]
+pub(crate) fn unparsable(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) {
+    segment.offset = segment.end;
+    lose(stream(socket, direction));
+    if socket.requests == 0 && socket.answers == 0 {
+        // It never spoke HTTP: what looked like a beginning was none.
+        socket.role = role::UNKNOWN;
+        stream(socket, direction).restart();
+        strike(outside, socket);
+    } else {
+        outside.count(Ledger::Unparsable);
+    }
+}
+
+/// There are more messages in one segment than steps are allowed.
+#[inline(always)]
+pub fn exceeded(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) {
+    outside.count(Ledger::StepsExceeded);
+    let this = stream(socket, direction);
+    lose(this);
+    this.next_seq = segment.next_seq;
+}
+
+/// The segment is done: its end is where the stream goes on, and a FIN or RST ends more than that.
+#[inline(always)]
+pub fn finish(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket, direction: u32) {
+    let this = stream(socket, direction);
+    let advance = segment.next_seq.wrapping_sub(this.next_seq) as i32;
+    if advance > 0 {
+        this.next_seq = segment.next_seq;
+    }
+    if segment.last == last::NO || socket.role == role::UNKNOWN {
+        return;
+    }
+    if carries_answers(socket, direction) {
+        if stream(socket, direction).state == state::UNTIL_CLOSE {
+            message_end(outside, segment, socket, direction, flags::CLOSE_DELIMITED);
+        }
+    } else if segment.last == last::DIRECTION {
+        // The answers may still come.
+        return;
+    }
+    if socket.requests != socket.answers {
+        outside.count(Ledger::ClosedWithoutAnswer);
+        socket.answers = socket.requests;
+    }
+    if segment.last == last::CONNECTION {
+        silence(socket);
+    } else {
+        stream(socket, direction).state = state::SILENT;
+    }
+}

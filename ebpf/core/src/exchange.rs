@@ -1,0 +1,164 @@
+//! Pairs requests with their answers, which come in the same order (RFC 9112, 9.3.2).
+
+use galileo_ebpf_abi::{Ledger, PendingKey, flags};
+
+use crate::{
+    connection::{
+        Answer, Outside, Segment, Socket, carries_answers, other, silence, stream, unparsable,
+    },
+    http::{self, Body, mark, state},
+};
+
+/// A head has ended: decides how the body is delimited, and whether there is one.
+#[inline(always)]
+pub(crate) fn head_end(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+    answers: bool,
+) {
+    if stream(socket, direction).flags & mark::BROKEN != 0 {
+        return unparsable(outside, segment, socket, direction);
+    }
+    let body = if answers {
+        let method = match_request(outside, socket, direction);
+        let body = stream(socket, direction).response_body(method);
+        if matches!(body, Body::Interim) && socket.interim < u8::MAX {
+            socket.interim += 1;
+        }
+        body
+    } else {
+        let this = stream(socket, direction);
+        let body = this.request_body();
+        let announced = if let Body::Length(length) = body {
+            length
+        } else {
+            0
+        };
+        segment.carry.request.bytes = this.bytes + announced;
+        keep_request(outside, segment, socket);
+        body
+    };
+    if matches!(body, Body::Tunnel) {
+        message_end(outside, segment, socket, direction, flags::TUNNEL);
+        silence(socket);
+        segment.offset = segment.end;
+        return;
+    }
+    if !stream(socket, direction).enter(body) {
+        message_end(outside, segment, socket, direction, 0);
+    }
+}
+
+#[inline(always)]
+fn key(socket: &Socket, sequence: u32) -> PendingKey {
+    PendingKey {
+        cookie: socket.cookie,
+        sequence: u64::from(sequence),
+    }
+}
+
+/// Keeps the request that was read until its answer has ended.
+#[inline(always)]
+fn keep_request(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket) {
+    let request = &mut segment.carry.request;
+    request.sequence = socket.requests;
+    request.reserved = 0;
+    if socket.requests == socket.answers {
+        socket.request = *request;
+    } else {
+        request.flags |= flags::PIPELINED;
+        outside.keep_request(key(socket, socket.requests), request);
+    }
+    socket.requests = socket.requests.wrapping_add(1);
+}
+
+/// Finds the request that the present answer belongs to; returns its method.
+#[inline(always)]
+fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) -> u64 {
+    if stream(socket, direction).flags & mark::ORPHAN != 0 {
+        return 0;
+    }
+    if socket.requests == socket.answers {
+        stream(socket, direction).flags |= mark::ORPHAN;
+        return 0;
+    }
+    if socket.request.sequence != socket.answers {
+        let key = key(socket, socket.answers);
+        if !outside.take_request(key, &mut socket.request) {
+            outside.count(Ledger::PendingLost);
+            socket.answers = socket.answers.wrapping_add(1);
+            stream(socket, direction).flags |= mark::ORPHAN;
+            return 0;
+        }
+    }
+    http::method_word(&socket.request)
+}
+
+/// A message has ended: the next one may follow.
+#[inline(always)]
+pub(crate) fn message_end(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+    marks: u32,
+) {
+    if carries_answers(socket, direction) {
+        answer_end(outside, segment, socket, direction, marks);
+    } else {
+        request_end(outside, socket, direction);
+    }
+    stream(socket, direction).restart();
+}
+
+/// A request's length is known now, also if it came in chunks.
+#[inline(always)]
+fn request_end(outside: &impl Outside, socket: &mut Socket, direction: u32) {
+    let this = stream(socket, direction);
+    let (bytes, chunked) = (this.bytes, this.flags & mark::CHUNKED != 0);
+    if !chunked {
+        return;
+    }
+    let sequence = socket.requests.wrapping_sub(1);
+    if socket.request.sequence == sequence {
+        socket.request.bytes = bytes;
+    } else {
+        outside.set_request_bytes(key(socket, sequence), bytes);
+    }
+}
+
+#[inline(always)]
+fn answer_end(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+    mut marks: u32,
+) {
+    let interim = core::mem::take(&mut socket.interim);
+    let this = stream(socket, direction);
+    if this.flags & mark::ORPHAN != 0 {
+        outside.count(Ledger::JoinedLate);
+        return;
+    }
+    if this.flags & mark::REORDERED != 0 {
+        marks |= flags::REORDERED;
+    }
+    let (status, first_byte_ns, bytes) = (this.status, this.first_ns, this.bytes);
+    if other(socket, direction).state != state::START
+        && socket.requests.wrapping_sub(1) == socket.answers
+    {
+        marks |= flags::EARLY_ANSWER;
+    }
+    let answer = Answer {
+        first_byte_ns,
+        bytes,
+        status,
+        interim,
+        flags: marks,
+    };
+    outside.exchange(socket, segment, &answer);
+    socket.answers = socket.answers.wrapping_add(1);
+}

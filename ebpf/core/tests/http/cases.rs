@@ -1,0 +1,350 @@
+//! Single cases with a name, mostly faults that other programs had.
+
+use galileo_ebpf_abi::{Ledger, flags, role};
+use galileo_ebpf_core::connection::last;
+
+use crate::driver::{Connection, Seen, directions};
+
+/// Requests and answers in turn, each as one segment; seen as a server.
+fn talk(turns: &[(u32, &[u8])]) -> Connection {
+    let mut connection = Connection::new();
+    for (now, (direction, bytes)) in (1..).zip(turns) {
+        connection.segment(*direction, now, bytes);
+    }
+    connection
+}
+
+const ASK: u32 = 0;
+const ANSWER: u32 = 1;
+
+fn lines(seen: &[Seen]) -> Vec<(&str, &str, u16)> {
+    seen.iter()
+        .map(|seen| (seen.method.as_str(), seen.path.as_str(), seen.status))
+        .collect()
+}
+
+const GET: &[u8] = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+const EMPTY: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+#[test]
+fn interim_answers_are_counted_and_the_final_one_ends_the_exchange() {
+    // D-01, with 100 before the body, 102 twice, and 103 in one segment with the final answer.
+    let connection = talk(&[
+        (
+            ASK,
+            b"POST /u HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n",
+        ),
+        (ANSWER, b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (ASK, b"abc"),
+        (ANSWER, b"HTTP/1.1 102 Processing\r\n\r\n"),
+        (ANSWER, b"HTTP/1.1 102 Processing\r\n\r\n"),
+        (
+            ANSWER,
+            b"HTTP/1.1 103 Early Hints\r\nLink: </s>\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n",
+        ),
+    ]);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("POST", "/u", 201)]);
+    assert_eq!(
+        (seen[0].interim, seen[0].start_ns, seen[0].end_ns),
+        (4, 1, 6)
+    );
+}
+
+#[test]
+fn bodies_that_look_like_heads_are_no_heads() {
+    // D-02
+    let connection = talk(&[
+        (ASK, b"POST /real HTTP/1.1\r\nContent-Length: 20\r\n\r\n"),
+        (ASK, b"GET /evil HTTP/1.1\r\n"),
+        (ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 26\r\n\r\n"),
+        (ANSWER, b"HTTP/1.1 4770 not a status"),
+        (ASK, GET),
+        (ANSWER, EMPTY),
+    ]);
+    assert_eq!(
+        lines(&connection.seen(role::SERVER)),
+        [("POST", "/real", 200), ("GET", "/a", 200)]
+    );
+}
+
+#[test]
+fn an_impossible_status_is_never_handed_out() {
+    for status in ["099", "600", "4770", "20", "2x0", "000"] {
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        let connection = talk(&[(ASK, GET), (ANSWER, answer.as_bytes())]);
+        assert_eq!(connection.seen(role::SERVER), [], "{status}");
+        assert_eq!(connection.counted(Ledger::Unparsable), 1, "{status}");
+    }
+}
+
+#[test]
+fn a_head_answer_ends_with_its_head_whatever_its_length_says() {
+    // D-05
+    let connection = talk(&[
+        (ASK, b"HEAD /a HTTP/1.1\r\n\r\n"),
+        (ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n"),
+        (ASK, b"GET /b HTTP/1.1\r\n\r\n"),
+        (
+            ANSWER,
+            b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        ),
+    ]);
+    assert_eq!(
+        lines(&connection.seen(role::SERVER)),
+        [("HEAD", "/a", 200), ("GET", "/b", 404)]
+    );
+}
+
+#[test]
+fn nothing_is_read_behind_an_upgrade_or_connect() {
+    // D-06
+    for (request, answer, expected) in [
+        (
+            &b"GET /chat HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"[..],
+            &b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"[..],
+            ("GET", "/chat", 101),
+        ),
+        (
+            b"CONNECT h:443 HTTP/1.1\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            ("CONNECT", "h:443", 200),
+        ),
+    ] {
+        let connection = talk(&[
+            (ASK, request),
+            (ANSWER, answer),
+            (ASK, b"GET /fake HTTP/1.1\r\n\r\n"),
+            (ANSWER, b"HTTP/1.1 500 X\r\n\r\n"),
+        ]);
+        let seen = connection.seen(role::SERVER);
+        assert_eq!(lines(&seen), [expected]);
+        assert_eq!(seen[0].flags, flags::TUNNEL);
+        assert!(connection.ledger().is_empty());
+    }
+}
+
+#[test]
+fn trailers_belong_to_the_message_before_them() {
+    // D-07
+    let connection = talk(&[
+        (ASK, GET),
+        (
+            ANSWER,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n\
+              4;ext=1\r\nWiki\r\n0\r\nX-T: HTTP/1.1 500\r\n\r\n",
+        ),
+        (ASK, b"DELETE /b HTTP/1.1\r\n\r\n"),
+        (ANSWER, b"HTTP/1.1 204 No Content\r\n\r\n"),
+    ]);
+    assert_eq!(
+        lines(&connection.seen(role::SERVER)),
+        [("GET", "/a", 200), ("DELETE", "/b", 204)]
+    );
+}
+
+#[test]
+fn an_answer_without_length_ends_with_its_connection() {
+    let mut connection = talk(&[
+        (ASK, GET),
+        (ANSWER, b"HTTP/1.0 200 OK\r\n\r\nHTTP/1.1 500 X\r\n"),
+        (ANSWER, b"more"),
+    ]);
+    assert_eq!(connection.seen(role::SERVER), []);
+    connection.end(ANSWER, 9, last::DIRECTION);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/a", 200)]);
+    assert_eq!(
+        (seen[0].end_ns, seen[0].flags, seen[0].response_bytes),
+        (9, flags::CLOSE_DELIMITED, 19 + 16 + 4)
+    );
+}
+
+#[test]
+fn a_request_without_answer_is_counted_at_fin_and_at_reset_from_either_end() {
+    for (direction, how) in [
+        (ANSWER, last::DIRECTION),
+        (ANSWER, last::CONNECTION),
+        (ASK, last::CONNECTION),
+    ] {
+        let mut connection = talk(&[(ASK, GET)]);
+        connection.end(direction, 2, how);
+        connection.end(direction, 3, how);
+        assert_eq!(connection.counted(Ledger::ClosedWithoutAnswer), 1);
+    }
+    let mut half_closed = talk(&[(ASK, GET)]);
+    half_closed.end(ASK, 2, last::DIRECTION);
+    half_closed.segment(ANSWER, 3, EMPTY);
+    assert_eq!(lines(&half_closed.seen(role::SERVER)), [("GET", "/a", 200)]);
+}
+
+#[test]
+fn an_early_answer_is_marked() {
+    let connection = talk(&[
+        (ASK, b"POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"),
+        (
+            ANSWER,
+            b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n",
+        ),
+    ]);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("POST", "/a", 413)]);
+    assert_eq!(seen[0].flags, flags::EARLY_ANSWER);
+}
+
+#[test]
+fn retransmitted_bytes_are_seen_once() {
+    let mut connection = Connection::new();
+    let (first, second) = GET.split_at(9);
+    let sequence = connection.miss(ASK, b"");
+    connection.segment(ASK, 1, first);
+    connection.at(ASK, 2, sequence, first, last::NO);
+    // A retransmission that brings what is new, too.
+    connection.miss(ASK, second);
+    connection.at(ASK, 3, sequence, GET, last::NO);
+    connection.at(ASK, 4, sequence, GET, last::NO);
+    let answer = connection.miss(ANSWER, EMPTY);
+    connection.at(ANSWER, 5, answer, EMPTY, last::NO);
+    connection.at(ANSWER, 6, answer, EMPTY, last::NO);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/a", 200)]);
+    assert_eq!((seen[0].start_ns, seen[0].end_ns), (1, 5));
+    assert!(connection.ledger().is_empty());
+}
+
+#[test]
+fn a_gap_in_a_body_is_bridged_and_marked() {
+    let mut connection = talk(&[
+        (ASK, GET),
+        (ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n"),
+    ]);
+    let late = connection.miss(ANSWER, b"0123456789");
+    connection.segment(ANSWER, 3, b"0123456789");
+    connection.at(ANSWER, 4, late, b"0123456789", last::NO);
+    connection.segment(ANSWER, 5, b"0123456789");
+    connection.segment(ASK, 6, GET);
+    connection.segment(ANSWER, 7, EMPTY);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(
+        seen.iter()
+            .map(|seen| (seen.status, seen.flags))
+            .collect::<Vec<_>>(),
+        [(200, flags::REORDERED), (200, 0)]
+    );
+    assert_eq!(seen[0].end_ns, 5);
+}
+
+#[test]
+fn a_gap_in_a_head_costs_what_is_outstanding_and_no_more() {
+    let mut connection = talk(&[(ASK, GET), (ANSWER, EMPTY)]);
+    connection.miss(ASK, &GET[..10]);
+    connection.segment(ASK, 3, &GET[10..]);
+    connection.segment(ANSWER, 4, EMPTY);
+    connection.segment(ASK, 5, b"GET /c HTTP/1.1\r\n\r\n");
+    connection.segment(ANSWER, 6, EMPTY);
+    assert_eq!(
+        lines(&connection.seen(role::SERVER)),
+        [("GET", "/a", 200), ("GET", "/c", 200)]
+    );
+    assert_eq!(connection.counted(Ledger::Reordered), 1);
+    assert_eq!(connection.counted(Ledger::JoinedLate), 1);
+}
+
+#[test]
+fn a_connection_older_than_the_probes_is_seen_from_its_next_message_on() {
+    let connection = talk(&[
+        (ASK, b"the rest of a body"),
+        (ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"),
+        (ASK, GET),
+        (ANSWER, EMPTY),
+    ]);
+    assert_eq!(lines(&connection.seen(role::SERVER)), [("GET", "/a", 200)]);
+    assert_eq!(connection.counted(Ledger::JoinedLate), 1);
+}
+
+#[test]
+fn what_is_no_http_is_left_alone_after_some_segments() {
+    let mut connection = Connection::new();
+    for now in 0..100 {
+        connection.segment(now as u32 & 1, now, b"\x16\x03\x01 this is TLS");
+        // Begins like a request, and is none.
+        connection.segment(0, now, b"Hello World, how are you\r\n");
+        connection.segment(0, now, &[b'W'; 1400]);
+        connection.segment(0, now, &b"Hello World, how are you? ".repeat(40));
+    }
+    assert_eq!(connection.seen(role::SERVER), []);
+    assert_eq!(connection.counted(Ledger::NotHttp), 1);
+    let looked = connection.loads();
+    connection.segment(0, 101, GET);
+    assert_eq!(connection.loads(), looked);
+}
+
+#[test]
+fn the_first_write_may_have_any_length_around_what_is_looked_at() {
+    // D-03: 512 bytes are looked at together, 1,024 with what was carried over.
+    for size in [
+        511, 512, 513, 1023, 1024, 1025, 1535, 1536, 1537, 2048, 5000,
+    ] {
+        let fixed = "GET /path HTTP/1.1\r\nHost: x\r\nX-Pad: \r\nx-galileo-request-id: 7\r\n\r\n";
+        let pad = "p".repeat(size - fixed.len());
+        let head = format!(
+            "GET /path HTTP/1.1\r\nHost: x\r\nX-Pad: {pad}\r\nx-galileo-request-id: 7\r\n\r\n"
+        );
+        assert_eq!(head.len(), size);
+        for role in [role::SERVER, role::CLIENT] {
+            let (requests, answers) = directions(role);
+            let mut connection = Connection::new();
+            connection.segment(requests, 1, head.as_bytes());
+            connection.segment(answers, 2, EMPTY);
+            let seen = connection.seen(role);
+            assert_eq!(lines(&seen), [("GET", "/path", 200)], "{size}");
+            assert_eq!(
+                (seen[0].id.as_str(), seen[0].request_bytes),
+                ("7", size as u64)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_path_too_long_to_keep_is_cut_and_marked() {
+    for length in [127, 128, 129, 400, 600, 3000] {
+        let path = format!("/{}", "a".repeat(length - 1));
+        let head = format!("GET {path} HTTP/1.1\r\n\r\n");
+        let connection = talk(&[(ASK, head.as_bytes()), (ANSWER, EMPTY)]);
+        let seen = connection.seen(role::SERVER);
+        assert_eq!(seen.len(), 1, "{length}");
+        assert_eq!(seen[0].path, path[..length.min(128)]);
+        assert_eq!(
+            seen[0].flags & flags::PATH_TRUNCATED != 0,
+            length > 128,
+            "{length}"
+        );
+    }
+}
+
+#[test]
+fn contradicting_lengths_are_unparsable() {
+    let connection = talk(&[
+        (ASK, GET),
+        (ANSWER, EMPTY),
+        (
+            ASK,
+            b"POST / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        ),
+    ]);
+    assert_eq!(connection.counted(Ledger::Unparsable), 1);
+}
+
+#[test]
+fn many_small_chunks_in_one_segment_take_few_steps() {
+    let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for _ in 0..300 {
+        answer.extend_from_slice(b"1\r\nx\r\n");
+    }
+    answer.extend_from_slice(b"0\r\n\r\n");
+    let connection = talk(&[(ASK, GET), (ANSWER, &answer)]);
+    assert_eq!(connection.seen(role::SERVER).len(), 1);
+    // Each step of the driver is up to three tail calls, of which a segment may have 33.
+    assert!(connection.steps <= 10, "{}", connection.steps);
+}

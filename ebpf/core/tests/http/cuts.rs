@@ -1,0 +1,136 @@
+//! Properties that hold wherever a stream is cut.
+
+use galileo_ebpf_abi::{PATH_BYTES, flags, role};
+use proptest::{collection::vec, prelude::*, sample::Index};
+
+use crate::{
+    driver::{Connection, Seen, directions},
+    traffic::{Pair, cut, pair},
+};
+
+/// What must be seen of a pair; times and flags are looked at apart.
+fn expected(pair: &Pair) -> Seen {
+    Seen {
+        method: pair.method.to_owned(),
+        path: pair.path.chars().take(PATH_BYTES).collect(),
+        id: pair.id.clone(),
+        status: pair.status,
+        interim: pair.interim,
+        request_bytes: pair.request.len() as u64,
+        response_bytes: pair.response.len() as u64,
+        start_ns: 0,
+        first_byte_ns: 0,
+        end_ns: 0,
+        flags: 0,
+    }
+}
+
+fn without_times(seen: &Seen) -> Seen {
+    Seen {
+        start_ns: 0,
+        first_byte_ns: 0,
+        end_ns: 0,
+        flags: 0,
+        ..seen.clone()
+    }
+}
+
+proptest! {
+    #[test]
+    fn keep_alive_exchanges_are_seen_in_both_roles_wherever_they_are_cut(
+        pairs in vec(pair(), 1..5),
+        cuts in vec(vec(any::<Index>(), 0..12), 10),
+        server in any::<bool>(),
+    ) {
+        let role = if server { role::SERVER } else { role::CLIENT };
+        let (requests, answers) = directions(role);
+        let mut connection = Connection::new();
+        let mut now = 0;
+        let mut times = Vec::new();
+        for (index, pair) in pairs.iter().enumerate() {
+            let start = now + 1;
+            for part in cut(&pair.request, &cuts[2 * index]) {
+                now += 1;
+                connection.segment(requests, now, part);
+            }
+            for part in cut(&pair.before, &cuts[2 * index + 1]) {
+                now += 1;
+                connection.segment(answers, now, part);
+            }
+            let first = now + 1;
+            for part in cut(&pair.response, &cuts[2 * index + 1]) {
+                now += 1;
+                connection.segment(answers, now, part);
+            }
+            times.push((start, first, now));
+        }
+        let seen = connection.seen(role);
+        prop_assert_eq!(
+            seen.iter().map(without_times).collect::<Vec<_>>(),
+            pairs.iter().map(expected).collect::<Vec<_>>()
+        );
+        prop_assert_eq!(
+            seen.iter().map(|seen| (seen.start_ns, seen.first_byte_ns, seen.end_ns)).collect::<Vec<_>>(),
+            times
+        );
+        for seen in &seen {
+            prop_assert_eq!(seen.flags & !flags::HEAD_CUT, 0);
+        }
+        prop_assert!(connection.ledger().is_empty(), "{:?}", connection.ledger());
+    }
+
+    #[test]
+    fn pipelined_exchanges_are_paired_in_order_wherever_they_are_cut(
+        pairs in vec(pair(), 2..6),
+        up in vec(any::<Index>(), 0..12),
+        down in vec(any::<Index>(), 0..12),
+        server in any::<bool>(),
+    ) {
+        let role = if server { role::SERVER } else { role::CLIENT };
+        let (requests, answers) = directions(role);
+        let mut connection = Connection::new();
+        let stream: Vec<u8> = pairs.iter().flat_map(|pair| pair.request.clone()).collect();
+        for part in cut(&stream, &up) {
+            connection.segment(requests, 1, part);
+        }
+        let stream: Vec<u8> = pairs.iter().flat_map(|pair| [&pair.before[..], &pair.response].concat()).collect();
+        for part in cut(&stream, &down) {
+            connection.segment(answers, 2, part);
+        }
+        let seen = connection.seen(role);
+        prop_assert_eq!(
+            seen.iter().map(without_times).collect::<Vec<_>>(),
+            pairs.iter().map(expected).collect::<Vec<_>>()
+        );
+        for (index, seen) in seen.iter().enumerate() {
+            prop_assert_eq!(seen.flags & flags::PIPELINED != 0, index > 0);
+        }
+        prop_assert!(connection.ledger().is_empty(), "{:?}", connection.ledger());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_become_an_exchange_that_http_cannot_be(
+        segments in vec((any::<bool>(), any::<bool>(), vec(any::<u8>(), 0..900)), 0..40),
+        pair in pair(),
+    ) {
+        let mut connection = Connection::new();
+        for (sent, legal, noise) in segments {
+            let payload = match (legal, sent) {
+                (false, _) => &noise,
+                (true, false) => &pair.request,
+                (true, true) => &pair.response,
+            };
+            connection.segment(u32::from(sent), 1, payload);
+        }
+        // Noise in the midst of bodies may be anything; what is handed out keeps the bounds all the same.
+        for role in [role::SERVER, role::CLIENT] {
+            let ledger = connection.ledger();
+            let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| connection.seen(role)));
+            for seen in seen.unwrap_or_default() {
+                prop_assert!((100..600).contains(&seen.status), "{seen:?} {ledger:?}");
+                prop_assert!(seen.method.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-'));
+                prop_assert!(!seen.path.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What the object does around the state machines, for one connection, with maps of the host.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
+
+use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, role};
+use galileo_ebpf_core::{
+    connection::{self, Answer, Carry, Outside, RECEIVED, SENT, Segment, Socket, Step, last},
+    http::{mark, state},
+    window::Window,
+};
+
+/// An exchange as the object would hand it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub method: String,
+    pub path: String,
+    pub id: String,
+    pub status: u16,
+    pub interim: u8,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub start_ns: u64,
+    pub first_byte_ns: u64,
+    pub end_ns: u64,
+    pub flags: u32,
+}
+
+/// One end of a connection.
+pub struct Connection {
+    socket: Socket,
+    segment: Box<Segment>,
+    maps: Maps,
+    next_seq: [u32; 2],
+    now_ns: u64,
+    /// Most steps that one segment took.
+    pub steps: u32,
+}
+
+#[derive(Default)]
+struct Maps {
+    ledger: RefCell<HashMap<Ledger, u64>>,
+    carries: RefCell<HashMap<u64, (Request, u64, Vec<u64>)>>,
+    pending: RefCell<HashMap<u64, Request>>,
+    seen: RefCell<Vec<(u8, Seen)>>,
+    packet: RefCell<Vec<u8>>,
+    loads: Cell<u32>,
+}
+
+impl Outside for Maps {
+    fn count(&self, kind: Ledger) {
+        *self.ledger.borrow_mut().entry(kind).or_default() += 1;
+    }
+
+    fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool {
+        self.loads.set(self.loads.get() + 1);
+        let packet = self.packet.borrow();
+        let (at, offset, length) = (at as usize, offset as usize, length as usize);
+        window.bytes[at..at + length].copy_from_slice(&packet[offset..offset + length]);
+        true
+    }
+
+    fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool {
+        self.carries.borrow_mut().insert(
+            key.direction,
+            (carry.request, carry.len, carry.words.to_vec()),
+        );
+        true
+    }
+
+    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool {
+        let Some((request, len, words)) = self.carries.borrow_mut().remove(&key.direction) else {
+            return false;
+        };
+        read(&Carry {
+            request,
+            len,
+            words: words.try_into().unwrap(),
+        });
+        true
+    }
+
+    fn keep_request(&self, key: PendingKey, request: &Request) {
+        self.pending.borrow_mut().insert(key.sequence, *request);
+    }
+
+    fn take_request(&self, key: PendingKey, request: &mut Request) -> bool {
+        match self.pending.borrow_mut().remove(&key.sequence) {
+            Some(pending) => *request = pending,
+            None => return false,
+        }
+        true
+    }
+
+    fn set_request_bytes(&self, key: PendingKey, bytes: u64) {
+        if let Some(pending) = self.pending.borrow_mut().get_mut(&key.sequence) {
+            pending.bytes = bytes;
+        }
+    }
+
+    fn exchange(&self, socket: &Socket, segment: &Segment, answer: &Answer) {
+        let request = &socket.request;
+        let text =
+            |bytes: &[u8], length: usize| String::from_utf8_lossy(&bytes[..length]).into_owned();
+        self.seen.borrow_mut().push((
+            socket.role,
+            Seen {
+                method: text(&request.method, request.method_len.into()),
+                path: text(&request.path, request.path_len.into()),
+                id: text(&request.id, request.id_len.into()),
+                status: answer.status,
+                interim: answer.interim,
+                request_bytes: request.bytes,
+                response_bytes: answer.bytes,
+                start_ns: request.start_ns,
+                first_byte_ns: answer.first_byte_ns,
+                end_ns: segment.now_ns,
+                flags: request.flags | answer.flags,
+            },
+        ));
+    }
+}
+
+/// Headers of IP and TCP before the payload.
+const HEADERS: u32 = 52;
+/// Stale bytes that an unread window holds: what a parser that reads too far would take for something.
+const STALE: u8 = b'\n';
+
+impl Connection {
+    /// A connection of which nothing was seen yet.
+    pub fn new() -> Self {
+        // SAFETY: both consist of integers only, for which zero is a value.
+        let (mut socket, mut segment) = unsafe {
+            (
+                Box::<Socket>::new_zeroed().assume_init(),
+                Box::<Segment>::new_zeroed().assume_init(),
+            )
+        };
+        socket.cookie = 1;
+        socket.role = role::UNKNOWN;
+        segment.window.bytes.fill(STALE);
+        Self {
+            socket: *socket,
+            segment,
+            maps: Maps::default(),
+            // Shortly before the sequence numbers wrap.
+            next_seq: [u32::MAX - 100, u32::MAX - 7],
+            now_ns: 0,
+            steps: 0,
+        }
+    }
+
+    /// The next segment in order, at the time `now_ns`.
+    pub fn segment(&mut self, direction: u32, now_ns: u64, payload: &[u8]) {
+        let sequence = self.next_seq[direction as usize];
+        self.next_seq[direction as usize] = sequence.wrapping_add(payload.len() as u32);
+        self.at(direction, now_ns, sequence, payload, last::NO);
+    }
+
+    /// Bytes that the network carries at another time, or never.
+    pub fn miss(&mut self, direction: u32, payload: &[u8]) -> u32 {
+        let sequence = self.next_seq[direction as usize];
+        self.next_seq[direction as usize] = sequence.wrapping_add(payload.len() as u32);
+        sequence
+    }
+
+    /// A FIN or RST without data.
+    pub fn end(&mut self, direction: u32, now_ns: u64, how: u32) {
+        let sequence = self.next_seq[direction as usize];
+        self.at(direction, now_ns, sequence, b"", how);
+    }
+
+    /// A segment with any sequence number; what `packet` and the step programs of the object do.
+    pub fn at(&mut self, direction: u32, now_ns: u64, sequence: u32, payload: &[u8], how: u32) {
+        self.now_ns = now_ns;
+        let length = payload.len() as u32;
+        let ends = how != last::NO;
+        if length == 0 && !ends {
+            return;
+        }
+        let (socket, segment, maps) = (&mut self.socket, &mut *self.segment, &self.maps);
+        if connection::stream(socket, direction).state == state::SILENT {
+            return;
+        }
+        let Some(ahead) = connection::place(maps, socket, direction, sequence, length, ends) else {
+            return;
+        };
+        let mut packet = vec![0; HEADERS as usize];
+        packet.extend_from_slice(payload);
+        *maps.packet.borrow_mut() = packet;
+        segment.now_ns = now_ns;
+        segment.offset = HEADERS + ahead;
+        segment.end = HEADERS + length;
+        segment.next_seq = sequence.wrapping_add(length);
+        segment.last = how;
+        let mut steps = 0;
+        loop {
+            steps += 1;
+            let step = connection::read(maps, segment, socket, direction);
+            if step == Step::Nothing {
+                break;
+            }
+            segment.event = step as u32;
+            if step == Step::Scan {
+                segment.event = connection::scan(segment, socket, direction) as u32;
+            }
+            connection::act(maps, segment, socket, direction);
+            if segment.offset >= segment.end {
+                break;
+            }
+        }
+        connection::finish(maps, segment, socket, direction);
+        self.steps = self.steps.max(steps);
+        let this = connection::stream(socket, direction);
+        assert!(this.flags & mark::SYNCED != 0);
+    }
+
+    /// The exchanges so far, all of which must have been seen in this role.
+    pub fn seen(&self, expected: u8) -> Vec<Seen> {
+        let seen = self.maps.seen.borrow();
+        assert!(seen.iter().all(|(role, _)| *role == expected));
+        seen.iter().map(|(_, seen)| seen.clone()).collect()
+    }
+
+    /// How often a kind was counted.
+    pub fn counted(&self, kind: Ledger) -> u64 {
+        self.maps.ledger.borrow().get(&kind).copied().unwrap_or(0)
+    }
+
+    /// All that was counted.
+    pub fn ledger(&self) -> HashMap<Ledger, u64> {
+        self.maps.ledger.borrow().clone()
+    }
+
+    /// How often bytes of a packet were loaded.
+    pub fn loads(&self) -> u32 {
+        self.maps.loads.get()
+    }
+}
+
+/// The direction of requests and that of answers, for a role.
+pub fn directions(of: u8) -> (u32, u32) {
+    if of == role::SERVER {
+        (RECEIVED, SENT)
+    } else {
+        (SENT, RECEIVED)
+    }
+}

@@ -1,0 +1,8 @@
+//! Whole connections, cut into segments at any byte, through the state machines that the eBPF object compiles in.
+//!
+//! [`driver`] plays the object's part; [`traffic`] makes legal messages and derives what must be seen of them.
+
+mod cases;
+mod cuts;
+mod driver;
+mod traffic;
