@@ -10,6 +10,7 @@ mod open_files;
 mod pacer;
 mod plan;
 mod timer;
+mod urgency;
 
 use std::{io, sync::Arc, thread};
 
@@ -53,6 +54,9 @@ pub struct Report {
 /// Each request's record goes into `traces` when the request has ended. The load never waits for that channel: what does not
 /// fit is counted in [`Ledger::traces_lost`]. Cancelling stops the sending at once and the run within a second.
 ///
+/// The engine's thread runs under `SCHED_FIFO` if the process may set that (root, or `CAP_SYS_NICE`): under the usual
+/// scheduler it would wait behind what it measures, and its requests would be late.
+///
 /// If the soft limit of open files is too low for the workload's connections, it is raised for the whole process (and what
 /// it starts later) as far as needed.
 ///
@@ -84,6 +88,7 @@ pub fn start(
     let thread = thread::Builder::new()
         .name("galileo-load".to_owned())
         .spawn(move || {
+            urgency::take();
             let pacer = Pacer::new(workload, begin_ns, timer, traces, progress, token);
             let report = runtime.block_on(pacer.run());
             drop(runtime);
