@@ -1,5 +1,10 @@
 //! What can be asked for on the command line.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "clap prints these comments, and backticks would stand in the help"
+)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -17,6 +22,7 @@ use crate::commands::{
 #[command(
     name = "galileo",
     version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("GALILEO_COMMIT"), ")"),
+    arg_required_else_help = true,
     after_help = "\
 A typical session:
   galileo check                    what works on this machine, and why the rest does not
@@ -37,9 +43,9 @@ pub struct Cli {
     /// What holds for all commands.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// What to do; without a command there is the help.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// Options of all commands.
@@ -81,7 +87,10 @@ pub enum Colour {
 
 /// The commands in the order in which a user meets them.
 #[derive(Debug, Subcommand)]
-#[allow(missing_docs)] // Each is documented by its arguments' type, where clap takes its help from.
+#[allow(
+    missing_docs,
+    reason = "each is documented by its arguments' type, where clap takes its help from"
+)]
 pub enum Command {
     Run(run::Args),
     Record(record::Args),

@@ -98,7 +98,10 @@ impl Session {
     }
 
     /// Columns of text on standard output.
-    #[allow(clippy::unused_self)] // A fact about the session, even if it is looked up anew.
+    #[allow(
+        clippy::unused_self,
+        reason = "a fact about the session, even if it is looked up anew"
+    )]
     pub fn width(&self) -> usize {
         terminal_width().unwrap_or(80).min(WIDEST)
     }

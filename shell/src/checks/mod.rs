@@ -140,7 +140,7 @@ impl Outcome {
     /// For a terminal.
     pub fn table(&self, width: usize, colour: bool) -> String {
         const STATE: usize = 8;
-        const NAME: usize = 14;
+        const NAME: usize = 16;
         let left = STATE + NAME;
         let mut text = String::new();
         for check in &self.checks {
@@ -225,7 +225,7 @@ mod tests {
         };
         assert_eq!(
             outcome.table(80, false),
-            "OFF     memory limit  no limit\n                      because the controller is off\n                      \
+            "OFF     memory limit    no limit\n                        because the controller is off\n                        \
              → boot with it\n\nRuns work here, with the reservations above.\n"
         );
     }

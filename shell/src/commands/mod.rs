@@ -1,5 +1,10 @@
 //! The commands: each file has the arguments of one and what it does.
 
+#![allow(
+    clippy::doc_markdown,
+    reason = "clap prints these comments, and backticks would stand in the help"
+)]
+
 pub mod check;
 pub mod clean;
 pub mod completions;
