@@ -86,6 +86,7 @@ pub fn ledgers(capture: &Capture, result: &RunResult, joined: &Joined<'_>) -> Ve
                 &replica,
                 ("CPU by the probes", usage.cpu_ns),
                 ("by the kernel's accounting", accounted),
+                steal_slack_ns(usage),
             ));
         }
         if let (Some(waited), Some(histogram)) = (waited_ns(usage), &usage.runq_wait) {
@@ -93,6 +94,7 @@ pub fn ledgers(capture: &Capture, result: &RunResult, joined: &Joined<'_>) -> Ve
                 &replica,
                 ("waited for a CPU", histogram.sum_ns),
                 ("by cause", waited),
+                0,
             ));
         }
     }
@@ -124,7 +126,17 @@ fn counts(subject: &str, whole: (&str, u64), parts: &[(&str, u64)]) -> Ledger {
     }
 }
 
-fn times(subject: &str, whole: (&str, u64), part: (&str, u64)) -> Ledger {
+/// By how much the probes' CPU time may exceed the kernel's because a hypervisor took the CPU away: what is known of that,
+/// and the step in which it is known.
+fn steal_slack_ns(usage: &Usage) -> u64 {
+    const STEP_NS: u64 = 10_000_000;
+    match usage.stolen_ns {
+        Some(stolen) if stolen > 0 => stolen + STEP_NS,
+        _ => 0,
+    }
+}
+
+fn times(subject: &str, whole: (&str, u64), part: (&str, u64), slack_ns: u64) -> Ledger {
     let term = |(name, ns): (&str, u64)| Term {
         name: name.to_owned(),
         value: seconds(ns),
@@ -135,6 +147,6 @@ fn times(subject: &str, whole: (&str, u64), part: (&str, u64)) -> Ledger {
         unit: Unit::Seconds,
         whole: term(whole),
         parts: vec![term(part)],
-        holds: apart <= 5_000_000 || apart <= whole.1.max(part.1) / 100,
+        holds: apart <= slack_ns + (whole.1.max(part.1) / 100).max(5_000_000),
     }
 }

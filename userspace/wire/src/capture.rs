@@ -56,7 +56,10 @@ impl Capture {
     /// The window of a phase, if it took place.
     #[must_use]
     pub fn window(&self, phase: Phase) -> Option<PhaseWindow> {
-        self.phases.iter().copied().find(|window| window.phase == phase)
+        self.phases
+            .iter()
+            .copied()
+            .find(|window| window.phase == phase)
     }
 }
 
@@ -121,6 +124,10 @@ pub struct Usage {
     pub cpu_ns: u64,
     /// The same by the kernel's own accounting (cpu.stat or cpuacct.usage), read in the same window, if it could be read.
     pub accounted_cpu_ns: Option<u64>,
+    /// Time that a hypervisor took from the CPUs it may run on, in steps of 10 ms. The probes see a task run on while that
+    /// happens; the kernel's accounting leaves it out where it can (`CONFIG_PARAVIRT_TIME_ACCOUNTING`).
+    #[serde(default)]
+    pub stolen_ns: Option<u64>,
     /// Bytes received and sent, IP headers included.
     pub rx_bytes: Option<u64>,
     /// See `rx_bytes`.

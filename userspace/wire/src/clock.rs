@@ -22,7 +22,9 @@ impl WallClock {
     #[must_use]
     pub fn now() -> Self {
         let boot = boot_ns();
-        Self { offset_ns: nanoseconds(clock_gettime(ClockId::Realtime)).saturating_sub(boot) }
+        Self {
+            offset_ns: nanoseconds(clock_gettime(ClockId::Realtime)).saturating_sub(boot),
+        }
     }
 
     /// Unix seconds of a boot time.

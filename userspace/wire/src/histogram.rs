@@ -58,8 +58,16 @@ mod tests {
     fn quantiles_follow_the_nearest_rank() {
         let histogram = Histogram {
             buckets: vec![
-                Bucket { low_ns: 10, high_ns: 10, count: 9_900 },
-                Bucket { low_ns: 1_000, high_ns: 1_000, count: 100 },
+                Bucket {
+                    low_ns: 10,
+                    high_ns: 10,
+                    count: 9_900,
+                },
+                Bucket {
+                    low_ns: 1_000,
+                    high_ns: 1_000,
+                    count: 100,
+                },
             ],
             sum_ns: 199_000,
         };

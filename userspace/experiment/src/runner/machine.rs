@@ -1,6 +1,9 @@
 //! The machine a run takes place on.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use galileo_wire::capture::Machine;
 
@@ -54,6 +57,22 @@ pub(crate) fn machine(version: &str, cpus: usize) -> Machine {
     }
 }
 
+/// Time that a hypervisor took from each CPU since boot, by /proc/stat; empty if that cannot be read.
+pub(crate) fn stolen_ns() -> BTreeMap<u32, u64> {
+    let per_tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
+    fs::read_to_string("/proc/stat").map_or_else(|_| BTreeMap::new(), |text| steal(&text, per_tick))
+}
+
+/// The eighth number of each `cpuN` line (proc_stat(5)).
+fn steal(stat: &str, per_tick: u64) -> BTreeMap<u32, u64> {
+    let of_cpu = |line: &str| {
+        let mut fields = line.split_ascii_whitespace();
+        let cpu = fields.next()?.strip_prefix("cpu")?.parse().ok()?;
+        Some((cpu, fields.nth(7)?.parse::<u64>().ok()? * per_tick))
+    };
+    stat.lines().filter_map(of_cpu).collect()
+}
+
 /// The first `name: value` of a file of such lines.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
@@ -66,6 +85,12 @@ fn field(path: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steal_is_the_eighth_number_of_a_cpu() {
+        let stat = "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1 2 3 4 5 6 7 80 9 10\ncpu12 0 0 0 0 0 0 0 3 0 0\nintr 5 6\n";
+        assert_eq!(steal(stat, 10), [(0, 800), (12, 30)].into());
+    }
 
     #[test]
     fn lists_of_cpus_have_ranges_and_single_numbers() {

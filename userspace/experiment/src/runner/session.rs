@@ -61,12 +61,25 @@ struct Measured {
     problems: Vec<String>,
 }
 
+impl Measured {
+    /// What a hypervisor took from these CPUs (all, if none are named); none where the kernel does not tell.
+    fn stolen_ns(&self, cpus: Option<&[u32]>) -> Option<u64> {
+        let (before, after) = (&self.before.stolen_ns, &self.after.stolen_ns);
+        let of_cpu = |cpu: &u32| Some(after.get(cpu)?.saturating_sub(*before.get(cpu)?));
+        match cpus {
+            Some(cpus) => cpus.iter().map(of_cpu).sum(),
+            None => after.keys().map(of_cpu).sum(),
+        }
+    }
+}
+
 /// One reading of everything.
 #[derive(Clone, Default)]
 struct Reading {
     probes: Option<Snapshot>,
     accounts: Vec<Option<Accounted>>,
     own: Option<Accounted>,
+    stolen_ns: BTreeMap<u32, u64>,
 }
 
 impl Session {
@@ -233,10 +246,13 @@ impl Session {
             (Some(before), Some(after)) => Some(after.since(before)),
             _ => None,
         };
-        let accounts: Vec<Accounts> = (0..deployed.len())
-            .map(|index| Accounts {
+        let accounts: Vec<Accounts> = deployed
+            .iter()
+            .enumerate()
+            .map(|(index, replica)| Accounts {
                 before: measured.before.accounts.get(index).copied().flatten(),
                 after: measured.after.accounts.get(index).copied().flatten(),
+                stolen_ns: measured.stolen_ns(replica.plan.cpus.as_deref()),
             })
             .collect();
         let (usages, interference) = usages(used.as_ref(), &accounts, names);
@@ -530,6 +546,7 @@ impl Course<'_> {
                 .collect(),
             own: self.platform.own_usage().ok(),
             probes: snapshot(self.probes),
+            stolen_ns: machine::stolen_ns(),
         }
     }
 

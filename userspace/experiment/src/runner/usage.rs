@@ -17,6 +17,8 @@ use crate::local::Accounted;
 pub(crate) struct Accounts {
     pub before: Option<Accounted>,
     pub after: Option<Accounted>,
+    /// What a hypervisor took meanwhile from the CPUs the replica may run on.
+    pub stolen_ns: Option<u64>,
 }
 
 impl Accounts {
@@ -52,6 +54,7 @@ pub(crate) fn usages(
             usages.push(account.cpu_ns().map(|cpu_ns| Usage {
                 cpu_ns,
                 accounted_cpu_ns: Some(cpu_ns),
+                stolen_ns: account.stolen_ns,
                 ..Usage::default()
             }));
             continue;
@@ -69,6 +72,7 @@ pub(crate) fn usages(
         usages.push(Some(Usage {
             cpu_ns: stats.on_cpu_ns,
             accounted_cpu_ns: account.cpu_ns(),
+            stolen_ns: account.stolen_ns,
             rx_bytes: Some(stats.rx_bytes),
             tx_bytes: Some(stats.tx_bytes),
             exchanges: Some(stats.server.count),
