@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use galileo_experiment::plan::Plan;
 use galileo_experiment::runner::{self, Options, Runner};
 use galileo_wire::Capture;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
-use crate::failure::Advise;
+use crate::failure::advised;
 use crate::interrupt::Interrupts;
 use crate::live;
 use crate::output::{self, Form, tell};
@@ -67,7 +67,7 @@ pub async fn execute(
 
     let capture = match outcome {
         Ok(capture) => capture,
-        Err(runner::Error::Cancelled) => {
+        Err(runner::Error::Cancelled) if interrupts.came() => {
             tell("Interrupted before anything was measured.");
             return Ok(Exit::Interrupted);
         }
@@ -82,7 +82,11 @@ pub async fn execute(
     match presentation.form {
         Form::Text => {
             let mut text = results.summary(session.width(), session.colour());
-            text.push_str(&format!("\nReport: {}\n", report.display()));
+            text.push('\n');
+            if has_output(&folder) {
+                text.push_str(&format!("Output: {}\n", folder.display()));
+            }
+            text.push_str(&format!("Report: {}\n", report.display()));
             output::print(text)?;
         }
         Form::Json => {
@@ -107,22 +111,29 @@ fn verdict(capture: &Capture, valid: bool, interrupted: bool) -> Exit {
     }
 }
 
-/// What the replicas printed is what tells most about a run that did not come about.
+/// What the programs printed may tell most about a run that did not come about.
 fn explained(error: runner::Error, folder: &Path) -> anyhow::Error {
-    let about_replicas = matches!(error, runner::Error::Platform(_));
-    let failed = Err::<(), _>(error).context("the run has measured nothing");
-    let advised = match about_replicas && has_output(folder) {
-        true => failed.help(format!(
-            "what its programs printed is in {}",
-            folder.display()
-        )),
-        false => failed,
+    let failed = match error {
+        runner::Error::Cancelled => anyhow!("the run ended before anything could be measured"),
+        error => anyhow::Error::new(error).context("the run has measured nothing"),
     };
-    advised.expect_err("it is made of an error")
+    if has_output(folder) {
+        let help = format!("what its programs printed is in {}", folder.display());
+        return advised(failed, help);
+    }
+    failed
 }
 
+/// Whether a program printed anything; the platform keeps that in files of these extensions.
 fn has_output(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        let extension = entry.path().extension().map(ToOwned::to_owned);
+        extension.is_some_and(|extension| extension == "out" || extension == "err")
+            && entry.metadata().is_ok_and(|metadata| metadata.len() > 0)
+    })
 }
 
 /// The command line that repeats this run.

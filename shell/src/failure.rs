@@ -35,13 +35,13 @@ pub trait Advise<T> {
 
 impl<T, E: Into<anyhow::Error>> Advise<T> for Result<T, E> {
     fn help(self, help: impl Into<String>) -> anyhow::Result<T> {
-        self.map_err(|error| {
-            anyhow::Error::new(Advised {
-                error: error.into(),
-                help: help.into(),
-            })
-        })
+        self.map_err(|error| advised(error.into(), help.into()))
     }
+}
+
+/// An error with advice.
+pub fn advised(error: anyhow::Error, help: String) -> anyhow::Error {
+    anyhow::Error::new(Advised { error, help })
 }
 
 /// Prints an error to standard error and gives the exit code that it stands for.

@@ -1,6 +1,6 @@
 //! Ctrl-C and its kin: once to end in an orderly way, twice to end at once.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,8 +31,12 @@ impl Interrupts {
                 signals.next().await;
                 came.store(true, Ordering::Relaxed);
                 cancel.cancel();
+                // A terminal shows `^C` where the cursor stands.
+                let begin = if io::stderr().is_terminal() { "\n" } else { "" };
                 screen.suspend(|| {
-                    tell("\nStopping: what was measured is kept. Once more stops at once.");
+                    tell(format!(
+                        "{begin}Stopping: what was measured is kept. Once more stops at once."
+                    ))
                 });
                 signals.next().await;
                 // The guard of the run outlives this process and removes its replicas and cgroups.

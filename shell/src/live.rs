@@ -103,12 +103,12 @@ fn told(stage: &Stage) -> Option<String> {
 impl Bars {
     fn new(screen: MultiProgress, live: &Live) -> Self {
         screen.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
-        let line = || screen.add(ProgressBar::new_spinner().with_style(style("{wide_msg}")));
-        let stage = line();
+        let line = |template| screen.add(ProgressBar::new_spinner().with_style(style(template)));
+        let stage = line("{spinner} {wide_msg}");
         let rows = match live.workloads().len() {
             0 => Vec::new(),
             // One more for the heading.
-            many => (0..=many).map(|_| line()).collect(),
+            many => (0..=many).map(|_| line("  {wide_msg}")).collect(),
         };
         Self {
             screen,
@@ -118,45 +118,22 @@ impl Bars {
     }
 
     fn draw(&self, stage: &Stage, live: &Live) {
-        let now = boot_ns();
-        let within = |begin: u64, end: u64| {
-            self.stage
-                .set_style(style("{prefix:11} [{bar:32}] {msg}").progress_chars("=> "));
-            self.stage.set_length(end.saturating_sub(begin).max(1));
-            self.stage
-                .set_position(now.saturating_sub(begin).min(end.saturating_sub(begin)));
-            let elapsed = now.clamp(begin, end.max(begin)) - begin;
-            self.stage.set_message(format!(
-                "{} of {}",
-                seconds(elapsed),
-                seconds(end.saturating_sub(begin))
-            ));
-        };
-        let spinning = |text: String| {
-            self.stage.set_style(style("{spinner} {wide_msg}"));
-            self.stage.set_message(text);
-        };
-        match stage {
-            Stage::WarmingUp { begin_ns, end_ns } => {
-                self.stage.set_prefix("warming up");
-                within(*begin_ns, *end_ns);
-            }
+        // One message a line, so that no frame shows the figures of one stage under the name of another.
+        self.stage.set_message(match stage {
+            Stage::WarmingUp { begin_ns, end_ns } => bar("warming up", *begin_ns, *end_ns),
             Stage::Measuring {
                 begin_ns,
                 end_ns: Some(end_ns),
-            } => {
-                self.stage.set_prefix("measuring");
-                within(*begin_ns, *end_ns);
-            }
+            } => bar("measuring", *begin_ns, *end_ns),
             Stage::Measuring {
                 begin_ns,
                 end_ns: None,
-            } => spinning(format!(
+            } => format!(
                 "measuring since {}; Ctrl-C ends it",
-                seconds(now.saturating_sub(*begin_ns))
-            )),
-            other => spinning(told(other).unwrap_or_default()),
-        }
+                seconds(boot_ns().saturating_sub(*begin_ns))
+            ),
+            other => told(other).unwrap_or_default(),
+        });
         self.stage.tick();
         let loaded = matches!(
             stage,
@@ -191,6 +168,19 @@ impl Bars {
     }
 }
 
+fn bar(name: &str, begin_ns: u64, end_ns: u64) -> String {
+    const WIDTH: u64 = 32;
+    let whole = end_ns.saturating_sub(begin_ns);
+    let elapsed = boot_ns().saturating_sub(begin_ns).min(whole);
+    let filled = (elapsed.saturating_mul(WIDTH) / whole.max(1)) as usize;
+    let (done, left) = ("=".repeat(filled), " ".repeat(WIDTH as usize - filled));
+    format!(
+        "{name:11} [{done}{left}] {} of {}",
+        seconds(elapsed),
+        seconds(whole)
+    )
+}
+
 fn figures(name: &str, progress: &Progress) -> String {
     let recent = match progress.response_ns() {
         0 => "–".to_owned(),
@@ -221,9 +211,9 @@ fn cells(
         recent,
     ]: [&str; 8],
 ) -> String {
-    let name: String = name.chars().take(14).collect();
+    let name: String = name.chars().take(12).collect();
     format!(
-        "{name:14}{sent:>10}{completed:>10}{failed:>8}{late:>8}{dropped:>8}{in_flight:>10}{recent:>11}"
+        "{name:12}{sent:>10}{completed:>10}{failed:>8}{late:>8}{dropped:>8}{in_flight:>10}{recent:>10}"
     )
 }
 
@@ -263,8 +253,8 @@ mod tests {
             "99,999",
             "12,345\u{a0}ms",
         ]);
-        assert!(row.width() < 80, "{}", row.width());
-        assert!(row.starts_with("a-service-with "), "{row}");
+        assert!(row.width() + 2 < 80, "{}", row.width());
+        assert!(row.starts_with("a-service-wi "), "{row}");
     }
 
     #[test]

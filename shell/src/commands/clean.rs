@@ -14,7 +14,7 @@ use crate::remains;
 use crate::results::remove_run_folder;
 use crate::session::Session;
 
-/// A run makes its experiment and, a moment later, its cgroups: one younger than this may be between the two.
+/// A run makes its experiment and, a moment later, its folder: one younger than this may be between the two.
 const YOUNG: Duration = Duration::from_secs(60);
 
 /// Remove what killed runs left behind: processes, cgroups; on request old runs, too
@@ -61,7 +61,7 @@ pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     };
     told.extend(living.iter().map(|run| format!("run {run} is in progress")));
     if let Some(database) = session.database_if_any().await? {
-        told.extend(mark(&database, &living, args.dry_run).await?);
+        told.extend(mark(&database, &living, args.dry_run, session).await?);
         if let Some(age) = args.older_than {
             told.extend(forget(&database, age, args.dry_run, session).await?);
         }
@@ -80,13 +80,16 @@ async fn mark(
     database: &Database,
     living: &[String],
     dry_run: bool,
+    session: &Session,
 ) -> anyhow::Result<Vec<String>> {
     let now = unix_seconds();
+    let runs = session.runs_folder()?;
     let is_dead = |experiment: &Experiment| {
         let age = now - experiment.clock.unix_seconds(experiment.created_ns);
         matches!(experiment.status, Status::Queued | Status::Running)
             && !living.contains(&experiment.id)
-            && age > YOUNG.as_secs_f64()
+            // One that stores its last records has let go of its folder. It will overrule the mark when it ends.
+            && (age > YOUNG.as_secs_f64() || runs.join(&experiment.id).is_dir())
     };
     let dead: Vec<String> = database
         .list()
