@@ -1,10 +1,11 @@
 //! The build tool of Galileo, called as `cargo xtask <command>`.
 //!
 //! In reading order: [`repository`] (where things lie), [`process`] (how programs are run), [`machine`] (what a
-//! machine needs), [`demo`], [`test`] and [`ebpf`].
+//! machine needs), [`demo`], [`test`], [`bench`] and [`ebpf`].
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod demo;
 mod ebpf;
 mod machine;
@@ -36,6 +37,8 @@ enum Command {
     Setup,
     /// Run every test: unit, contract and end to end
     Test(test::Options),
+    /// Measure what docs/measurements.md tells, against real peers in the same run
+    Bench(bench::Options),
     /// Compile the eBPF object into ebpf/prebuilt, or check the one that lies there
     Ebpf(ebpf::Options),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(&repository),
         Command::Setup => machine::prepare(machine::Purpose::Test),
         Command::Test(options) => test::run(&repository, &options),
+        Command::Bench(options) => bench::run(&repository, &options),
         Command::Ebpf(options) => ebpf::run(&repository, &options),
     };
     match result {

@@ -12,9 +12,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Reading order: [`probes`] (load, attach), [`snapshot`] (what was counted), [`exchange`] (single exchanges),
+//! Reading order: [`probes`] (load, read), [`attach`], [`snapshot`] (what was counted), [`exchange`] (single exchanges),
 //! [`capability`] (what is off, and why), [`cost`] (what the probes themselves use).
 
+mod attach;
 mod capability;
 pub mod cgroup;
 mod cost;
@@ -23,6 +24,7 @@ mod exchange;
 mod mapped;
 mod object;
 mod probes;
+mod running;
 mod snapshot;
 
 pub use capability::{Capability, Feature};

@@ -80,6 +80,14 @@ impl<T: Counters> Mapped<T> {
         (index < self.entries).then(|| unsafe { self.address.cast::<T>().cast_const().add(index) })
     }
 
+    /// One counter of an entry, by its offset in bytes; none beyond the end.
+    pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
+        debug_assert!(offset % 8 == 0 && offset < size_of::<T>());
+        let source = self.entry(index)?.cast::<u64>();
+        // SAFETY: the offset lies within `T` and is aligned to eight, as the entry is.
+        Some(unsafe { source.byte_add(offset).read_volatile() })
+    }
+
     /// A copy of an entry; none beyond the end. Each counter is read whole, one after the other.
     pub(crate) fn read(&self, index: usize) -> Option<T> {
         let source = self.entry(index)?.cast::<u64>();

@@ -1,13 +1,12 @@
 //! Loading, attaching, reading.
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{HashMap, Map, MapData, ProgramArray, Queue, RingBuf},
-    programs::{CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint},
+    maps::{HashMap, Map, MapData, Queue, RingBuf},
 };
-use galileo_ebpf_abi::{CgroupCounters, CpuState, HttpCounters, Ledger, MatrixKey, SLOT_UNKNOWN};
+use galileo_ebpf_abi::{CgroupCounters, CpuState, HttpCounters, Ledger, MatrixKey};
 use rustix::{
     param::page_size,
     process::{Resource, Rlimit, setrlimit},
@@ -16,12 +15,13 @@ use rustix::{
 
 use crate::{
     Capability, Error, Feature,
+    attach::{self, Links},
     cgroup::{self, CgroupId},
     cost::{ProgramCost, Statistics},
     error::{chain, is_permission},
     exchange::ExchangeStream,
     mapped::Mapped,
-    object,
+    object, running,
     snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot},
 };
 
@@ -54,8 +54,10 @@ impl Default for Config {
 
 /// The probes, loaded and attached. They go when this is dropped.
 pub struct Probes {
-    // Holds programs and links.
+    // Holds the programs.
     ebpf: Ebpf,
+    mount: PathBuf,
+    links: Vec<Links>,
     capabilities: Vec<Capability>,
     cgroups: Mapped<CgroupCounters>,
     http: Mapped<HttpCounters>,
@@ -74,14 +76,6 @@ struct Key(MatrixKey);
 
 // SAFETY: two 32-bit integers.
 unsafe impl aya::Pod for Key {}
-
-const SCHEDULER: [&str; 5] = [
-    "sched_switch",
-    "sched_wakeup",
-    "sched_wakeup_new",
-    "sched_migrate_task",
-    "sched_process_free",
-];
 
 impl Probes {
     /// Loads the programs and attaches them. What this kernel does not offer is left out: see [`Probes::capabilities`].
@@ -142,33 +136,30 @@ impl Probes {
         } else {
             None
         };
-        let network = attach_network(&mut ebpf, &mount);
-        let (network, http_off) = match network {
-            Ok(http_off) => (None, http_off),
-            Err(reason) => (Some(reason.clone()), Some(reason)),
+        let mut links = Vec::new();
+        let mut hang =
+            |attached: Result<Links, String>| attached.map(|link| links.push(link)).err();
+        let cpu_off = attach::load_scheduler(&mut ebpf)
+            .err()
+            .or_else(|| hang(attach::attach_scheduler(&mut ebpf)));
+        // The steps must be in place before the first packet comes.
+        let http_off = attach::install_steps(&mut ebpf).err();
+        let network_off = attach::load_network(&mut ebpf)
+            .err()
+            .or_else(|| hang(attach::attach_network(&mut ebpf, &mount)));
+        let statistics_off = match &statistics {
+            None => Some("not asked for".to_owned()),
+            Some(Err(reason)) => Some(reason.clone()),
+            Some(Ok(_)) => None,
         };
-        let capabilities = vec![
-            Capability {
-                feature: Feature::Cpu,
-                off: attach_scheduler(&mut ebpf).err(),
-            },
-            Capability {
-                feature: Feature::Network,
-                off: network,
-            },
-            Capability {
-                feature: Feature::Http,
-                off: http_off,
-            },
-            Capability {
-                feature: Feature::Statistics,
-                off: match &statistics {
-                    None => Some("not asked for".to_owned()),
-                    Some(Err(reason)) => Some(reason.clone()),
-                    Some(Ok(_)) => None,
-                },
-            },
-        ];
+        let capabilities = [
+            (Feature::Cpu, cpu_off),
+            (Feature::Http, network_off.clone().or(http_off)),
+            (Feature::Network, network_off),
+            (Feature::Statistics, statistics_off),
+        ]
+        .map(|(feature, off)| Capability { feature, off })
+        .to_vec();
         for Capability { feature, off } in &capabilities {
             if let Some(reason) = off
                 && *feature != Feature::Statistics
@@ -182,6 +173,8 @@ impl Probes {
         }
         Ok(Self {
             ebpf,
+            mount,
+            links,
             capabilities,
             cgroups,
             http,
@@ -198,6 +191,36 @@ impl Probes {
     #[must_use]
     pub fn capabilities(&self) -> &[Capability] {
         &self.capabilities
+    }
+
+    /// Detaches all programs, so that nothing runs in the kernel until [`Probes::resume`]. What was counted stays, and what
+    /// happens meanwhile is not seen: exchanges that were under way are given up.
+    pub fn pause(&mut self) {
+        self.links.clear();
+    }
+
+    /// Attaches the programs of all features that are on, after [`Probes::pause`].
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses what it allowed before. What could be attached is.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        self.pause();
+        let is_on = |feature| {
+            self.capabilities
+                .iter()
+                .any(|capability| capability.feature == feature && capability.off.is_none())
+        };
+        let (cpu, network) = (is_on(Feature::Cpu), is_on(Feature::Network));
+        if cpu {
+            self.links
+                .push(attach::attach_scheduler(&mut self.ebpf).map_err(Error::Load)?);
+        }
+        if network {
+            self.links
+                .push(attach::attach_network(&mut self.ebpf, &self.mount).map_err(Error::Load)?);
+        }
+        Ok(())
     }
 
     /// The stream of single exchanges. There is one; later calls fail. Must be called within a tokio runtime.
@@ -237,25 +260,11 @@ impl Probes {
                 stats(&counters, http.as_ref()),
             );
         }
-        let mut idle_ns = Vec::with_capacity(self.cpus.len());
-        for cpu in 0..self.cpus.len() {
-            let Some(state) = self.cpus.read(cpu) else {
-                continue;
-            };
-            let running_ns = if state.since_ns == 0 {
-                0
-            } else {
-                boot_ns().saturating_sub(state.since_ns)
-            };
-            let mut idle = state.idle_ns;
-            if state.slot < SLOT_UNKNOWN {
-                if let Some(stats) = by_slot.get(&state.slot).and_then(|id| cgroups.get_mut(id)) {
-                    stats.on_cpu_ns += running_ns;
-                }
-            } else if state.slot == galileo_ebpf_abi::SLOT_IDLE {
-                idle += running_ns;
+        let running = running::read(&self.cpus, &self.cgroups, by_slot.keys().copied());
+        for (slot, on_cpu_ns) in running.on_cpu_ns {
+            if let Some(stats) = by_slot.get(&slot).and_then(|id| cgroups.get_mut(id)) {
+                stats.on_cpu_ns = on_cpu_ns;
             }
-            idle_ns.push(idle);
         }
         let mut blames = BTreeMap::new();
         for entry in &self.matrix {
@@ -294,7 +303,7 @@ impl Probes {
             cgroups,
             blames,
             ledger,
-            idle_ns,
+            idle_ns: running.idle_ns,
             programs,
         })
     }
@@ -338,76 +347,6 @@ fn stats(counters: &CgroupCounters, http: Option<&HttpCounters>) -> CgroupStats 
         server,
         client,
     }
-}
-
-fn attach_scheduler(ebpf: &mut Ebpf) -> Result<(), String> {
-    // Waits first: a switch without its wake-up would look like a task that never slept.
-    for name in SCHEDULER.iter().rev() {
-        let program = ebpf
-            .program_mut(name)
-            .ok_or_else(|| format!("the object has no program {name}"))?;
-        let program: &mut RawTracePoint = program.try_into().map_err(|error| chain(&error))?;
-        program.load().map_err(|error| refused(name, &error))?;
-        program
-            .attach(name)
-            .map_err(|error| refused(name, &error))?;
-    }
-    Ok(())
-}
-
-/// Attaches the packet hooks. The answer tells why HTTP is off, if it is; an error why all of it is.
-fn attach_network(ebpf: &mut Ebpf, mount: &std::path::Path) -> Result<Option<String>, String> {
-    let root =
-        File::open(mount).map_err(|error| format!("cannot open {}: {error}", mount.display()))?;
-    let http_off = install_steps(ebpf).err();
-    for (name, direction) in [
-        ("ingress", CgroupSkbAttachType::Ingress),
-        ("egress", CgroupSkbAttachType::Egress),
-    ] {
-        let program = ebpf
-            .program_mut(name)
-            .ok_or_else(|| format!("the object has no program {name}"))?;
-        let program: &mut CgroupSkb = program.try_into().map_err(|error| chain(&error))?;
-        program.load().map_err(|error| refused(name, &error))?;
-        program
-            .attach(&root, direction, CgroupAttachMode::Single)
-            .map_err(|error| refused(name, &error))?;
-    }
-    Ok(http_off)
-}
-
-/// Puts the step programs where the packet hooks tail-call them. Their maps must stay open as long as they are called.
-fn install_steps(ebpf: &mut Ebpf) -> Result<(), String> {
-    for (map, names) in [
-        (
-            "STEPS_RECEIVED",
-            ["read_received", "scan_received", "act_received"],
-        ),
-        ("STEPS_SENT", ["read_sent", "scan_sent", "act_sent"]),
-    ] {
-        for (index, name) in (0..).zip(names) {
-            let program = ebpf
-                .program_mut(name)
-                .ok_or_else(|| format!("the object has no program {name}"))?;
-            let program: &mut CgroupSkb = program.try_into().map_err(|error| chain(&error))?;
-            program.load().map_err(|error| refused(name, &error))?;
-            let step = program
-                .fd()
-                .map_err(|error| chain(&error))?
-                .try_clone()
-                .map_err(|error| chain(&error))?;
-            let map = ebpf
-                .map_mut(map)
-                .ok_or_else(|| format!("the object has no map {map}"))?;
-            let mut steps = ProgramArray::try_from(map).map_err(|error| chain(&error))?;
-            steps.set(index, &step, 0).map_err(|error| chain(&error))?;
-        }
-    }
-    Ok(())
-}
-
-fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> String {
-    format!("the kernel refuses {name}: {}", chain(error))
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
@@ -460,7 +399,7 @@ fn ring_size(wanted: u32, page: u32) -> u32 {
         .unwrap_or(1 << 31)
 }
 
-fn boot_ns() -> u64 {
+pub(crate) fn boot_ns() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
