@@ -23,6 +23,7 @@ use crate::commands::{
     name = "galileo",
     version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("GALILEO_COMMIT"), ")"),
     arg_required_else_help = true,
+    arg_required_else_help = true,
     after_help = "\
 A typical session:
   galileo check                    what works on this machine, and why the rest does not
@@ -43,24 +44,19 @@ pub struct Cli {
     /// What holds for all commands.
     #[command(flatten)]
     pub global: Global,
-    /// What to do; without a command there is the help.
+    /// What to do.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub command: Command,
 }
 
 /// Options of all commands.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Options of all commands")]
 pub struct Global {
-    /// The experiment database; output and reports of runs go into the folder `runs` beside it [default:
+    /// The experiment database; output and reports of runs go into the folder `runs` beside it [env: GALILEO_DB] [default:
     /// ~/.local/share/galileo/galileo.db, or below $XDG_DATA_HOME]
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "GALILEO_DB",
-        hide_env_values = true
-    )]
+    // Not by clap's `env`: a variable that is set and empty is none, and counts for no argument.
+    #[arg(long, global = true, value_name = "FILE")]
     pub db: Option<PathBuf>,
 
     /// Log what happens to standard error; twice or thrice for more. GALILEO_LOG sets it by part, e.g.

@@ -36,7 +36,7 @@ impl Interrupts {
                 screen.suspend(|| {
                     tell(format!(
                         "{begin}Stopping: what was measured is kept. Once more stops at once."
-                    ))
+                    ));
                 });
                 signals.next().await;
                 // The guard of the run outlives this process and removes its replicas and cgroups.

@@ -29,7 +29,6 @@ mod session;
 mod text;
 
 use anyhow::Context;
-use clap::CommandFactory;
 
 pub use cli::Cli;
 pub use exit::Exit;
@@ -37,11 +36,6 @@ pub use exit::Exit;
 /// Does what the command line asks for, with errors on standard error, and says how it ended.
 #[must_use]
 pub fn run(cli: Cli) -> Exit {
-    // `arg_required_else_help` of clap would take a variable such as GALILEO_DB for an argument.
-    let Some(command) = cli.command else {
-        output::tell(Cli::command().render_help().to_string().trim_end());
-        return Exit::Usage;
-    };
     let session = session::Session::new(&cli.global);
     let done = tokio::runtime::Builder::new_multi_thread()
         // The load has threads of its own; what is left reads rings, writes records and draws lines.
@@ -49,6 +43,6 @@ pub fn run(cli: Cli) -> Exit {
         .enable_all()
         .build()
         .context("cannot start threads")
-        .and_then(|runtime| runtime.block_on(commands::dispatch(command, &session)));
+        .and_then(|runtime| runtime.block_on(commands::dispatch(cli.command, &session)));
     done.unwrap_or_else(|error| failure::report(&error, session.colour_errors()))
 }

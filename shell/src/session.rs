@@ -26,7 +26,11 @@ impl Session {
     /// Sets up the log, too. To be called once.
     pub fn new(global: &Global) -> Self {
         let session = Self {
-            named_database: global.db.clone(),
+            named_database: global.db.clone().or_else(|| {
+                env::var_os("GALILEO_DB")
+                    .filter(|path| !path.is_empty())
+                    .map(PathBuf::from)
+            }),
             colour: global.color,
             screen: MultiProgress::new(),
         };

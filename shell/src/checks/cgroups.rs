@@ -9,7 +9,9 @@ use galileo_experiment::local::{Error, LocalPlatform, Options, ReplicaSpec};
 
 use super::{Check, State};
 
-const DELEGATED: &str = "run as root, or in a delegated cgroup: systemd-run --user --scope --property=Delegate=yes galileo …";
+const DELEGATED: &str = "run as root, or in a delegated cgroup:
+  systemd-run --user --scope --property=Delegate=yes galileo …";
+const REFUSED: &str = "cannot be set: an experiment that asks for it is refused";
 
 pub(super) async fn all(parent: Option<&Path>) -> anyhow::Result<Vec<Check>> {
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
@@ -35,6 +37,16 @@ pub(super) async fn all(parent: Option<&Path>) -> anyhow::Result<Vec<Check>> {
         ("memory limit", None, Some(64 << 20)),
     ];
     for (name, cpu_limit, memory_limit_bytes) in limits {
+        if platform.own_cgroup().is_none() {
+            checks.push(Check::lacks(
+                name,
+                State::Off,
+                REFUSED,
+                "there are no cgroups",
+                "as for cgroups",
+            ));
+            continue;
+        }
         let spec = ReplicaSpec {
             name: name.to_lowercase().replace(' ', "-"),
             argv: vec!["true".to_owned()],
@@ -48,13 +60,9 @@ pub(super) async fn all(parent: Option<&Path>) -> anyhow::Result<Vec<Check>> {
                 let _ = tokio::time::timeout(Duration::from_secs(5), replica.wait()).await;
                 Check::works(name, format!("can be set{}", controller(name)))
             }
-            Err(Error::Limit { why, .. }) => Check::lacks(
-                name,
-                State::Off,
-                "cannot be set: an experiment that asks for it is refused",
-                why,
-                DELEGATED,
-            ),
+            Err(Error::Limit { why, .. }) => {
+                Check::lacks(name, State::Off, REFUSED, why, DELEGATED)
+            }
             Err(error) => Check::lacks(
                 name,
                 State::Blocks,
@@ -87,16 +95,18 @@ fn place(platform: &LocalPlatform) -> Check {
             "cgroups",
             State::Off,
             "replicas are watched as processes: CPU time from /proc and nothing else",
-            platform
-                .visibility()
-                .first()
-                .cloned()
-                .unwrap_or_default()
-                .trim_end_matches('.')
-                .to_owned(),
+            no_cgroups(platform),
             DELEGATED,
         ),
     }
+}
+
+/// Why there are none. The platform tells it behind a colon, in a sentence about replicas.
+fn no_cgroups(platform: &LocalPlatform) -> String {
+    let sentences = platform.visibility();
+    let first = sentences.first().map_or("", |sentence| sentence.as_str());
+    let why = first.split_once(": ").map_or(first, |(_, why)| why);
+    why.trim_end_matches('.').to_owned()
 }
 
 /// Where the controller sits, if that is known.

@@ -82,7 +82,7 @@ pub struct Check {
     pub found: String,
     /// Why it does not work.
     pub why: Option<String>,
-    /// What to do.
+    /// What to do. A line that begins with blanks is a command.
     pub remedy: Option<String>,
 }
 
@@ -161,7 +161,7 @@ impl Outcome {
             let lines = [Some(check.found.clone()), why, remedy]
                 .into_iter()
                 .flatten()
-                .flat_map(|part| wrap(&part, width.saturating_sub(left).max(30)));
+                .flat_map(|part| fitted(&part, width.saturating_sub(left).max(30)));
             for (index, line) in lines.enumerate() {
                 let margin = " ".repeat(left);
                 text.push_str(if index == 0 { &head } else { &margin });
@@ -177,6 +177,15 @@ impl Outcome {
         });
         text
     }
+}
+
+/// Lines of at most `width` columns, but for commands: those are for copying.
+fn fitted(text: &str, width: usize) -> Vec<String> {
+    let lines = text.lines().flat_map(|line| match line.starts_with(' ') {
+        true => vec![line.to_owned()],
+        false => wrap(line, width),
+    });
+    lines.collect()
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn refused(error: &Error) -> Check {
     let (why, remedy) = match error {
         Error::Permission { detail } => (
             detail.clone(),
-            "run as root, or once: sudo setcap cap_bpf,cap_perfmon,cap_net_admin+ep $(command -v galileo)",
+            "run as root, or once:\n  sudo setcap cap_bpf,cap_perfmon,cap_net_admin+ep $(command -v galileo)",
         ),
         Error::NoCgroup2 => (
             "no cgroup2 file system is mounted".to_owned(),

@@ -6,4 +6,5 @@ mod fixture;
 mod help;
 mod pipes;
 mod program;
+mod recording;
 mod stored;
