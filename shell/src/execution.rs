@@ -73,28 +73,26 @@ pub async fn execute(
         }
         Err(error) => return Err(explained(error, &folder)),
     };
+    interrupts.run_is_over();
     let results = Results::of(&database, capture).await?;
     database.close().await;
+    // The results first: they are there even if the report cannot be written.
+    match presentation.form {
+        Form::Text => output::print(results.summary(session.width(), session.colour()))?,
+        Form::Json => output::print_json(&results.result)?,
+    }
     let report = presentation
         .report
         .unwrap_or_else(|| folder.join(results::REPORT));
     results.write_page(&report)?;
+    let place = format!("Report: {}", report.display());
     match presentation.form {
-        Form::Text => {
-            let mut text = results.summary(session.width(), session.colour());
-            text.push('\n');
-            if has_output(&folder) {
-                text.push_str(&format!("Output: {}\n", folder.display()));
-            }
-            text.push_str(&format!("Report: {}\n", report.display()));
-            output::print(text)?;
+        Form::Text if has_output(&folder) => {
+            output::print(format!("\nOutput: {}\n{place}\n", folder.display()))?;
         }
-        Form::Json => {
-            output::print_json(&results.result)?;
-            if !presentation.quiet {
-                tell(format!("Report: {}", report.display()));
-            }
-        }
+        Form::Text => output::print(format!("\n{place}\n"))?,
+        Form::Json if presentation.quiet => {}
+        Form::Json => tell(place),
     }
     Ok(verdict(
         &results.capture,

@@ -16,6 +16,7 @@ use crate::output::tell;
 pub struct Interrupts {
     cancel: CancellationToken,
     came: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
     listener: tokio::task::JoinHandle<()>,
 }
 
@@ -25,10 +26,14 @@ impl Interrupts {
         let mut signals = Signals::new().context("cannot wait for signals")?;
         let cancel = CancellationToken::new();
         let came = Arc::new(AtomicBool::new(false));
+        let over = Arc::new(AtomicBool::new(false));
         let listener = tokio::spawn({
-            let (cancel, came) = (cancel.clone(), Arc::clone(&came));
+            let (cancel, came, over) = (cancel.clone(), Arc::clone(&came), Arc::clone(&over));
             async move {
                 signals.next().await;
+                if over.load(Ordering::Relaxed) {
+                    end();
+                }
                 came.store(true, Ordering::Relaxed);
                 cancel.cancel();
                 // A terminal shows `^C` where the cursor stands.
@@ -39,13 +44,13 @@ impl Interrupts {
                     ));
                 });
                 signals.next().await;
-                // The guard of the run outlives this process and removes its replicas and cgroups.
-                std::process::exit(i32::from(Exit::Interrupted.code()));
+                end();
             }
         });
         Ok(Self {
             cancel,
             came,
+            over,
             listener,
         })
     }
@@ -53,6 +58,11 @@ impl Interrupts {
     /// Is cancelled by the first signal.
     pub fn token(&self) -> CancellationToken {
         self.cancel.clone()
+    }
+
+    /// Everything is stored: from now on the first signal ends the process.
+    pub fn run_is_over(&self) {
+        self.over.store(true, Ordering::Relaxed);
     }
 
     /// Whether a signal came.
@@ -65,6 +75,11 @@ impl Drop for Interrupts {
     fn drop(&mut self) {
         self.listener.abort();
     }
+}
+
+/// At once. The guard of a run outlives this process and removes its replicas and cgroups.
+fn end() -> ! {
+    std::process::exit(i32::from(Exit::Interrupted.code()))
 }
 
 struct Signals([Signal; 3]);

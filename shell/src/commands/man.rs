@@ -47,12 +47,12 @@ struct Page {
 }
 
 fn pages() -> anyhow::Result<Vec<Page>> {
-    let mut program = Cli::command();
+    // `galileo help` is for the command line; there is no page about it.
+    let mut program = Cli::command().disable_help_subcommand(true);
     // Gives the commands their full names and the options of all commands.
     program.build();
     let commands: Vec<_> = program
         .get_subcommands()
-        .filter(|command| command.get_name() != "help")
         .cloned()
         .map(|command| {
             let name = format!("galileo-{}", command.get_name());
@@ -62,7 +62,9 @@ fn pages() -> anyhow::Result<Vec<Page>> {
     std::iter::once(program)
         .chain(commands)
         .map(|command| {
-            let man = Man::new(command).manual("Galileo");
+            let man = Man::new(command)
+                .manual("Galileo")
+                .source(concat!("galileo ", env!("CARGO_PKG_VERSION")));
             let mut text = Vec::new();
             man.render(&mut text).context("cannot make a page")?;
             let file = man.get_filename();
