@@ -99,6 +99,8 @@ pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
         }
     }
 
+    cpu.accounted = u64::from(cpu.written);
+
     if since == 0 || next_slot == SLOT_IDLE {
         return 0;
     }

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use galileo_ebpf_abi::{CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, role};
 use galileo_ebpf_core::{
-    connection::{self, Answer, Carry, Outside, RECEIVED, SENT, Segment, Socket, Step},
+    connection::{self, Answer, Carry, Next, Outside, RECEIVED, SENT, Segment, Socket, Step},
     window::{FRESH, Window},
 };
 
@@ -119,21 +119,21 @@ pub fn read_sent(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// Hook: tail-called from [`net::ingress`] and [`read_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`.
+/// Hook: tail-called from [`net::ingress`], [`read_received`] and [`act_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`.
 #[cgroup_skb]
 pub fn scan_received(ctx: SkBuffContext) -> i32 {
     scan_step(&ctx, RECEIVED);
     1
 }
 
-/// Hook: tail-called from [`net::egress`] and [`read_sent`]. Context, kernel, maps: as [`scan_received`].
+/// Hook: tail-called from [`net::egress`], [`read_sent`] and [`act_sent`]. Context, kernel, maps: as [`scan_received`].
 #[cgroup_skb]
 pub fn scan_sent(ctx: SkBuffContext) -> i32 {
     scan_step(&ctx, SENT);
     1
 }
 
-/// Hook: tail-called from [`scan_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`, `CARRIES`, `PENDING`,
+/// Hook: tail-called from [`scan_received`], [`net::ingress`] and [`read_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`, `CARRIES`, `PENDING`,
 /// `HTTP`, `EXCHANGES`.
 #[cgroup_skb]
 pub fn act_received(ctx: SkBuffContext) -> i32 {
@@ -141,7 +141,7 @@ pub fn act_received(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// Hook: tail-called from [`scan_sent`]. Context, kernel, maps: as [`act_received`].
+/// Hook: tail-called from [`scan_sent`], [`net::egress`] and [`read_sent`]. Context, kernel, maps: as [`act_received`].
 #[cgroup_skb]
 pub fn act_sent(ctx: SkBuffContext) -> i32 {
     act_step(&ctx, SENT);
@@ -179,8 +179,14 @@ fn act_step(ctx: &SkBuffContext, direction: u32) {
     if let (Some(segment), Some(socket)) = (net::segment(depth), net::socket(ctx, false)) {
         let here = Here(ctx);
         connection::act(&here, segment, socket, direction);
-        if segment.offset < segment.end {
-            go_on(ctx, direction, READ);
+        let next = connection::next(segment, socket, direction);
+        if !matches!(next, Next::Finish) {
+            let step = if matches!(next, Next::Scan) {
+                SCAN
+            } else {
+                READ
+            };
+            go_on(ctx, direction, step);
             connection::exceeded(&here, segment, socket, direction);
         }
         connection::finish(&here, segment, socket, direction);

@@ -1,1 +1,36 @@
 //! End-to-end tests with real probes and real servers, and their harness.
+//!
+//! The probes see the whole machine, so each test looks only at cgroups and ports of its own, and takes its [`turn`] so
+//! that tests of one program do not slow each other down. What starts a process or makes a cgroup ends it when dropped.
+//!
+//! Reading order: [`watch`] (probes, and what they saw), [`pod`] (processes in cgroups of their own), [`talk`]
+//! (connections that carry given bytes), [`http`] (a plain client), [`wait`].
+
+#![forbid(unsafe_code)]
+
+pub mod http;
+pub mod pod;
+pub mod talk;
+pub mod wait;
+pub mod watch;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Keeps the other tests of this program waiting while it lives.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A test that failed leaves nothing behind that the next one depends on.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A port of the loopback address that nobody listened on a moment ago.
+///
+/// # Panics
+///
+/// If none is to be had.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("cannot bind to a port of 127.0.0.1")
+        .port()
+}

@@ -79,6 +79,9 @@ pub struct CpuState {
     pub written: u32,
     /// Time the idle task ran.
     pub idle_ns: u64,
+    /// Value of `written` up to which the runs are counted in [`CgroupCounters::on_cpu_ns`]. If it equals `written`
+    /// before and after a reading of the counters, that reading and `since_ns` belong together.
+    pub accounted: u64,
     /// The last runs, as a ring.
     pub history: [Run; HISTORY],
 }
@@ -127,6 +130,6 @@ pub struct MatrixKey {
 }
 
 const _: () = assert!(size_of::<CgroupCounters>() == (14 + BUCKETS) * 8);
-const _: () = assert!(size_of::<CpuState>() == 24 + HISTORY * 16);
+const _: () = assert!(size_of::<CpuState>() == 32 + HISTORY * 16);
 const _: () = assert!(size_of::<Task>() == 40);
 const _: () = assert!(size_of::<MatrixKey>() == 8);

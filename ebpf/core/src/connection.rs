@@ -88,7 +88,7 @@ pub struct Segment {
     pub local_port: u16,
     /// The peer's port.
     pub remote_port: u16,
-    /// Bytes of the window that were carried over from the segment before.
+    /// Where in the window the byte at `offset` stands: behind what was carried over from the segment before.
     pub carried: u32,
     /// How reading ended, for the step that acts on it: a [`Step`].
     pub event: u32,
@@ -228,6 +228,8 @@ pub fn read(
     if this.left > 0 || this.state == state::UNTIL_CLOSE {
         let available = u64::from(segment.end.wrapping_sub(segment.offset));
         segment.offset += this.skip(available) as u32;
+        // What lies in the window is of another segment.
+        segment.window.len = 0;
         if this.left == 0 && this.state == state::BODY {
             return Step::BodyEnd;
         }
@@ -282,13 +284,33 @@ pub fn scan(segment: &mut Segment, socket: &mut Socket, direction: u32) -> Step 
 /// Acts on how reading ended, which `segment.event` says.
 #[inline(always)]
 pub fn act(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket, direction: u32) {
-    let mut event = segment.event;
-    if event == Step::Nothing as u32 {
+    if segment.event == Step::Nothing as u32 {
         return;
     }
-    if event == Step::BodyEnd as u32 {
-        return message_end(outside, segment, socket, direction, 0);
+    let ended = if segment.event == Step::BodyEnd as u32 {
+        Some(0)
+    } else {
+        act_on_lines(outside, segment, socket, direction)
+    };
+    // The one place for it, as it is long and the verifier walks each.
+    if let Some(marks) = ended {
+        message_end(outside, segment, socket, direction, marks);
+        if marks & flags::TUNNEL != 0 {
+            silence(socket);
+            segment.offset = segment.end;
+        }
     }
+}
+
+/// If a message has ended: what is to be marked of it.
+#[inline(always)]
+fn act_on_lines(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) -> Option<u32> {
+    let mut event = segment.event;
     let answers = carries_answers(socket, direction);
     let this = stream(socket, direction);
     let mut rest = segment.window.len.wrapping_sub(segment.window.line);
@@ -322,13 +344,44 @@ pub fn act(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket, d
                 save(outside, segment, socket, direction, rest);
             }
         }
+        None
     } else if event == Step::HeadEnd as u32 {
-        head_end(outside, segment, socket, direction, answers);
+        head_end(outside, segment, socket, direction, answers)
     } else if event == Step::MessageEnd as u32 {
-        message_end(outside, segment, socket, direction, 0);
+        Some(0)
     } else {
         unparsable(outside, segment, socket, direction);
+        None
     }
+}
+
+/// What follows [`act`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// [`finish`].
+    Finish,
+    /// [`read`].
+    Read,
+    /// [`scan`]: the window holds more lines.
+    Scan,
+}
+
+/// Decides what follows [`act`]. Without reading again, a segment may hold more messages, as steps are limited.
+#[inline(always)]
+pub fn next(segment: &mut Segment, socket: &mut Socket, direction: u32) -> Next {
+    if segment.offset >= segment.end {
+        return Next::Finish;
+    }
+    let this = stream(socket, direction);
+    if !this.wants_lines() || segment.window.at >= segment.window.len {
+        return Next::Read;
+    }
+    segment.window.go_on();
+    segment.carried = segment.window.line;
+    if this.state == state::START {
+        begin(this, segment);
+    }
+    Next::Scan
 }
 
 /// Fills the window: what was carried over first, then the next bytes of the segment. False if that fails.
@@ -465,7 +518,7 @@ fn strike(outside: &impl Outside, socket: &mut Socket) {
 
 /// Leaves the connection alone from now on.
 #[inline(always)]
-pub(crate) fn silence(socket: &mut Socket) {
+fn silence(socket: &mut Socket) {
     let [received, sent] = &mut socket.streams;
     received.state = state::SILENT;
     received.left = 0;

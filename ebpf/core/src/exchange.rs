@@ -3,13 +3,12 @@
 use galileo_ebpf_abi::{Ledger, PendingKey, flags};
 
 use crate::{
-    connection::{
-        Answer, Outside, Segment, Socket, carries_answers, other, silence, stream, unparsable,
-    },
+    connection::{Answer, Outside, Segment, Socket, carries_answers, other, stream, unparsable},
     http::{self, Body, mark, state},
 };
 
-/// A head has ended: decides how the body is delimited, and whether there is one.
+/// A head has ended: decides how the body is delimited, and passes over it if it lies in this segment. If the message ends
+/// with that: what is to be marked of it.
 #[inline(always)]
 pub(crate) fn head_end(
     outside: &impl Outside,
@@ -17,9 +16,10 @@ pub(crate) fn head_end(
     socket: &mut Socket,
     direction: u32,
     answers: bool,
-) {
+) -> Option<u32> {
     if stream(socket, direction).flags & mark::BROKEN != 0 {
-        return unparsable(outside, segment, socket, direction);
+        unparsable(outside, segment, socket, direction);
+        return None;
     }
     let body = if answers {
         let method = match_request(outside, socket, direction);
@@ -40,14 +40,23 @@ pub(crate) fn head_end(
         keep_request(outside, segment, socket);
         body
     };
-    if matches!(body, Body::Tunnel) {
-        message_end(outside, segment, socket, direction, flags::TUNNEL);
-        silence(socket);
-        segment.offset = segment.end;
-        return;
+    let this = stream(socket, direction);
+    if !this.enter(body) {
+        return Some(0);
     }
-    if !stream(socket, direction).enter(body) {
-        message_end(outside, segment, socket, direction, 0);
+    match body {
+        Body::Tunnel => Some(flags::TUNNEL),
+        Body::Length(length) => {
+            let here = segment.end.wrapping_sub(segment.offset);
+            if length > u64::from(here) {
+                return None;
+            }
+            this.skip(length);
+            segment.offset = segment.offset.wrapping_add(length as u32);
+            segment.window.skip(length as u32);
+            Some(0)
+        }
+        _ => None,
     }
 }
 

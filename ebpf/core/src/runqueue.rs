@@ -189,6 +189,7 @@ mod tests {
         slot: SLOT_UNKNOWN,
         written: 0,
         idle_ns: 0,
+        accounted: 0,
         history: [Run {
             end_ns: 0,
             slot: SLOT_UNKNOWN,

@@ -59,13 +59,26 @@ impl Window {
     #[inline(always)]
     pub fn rewind(&mut self, len: u32) {
         self.len = len;
-        self.at = 0;
         self.line = 0;
+        self.go_on();
+    }
+
+    /// Forgets what was noted of the lines before, and goes on behind them.
+    #[inline(always)]
+    pub fn go_on(&mut self) {
+        self.at = self.line;
         self.length_at = 0;
         self.lengths = 0;
         self.id_at = 0;
         self.transfer_at = 0;
         self.first_at = 0;
+    }
+
+    /// Passes over bytes that are no lines, which may go beyond the end.
+    #[inline(always)]
+    pub fn skip(&mut self, count: u32) {
+        self.line = self.line.wrapping_add(count);
+        self.at = self.line;
     }
 
     /// Puts a carried line at the begin.

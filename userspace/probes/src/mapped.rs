@@ -82,7 +82,7 @@ impl<T: Counters> Mapped<T> {
 
     /// One counter of an entry, by its offset in bytes; none beyond the end.
     pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
-        debug_assert!(offset % 8 == 0 && offset < size_of::<T>());
+        debug_assert!(offset.is_multiple_of(8) && offset < size_of::<T>());
         let source = self.entry(index)?.cast::<u64>();
         // SAFETY: the offset lies within `T` and is aligned to eight, as the entry is.
         Some(unsafe { source.byte_add(offset).read_volatile() })

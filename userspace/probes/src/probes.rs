@@ -260,7 +260,11 @@ impl Probes {
                 stats(&counters, http.as_ref()),
             );
         }
-        let running = running::read(&self.cpus, &self.cgroups, by_slot.keys().copied());
+        let running = running::read(
+            &self.cpus,
+            &self.cgroups,
+            &by_slot.keys().copied().collect::<Vec<_>>(),
+        );
         for (slot, on_cpu_ns) in running.on_cpu_ns {
             if let Some(stats) = by_slot.get(&slot).and_then(|id| cgroups.get_mut(id)) {
                 stats.on_cpu_ns = on_cpu_ns;

@@ -7,7 +7,7 @@ use std::{
 
 use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, role};
 use galileo_ebpf_core::{
-    connection::{self, Answer, Carry, Outside, RECEIVED, SENT, Segment, Socket, Step, last},
+    connection::{self, Answer, Carry, Next, Outside, RECEIVED, SENT, Segment, Socket, Step, last},
     http::{mark, state},
     window::Window,
 };
@@ -34,15 +34,14 @@ pub struct Connection {
     segment: Box<Segment>,
     maps: Maps,
     next_seq: [u32; 2],
-    now_ns: u64,
-    /// Most steps that one segment took.
+    /// Most steps that one segment took, each of them a tail call in the object but the first reading.
     pub steps: u32,
 }
 
 #[derive(Default)]
 struct Maps {
     ledger: RefCell<HashMap<Ledger, u64>>,
-    carries: RefCell<HashMap<u64, (Request, u64, Vec<u64>)>>,
+    carries: RefCell<HashMap<u64, Carry>>,
     pending: RefCell<HashMap<u64, Request>>,
     seen: RefCell<Vec<(u8, Seen)>>,
     packet: RefCell<Vec<u8>>,
@@ -63,23 +62,18 @@ impl Outside for Maps {
     }
 
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool {
-        self.carries.borrow_mut().insert(
-            key.direction,
-            (carry.request, carry.len, carry.words.to_vec()),
-        );
+        let copy = Carry {
+            request: carry.request,
+            len: carry.len,
+            words: carry.words,
+        };
+        self.carries.borrow_mut().insert(key.direction, copy);
         true
     }
 
     fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool {
-        let Some((request, len, words)) = self.carries.borrow_mut().remove(&key.direction) else {
-            return false;
-        };
-        read(&Carry {
-            request,
-            len,
-            words: words.try_into().unwrap(),
-        });
-        true
+        let carry = self.carries.borrow_mut().remove(&key.direction);
+        carry.as_ref().map(read).is_some()
     }
 
     fn keep_request(&self, key: PendingKey, request: &Request) {
@@ -147,7 +141,6 @@ impl Connection {
             maps: Maps::default(),
             // Shortly before the sequence numbers wrap.
             next_seq: [u32::MAX - 100, u32::MAX - 7],
-            now_ns: 0,
             steps: 0,
         }
     }
@@ -174,7 +167,6 @@ impl Connection {
 
     /// A segment with any sequence number; what `packet` and the step programs of the object do.
     pub fn at(&mut self, direction: u32, now_ns: u64, sequence: u32, payload: &[u8], how: u32) {
-        self.now_ns = now_ns;
         let length = payload.len() as u32;
         let ends = how != last::NO;
         if length == 0 && !ends {
@@ -196,23 +188,27 @@ impl Connection {
         segment.next_seq = sequence.wrapping_add(length);
         segment.last = how;
         let mut steps = 0;
-        loop {
-            steps += 1;
-            let step = connection::read(maps, segment, socket, direction);
-            if step == Step::Nothing {
-                break;
+        let mut next = Next::Read;
+        while next != Next::Finish {
+            let mut step = Step::Scan;
+            if next == Next::Read {
+                step = connection::read(maps, segment, socket, direction);
+                steps += 1;
+                if step == Step::Nothing {
+                    break;
+                }
+            }
+            if step == Step::Scan {
+                step = connection::scan(segment, socket, direction);
+                steps += 1;
             }
             segment.event = step as u32;
-            if step == Step::Scan {
-                segment.event = connection::scan(segment, socket, direction) as u32;
-            }
             connection::act(maps, segment, socket, direction);
-            if segment.offset >= segment.end {
-                break;
-            }
+            steps += 1;
+            next = connection::next(segment, socket, direction);
         }
         connection::finish(maps, segment, socket, direction);
-        self.steps = self.steps.max(steps);
+        self.steps = self.steps.max(steps - 1);
         let this = connection::stream(socket, direction);
         assert!(this.flags & mark::SYNCED != 0);
     }

@@ -1,0 +1,114 @@
+//! The probes, and what they saw of one test.
+
+use std::collections::BTreeMap;
+
+use galileo_probes::{Config, Exchange, ExchangeStream, Feature, Ledger, Probes, Role, Snapshot};
+use tokio::runtime::Runtime;
+
+use crate::wait;
+
+/// Loaded probes whose exchanges are kept.
+pub struct Watch {
+    /// The probes.
+    pub probes: Probes,
+    /// The stream of exchanges; [`Watch::seen`] empties it.
+    pub stream: ExchangeStream,
+    /// The runtime that the stream belongs to.
+    pub runtime: Runtime,
+    seen: Vec<Exchange>,
+}
+
+impl Watch {
+    /// Loads the probes; none, with a line that says why, where this machine does not let us.
+    ///
+    /// # Panics
+    ///
+    /// If they could be loaded and were not, or are incomplete.
+    pub fn start(config: &Config) -> Option<Self> {
+        let mut probes = match Probes::load(config) {
+            Ok(probes) => probes,
+            Err(
+                error @ (galileo_probes::Error::Permission { .. }
+                | galileo_probes::Error::NoCgroup2),
+            ) => {
+                println!("skipped: {error}");
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        for capability in probes.capabilities() {
+            if capability.feature != Feature::Statistics {
+                assert_eq!(capability.off, None, "{:?}", capability.feature);
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let stream = {
+            let _inside = runtime.enter();
+            probes.exchanges().expect("the exchanges")
+        };
+        Some(Self {
+            probes,
+            stream,
+            runtime,
+            seen: Vec::new(),
+        })
+    }
+
+    /// The exchanges so far in which the server has this port.
+    pub fn seen(&mut self, port: u16) -> Vec<Exchange> {
+        let new = self.stream.drain();
+        self.seen.extend(new);
+        self.seen
+            .iter()
+            .filter(|exchange| server_port(exchange) == port)
+            .cloned()
+            .collect()
+    }
+
+    /// Waits until there are so many of them, in both roles together.
+    pub fn wait_for(&mut self, port: u16, count: usize) -> Vec<Exchange> {
+        let what = format!("{count} exchanges with port {port}");
+        let seen = wait::until(&what, || {
+            let seen = self.seen(port);
+            (seen.len() >= count).then_some(seen)
+        });
+        assert_eq!(seen.len(), count, "{seen:#?}");
+        seen
+    }
+
+    /// All counters.
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be read.
+    pub fn snapshot(&self) -> Snapshot {
+        self.probes.snapshot().expect("a snapshot")
+    }
+
+    /// The ledger at a moment at which nothing happens.
+    pub fn calm_ledger(&self) -> BTreeMap<Ledger, u64> {
+        wait::until("a moment without exchanges", || {
+            let (one, two) = (self.snapshot().ledger, self.snapshot().ledger);
+            (one == two).then_some(one)
+        })
+    }
+}
+
+/// The port on the server's side.
+pub fn server_port(exchange: &Exchange) -> u16 {
+    match exchange.role {
+        Role::Server => exchange.local.port(),
+        Role::Client => exchange.remote.port(),
+    }
+}
+
+/// Those in this role.
+pub fn of_role(exchanges: &[Exchange], role: Role) -> Vec<&Exchange> {
+    exchanges
+        .iter()
+        .filter(|exchange| exchange.role == role)
+        .collect()
+}

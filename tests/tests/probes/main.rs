@@ -1,0 +1,9 @@
+//! The probes on the running kernel, against what is known of real processes and connections.
+
+mod cpu;
+mod http;
+mod lifecycle;
+mod losses;
+mod network;
+mod servers;
+mod waits;
