@@ -1,0 +1,176 @@
+//! The measuring half of `cargo xtask bench probes`, which starts server and load around it. Prints one line of JSON.
+//!
+//! * `bench kept PORT SECONDS`: attaches and detaches the probes every 0.1 s beside a load that runs all the time, and tells
+//!   what part of the server's throughput was kept. Ratios of separate runs prove nothing on a machine whose speed
+//!   drifts.
+//! * `bench recall PORT`: counts the exchanges of the server on that port until its standard input ends.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use galileo_probes::{Config, Ledger, Probes, Role};
+
+const PHASE: Duration = Duration::from_millis(100);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["kept", port, seconds] => kept(port.parse()?, seconds.parse()?).await,
+        ["recall", port] => recall(port.parse()?).await,
+        _ => Err("usage: bench kept PORT SECONDS | bench recall PORT".into()),
+    }
+}
+
+async fn kept(port: u16, seconds: u64) -> Result<(), Box<dyn Error>> {
+    let mut probes = Probes::load(&Config::default())?;
+    let mut stream = probes.exchanges()?;
+    let mut status = Status::connect(port)?;
+    let mut pairs = Vec::new();
+    let rounds = Duration::from_secs(seconds).as_millis() / (2 * PHASE.as_millis());
+    for _ in 0..rounds {
+        let mut rates = [0.0; 2];
+        for (attached, rate) in [true, false].into_iter().zip(&mut rates) {
+            if attached {
+                probes.resume()?;
+            } else {
+                probes.pause();
+            }
+            let (count, begin) = (status.requests()?, Instant::now());
+            let end = begin + PHASE;
+            while let Ok(batch) = tokio::time::timeout_at(end.into(), stream.next_batch()).await {
+                batch?;
+            }
+            *rate = (status.requests()? - count) as f64 / begin.elapsed().as_secs_f64();
+        }
+        pairs.push((rates[0], rates[1]));
+    }
+    let (low, ratio, high) = interval(&pairs);
+    let without = pairs.iter().map(|(_, off)| off).sum::<f64>() / pairs.len() as f64;
+    println!(
+        "{{\"kept\":{ratio:.4},\"low\":{low:.4},\"high\":{high:.4},\"pairs\":{},\"without_per_second\":{without:.0},\
+         \"added_ns\":{:.0}}}",
+        pairs.len(),
+        1e9 / (without * ratio) - 1e9 / without,
+    );
+    Ok(())
+}
+
+/// The ratio of all throughput with to all without, and its 95 % interval by the percentile bootstrap over pairs (Efron 1979).
+fn interval(pairs: &[(f64, f64)]) -> (f64, f64, f64) {
+    let ratio = |sum: (f64, f64)| sum.0 / sum.1;
+    let add = |sum: (f64, f64), pair: &(f64, f64)| (sum.0 + pair.0, sum.1 + pair.1);
+    let whole = ratio(pairs.iter().fold((0.0, 0.0), add));
+    // xorshift64 (Marsaglia 2003): the same interval for the same pairs.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut draw = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize % pairs.len()
+    };
+    let mut ratios: Vec<f64> = (0..2_000)
+        .map(|_| ratio((0..pairs.len()).fold((0.0, 0.0), |sum, _| add(sum, &pairs[draw()]))))
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    (ratios[50], whole, ratios[1_949])
+}
+
+async fn recall(port: u16) -> Result<(), Box<dyn Error>> {
+    let mut probes = Probes::load(&Config::default())?;
+    let mut stream = probes.exchanges()?;
+    println!("ready");
+    let (end, mut ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // Whatever ends the input ends the count, and nobody waits if the count ended by itself.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = end.send(());
+    });
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::from([("server", 0), ("client", 0)]);
+    let mut last = false;
+    while !last {
+        let batch = tokio::select! {
+            batch = stream.next_batch() => batch?,
+            _ = &mut ended => { last = true; stream.drain() }
+        };
+        for exchange in batch {
+            match exchange.role {
+                Role::Server if exchange.local.port() == port => {
+                    *seen.entry("server").or_default() += 1;
+                }
+                Role::Client if exchange.remote.port() == port => {
+                    *seen.entry("client").or_default() += 1;
+                }
+                _ => {}
+            }
+        }
+    }
+    let ledger = probes.snapshot()?.ledger;
+    let lost: u64 = ledger
+        .iter()
+        .filter(|(kind, _)| kind.is_loss())
+        .map(|(_, count)| count)
+        .sum();
+    println!(
+        "{{\"server\":{},\"client\":{},\"lost\":{lost},\"ring_full\":{}}}",
+        seen["server"],
+        seen["client"],
+        ledger.get(&Ledger::RingFull).copied().unwrap_or(0)
+    );
+    Ok(())
+}
+
+/// nginx's own count of requests, asked over one connection (`stub_status`).
+struct Status {
+    connection: BufReader<TcpStream>,
+    asked: u64,
+}
+
+impl Status {
+    fn connect(port: u16) -> Result<Self, Box<dyn Error>> {
+        let connection = TcpStream::connect(("127.0.0.1", port))?;
+        connection.set_nodelay(true)?;
+        connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+        Ok(Self {
+            connection: BufReader::new(connection),
+            asked: 0,
+        })
+    }
+
+    /// Requests answered so far, without those of this connection.
+    fn requests(&mut self) -> Result<u64, Box<dyn Error>> {
+        self.connection
+            .get_mut()
+            .write_all(b"GET /status HTTP/1.1\r\nHost: bench\r\n\r\n")?;
+        self.asked += 1;
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            self.connection.read_line(&mut line)?;
+            if let Some(value) = line.strip_prefix("Content-Length: ") {
+                length = value.trim().parse()?;
+            }
+            if line == "\r\n" || line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.connection.read_exact(&mut body)?;
+        let body = String::from_utf8(body)?;
+        let numbers = body
+            .lines()
+            .nth(2)
+            .ok_or("no third line in nginx's status")?;
+        let requests: u64 = numbers
+            .split_whitespace()
+            .nth(2)
+            .ok_or("no third number")?
+            .parse()?;
+        Ok(requests - self.asked)
+    }
+}

@@ -1,0 +1,32 @@
+//! What docs/measurements.md tells, measured again: each figure against a real peer in the same run.
+
+mod peers;
+mod probes;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::repository::Repository;
+
+/// What to measure.
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Recall against nginx's own count, and the part of its throughput that is kept
+    ///
+    /// nginx runs with one worker on CPU 0 and wrk on CPU 1, on loopback. The machine should do nothing else. Must be run
+    /// as root.
+    Probes(probes::Options),
+}
+
+/// Runs a measurement and prints its table.
+pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
+    match &options.what {
+        What::Probes(options) => probes::run(repository, options),
+    }
+}
