@@ -49,7 +49,8 @@ pub fn analyse(
     exchanges: &[Exchange],
 ) -> RunResult {
     let workloads = workloads::figures(capture, traces);
-    let invalid_reasons = validity::reasons(capture, &workloads, traces);
+    let joined = join::join(traces, hops, exchanges).joined();
+    let invalid_reasons = validity::reasons(capture, &workloads, traces, joined);
     RunResult {
         schema: result::SCHEMA,
         experiment: result::Experiment {
@@ -62,7 +63,7 @@ pub fn analyse(
         },
         services: services::figures(capture),
         workloads,
-        joined: join::join(traces, hops, exchanges).joined(),
+        joined,
         interference: disturbance::interference(capture),
         losses: capture.losses.clone(),
         not_stored: capture.not_stored,

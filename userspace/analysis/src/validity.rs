@@ -6,7 +6,12 @@ use crate::result::WorkloadResult;
 
 /// All reasons, in sentences that name the figure; none for a good run.
 #[must_use]
-pub fn reasons(capture: &Capture, workloads: &[WorkloadResult], traces: &[Trace]) -> Vec<String> {
+pub fn reasons(
+    capture: &Capture,
+    workloads: &[WorkloadResult],
+    traces: &[Trace],
+    joined: u64,
+) -> Vec<String> {
     let mut reasons = capture.problems.clone();
     let measured = capture.window(Phase::Measured).is_some();
     if !measured {
@@ -26,6 +31,7 @@ pub fn reasons(capture: &Capture, workloads: &[WorkloadResult], traces: &[Trace]
             ));
         }
     }
+    reasons.extend(unmatched(capture, workloads, joined));
     let strangers = traces
         .iter()
         .filter(|trace| trace.workload as usize >= capture.workloads.len())
@@ -41,6 +47,27 @@ pub fn reasons(capture: &Capture, workloads: &[WorkloadResult], traces: &[Trace]
         ));
     }
     reasons
+}
+
+/// Where the kernel's side of exchanges was seen, it must be that of the requests.
+fn unmatched(capture: &Capture, workloads: &[WorkloadResult], joined: u64) -> Option<String> {
+    let mut usages = capture
+        .services
+        .values()
+        .flat_map(|service| &service.replicas);
+    let seen = usages.any(|replica| {
+        replica
+            .usage
+            .as_ref()
+            .is_some_and(|usage| usage.exchanges > Some(0))
+    });
+    let completed: u64 = workloads.iter().map(|workload| workload.completed).sum();
+    (seen && joined * 100 < completed * 99).then(|| {
+        format!(
+            "Only {joined} of {completed} completed requests were matched with what the kernel saw of them (at least 99 % \
+             must be): where time was spent is not known of the others."
+        )
+    })
 }
 
 /// Above 1 % late or dropped the load was another than the one asked for.

@@ -134,6 +134,24 @@ fn more_than_one_percent_late_or_dropped_makes_a_run_invalid() {
 }
 
 #[test]
+fn requests_whose_other_side_was_not_seen_are_a_reason_where_it_could_be() {
+    let traces = [trace(1, 10 * SECOND, 0, MILLISECOND)];
+    let mut capture = capture();
+    assert!(
+        analyse(&capture, &traces, &[], &[]).valid,
+        "no exchange was seen at all"
+    );
+    let web = capture.services.get_mut("web").unwrap();
+    web.replicas[0].usage.as_mut().unwrap().exchanges = Some(1);
+    let reasons = analyse(&capture, &traces, &[], &[]).invalid_reasons;
+    assert_eq!(reasons.len(), 1);
+    assert!(
+        reasons[0].starts_with("Only 0 of 1 completed requests were matched"),
+        "{reasons:?}"
+    );
+}
+
+#[test]
 fn partial_runs_losses_and_problems_are_reasons() {
     let traces = [trace(1, 10 * SECOND, 0, MILLISECOND)];
     let mut capture = capture();
