@@ -48,6 +48,29 @@ static STEPS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(3, 0);
 /// See [`STEPS_RECEIVED`].
 #[map]
 static STEPS_SENT: ProgramArray = ProgramArray::with_max_entries(3, 0);
+/// See [`STEPS_RECEIVED`]; for what is received on a listening socket. Programs of their own, because what is known of the
+/// connection lies in another map then, and the verifier walks what follows once for each.
+#[map]
+static STEPS_FIRST: ProgramArray = ProgramArray::with_max_entries(3, 0);
+
+/// The third way of a segment besides [`RECEIVED`] and [`SENT`]: received on a listening socket.
+pub const FIRST: u32 = 2;
+
+/// The direction of a way.
+#[inline(always)]
+pub const fn direction(way: u32) -> u32 {
+    if way == SENT { SENT } else { RECEIVED }
+}
+
+/// What is known of the connection.
+#[inline(always)]
+fn socket(ctx: &SkBuffContext, segment: &Segment, way: u32) -> Option<&'static mut Socket> {
+    if way == FIRST {
+        net::first(segment)
+    } else {
+        net::socket(ctx, false)
+    }
+}
 
 /// Index of the step that passes over bodies and fills the window.
 const READ: u32 = 0;
@@ -63,20 +86,21 @@ pub fn enter(
     ctx: &SkBuffContext,
     segment: &mut Segment,
     socket: &mut Socket,
-    direction: u32,
+    way: u32,
     depth: u32,
 ) {
     // SAFETY: the control buffer belongs to this run of the program and those it tail-calls.
     unsafe { (*ctx.skb.skb).cb[0] = depth };
     // Nothing follows it only if there is no step to call: HTTP is off on this machine.
-    read(ctx, segment, socket, direction);
+    read(ctx, segment, socket, way);
     net::release(depth);
 }
 
 /// Reads and goes on with what follows from that. True if there is something to follow and it could not be called.
 #[inline(always)]
-fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, direction: u32) -> bool {
+fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, way: u32) -> bool {
     let here = Here(ctx);
+    let direction = direction(way);
     let step = connection::read(&here, segment, socket, direction);
     if step as u32 == Step::Nothing as u32 {
         connection::finish(&here, segment, socket, direction);
@@ -88,18 +112,20 @@ fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, directi
     } else {
         ACT
     };
-    go_on(ctx, direction, next);
+    go_on(ctx, way, next);
     true
 }
 
 #[inline(always)]
-fn go_on(ctx: &SkBuffContext, direction: u32, step: u32) {
+fn go_on(ctx: &SkBuffContext, way: u32, step: u32) {
     // SAFETY: the arrays hold the step programs, which never return here.
     unsafe {
-        if direction == RECEIVED {
+        if way == RECEIVED {
             STEPS_RECEIVED.tail_call(ctx, step);
-        } else {
+        } else if way == SENT {
             STEPS_SENT.tail_call(ctx, step);
+        } else {
+            STEPS_FIRST.tail_call(ctx, step);
         }
     }
 }
@@ -148,36 +174,64 @@ pub fn act_sent(ctx: SkBuffContext) -> i32 {
     1
 }
 
+/// Hook: as [`read_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`, `CARRIES`.
+#[cgroup_skb]
+pub fn read_first(ctx: SkBuffContext) -> i32 {
+    read_step(&ctx, FIRST);
+    1
+}
+
+/// Hook: as [`scan_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`.
+#[cgroup_skb]
+pub fn scan_first(ctx: SkBuffContext) -> i32 {
+    scan_step(&ctx, FIRST);
+    1
+}
+
+/// Hook: as [`act_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`, `CARRIES`,
+/// `PENDING`.
+#[cgroup_skb]
+pub fn act_first(ctx: SkBuffContext) -> i32 {
+    act_step(&ctx, FIRST);
+    1
+}
+
 #[inline(always)]
-fn read_step(ctx: &SkBuffContext, direction: u32) {
+fn read_step(ctx: &SkBuffContext, way: u32) {
     // SAFETY: as in `enter`.
     let depth = unsafe { (*ctx.skb.skb).cb[0] };
-    if let (Some(segment), Some(socket)) = (net::segment(depth), net::socket(ctx, false))
-        && read(ctx, segment, socket, direction)
+    if let Some(segment) = net::segment(depth)
+        && let Some(socket) = socket(ctx, segment, way)
+        && read(ctx, segment, socket, way)
     {
-        connection::exceeded(&Here(ctx), segment, socket, direction);
+        connection::exceeded(&Here(ctx), segment, socket, direction(way));
     }
     net::release(depth);
 }
 
 #[inline(always)]
-fn scan_step(ctx: &SkBuffContext, direction: u32) {
+fn scan_step(ctx: &SkBuffContext, way: u32) {
     // SAFETY: as in `enter`.
     let depth = unsafe { (*ctx.skb.skb).cb[0] };
-    if let (Some(segment), Some(socket)) = (net::segment(depth), net::socket(ctx, false)) {
-        segment.event = connection::scan(segment, socket, direction) as u32;
-        go_on(ctx, direction, ACT);
-        connection::exceeded(&Here(ctx), segment, socket, direction);
+    if let Some(segment) = net::segment(depth)
+        && let Some(socket) = socket(ctx, segment, way)
+    {
+        segment.event = connection::scan(segment, socket, direction(way)) as u32;
+        go_on(ctx, way, ACT);
+        connection::exceeded(&Here(ctx), segment, socket, direction(way));
     }
     net::release(depth);
 }
 
 #[inline(always)]
-fn act_step(ctx: &SkBuffContext, direction: u32) {
+fn act_step(ctx: &SkBuffContext, way: u32) {
     // SAFETY: as in `enter`.
     let depth = unsafe { (*ctx.skb.skb).cb[0] };
-    if let (Some(segment), Some(socket)) = (net::segment(depth), net::socket(ctx, false)) {
+    if let Some(segment) = net::segment(depth)
+        && let Some(socket) = socket(ctx, segment, way)
+    {
         let here = Here(ctx);
+        let direction = direction(way);
         connection::act(&here, segment, socket, direction);
         let next = connection::next(segment, socket, direction);
         if !matches!(next, Next::Finish) {
@@ -186,7 +240,7 @@ fn act_step(ctx: &SkBuffContext, direction: u32) {
             } else {
                 READ
             };
-            go_on(ctx, direction, step);
+            go_on(ctx, way, step);
             connection::exceeded(&here, segment, socket, direction);
         }
         connection::finish(&here, segment, socket, direction);

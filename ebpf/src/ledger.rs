@@ -28,6 +28,15 @@ pub fn count(kind: Ledger) {
     }
 }
 
+/// Takes back one that was counted.
+#[inline(always)]
+pub fn take_back(kind: Ledger) {
+    if let Some(counter) = LEDGER.get_ptr_mut(kind as u32) {
+        // SAFETY: as in `count`.
+        add(unsafe { &raw mut (*counter).count }, u64::MAX);
+    }
+}
+
 /// Adds to a total in map memory that several CPUs write: `total` is a field of a map value.
 ///
 /// Written out because the compiler's target has no atomics, and because this form, which yields no result, is the one

@@ -8,7 +8,7 @@ use aya_ebpf::{
         generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id},
     },
     macros::{btf_map, cgroup_skb, map},
-    maps::PerCpuArray,
+    maps::{Array, LruHashMap, PerCpuArray},
     programs::SkBuffContext,
 };
 use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
@@ -18,8 +18,8 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
-    http::{self, Here},
-    ledger::{add, count},
+    http::{self, FIRST, Here},
+    ledger::{add, count, take_back},
     slots::{CGROUPS, slot_of},
 };
 
@@ -103,7 +103,7 @@ fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
 const LISTEN: u32 = 10;
 
 /// Hook: `cgroup_skb` ingress at the cgroup2 root. Context: softirq or process; after routing, before TCP orders segments.
-/// Kernel: 5.10. Maps: `SOCKETS`, `SLOT_OF`, `CGROUPS`, `SEGMENTS`.
+/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `CGROUPS`, `SEGMENTS`.
 #[cgroup_skb]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, RECEIVED);
@@ -132,10 +132,11 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     };
     let payload = length.saturating_sub(headers.payload);
     if listening {
-        if payload > 0 {
-            count(Ledger::ListenerData);
+        count_packet(slot_of(cgroup_id(ctx)), direction, length);
+        if payload > 0 && direction == RECEIVED {
+            first_data(ctx, &headers, &tcp, length);
         }
-        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
+        return;
     }
     let Some(socket) = socket(ctx, true) else {
         count(Ledger::StorageFailed);
@@ -143,6 +144,10 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     };
     if socket.cookie == 0 {
         introduce(ctx, socket);
+        // Who begins with a SYN of its own did not listen. With fast open, the connection begins with its SYN and ACK.
+        if tcp.flags & (SYN | ACK) != SYN {
+            claim(socket, &headers, &tcp, direction);
+        }
     }
     count_packet(socket.slot, direction, length);
 
@@ -153,6 +158,22 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     if connection::stream(socket, direction).state == state::SILENT {
         return;
     }
+    look(ctx, socket, &headers, &tcp, length, direction);
+}
+
+/// Looks at the segment: what it carries, or that it ends something.
+#[inline(always)]
+fn look(
+    ctx: &SkBuffContext,
+    socket: &mut Socket,
+    headers: &Headers,
+    tcp: &Tcp,
+    length: u32,
+    way: u32,
+) {
+    let direction = http::direction(way);
+    let payload = length.saturating_sub(headers.payload);
+    let ends = tcp.flags & (FIN | RST) != 0;
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
     let here = Here(ctx);
@@ -179,16 +200,125 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     } else {
         last::NO
     };
+    let ends = ends_of(headers, tcp, direction);
+    segment.local_addr = ends.local_addr;
+    segment.remote_addr = ends.remote_addr;
+    segment.local_port = ends.local_port;
+    segment.remote_port = ends.remote_port;
+    http::enter(ctx, segment, socket, way, depth);
+}
+
+/// Who talks to whom, from this end.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Ends {
+    local_addr: [u8; 16],
+    remote_addr: [u8; 16],
+    local_port: u16,
+    remote_port: u16,
+}
+
+#[inline(always)]
+fn ends_of(headers: &Headers, tcp: &Tcp, direction: u32) -> Ends {
     let (local, remote) = if direction == RECEIVED {
         (1, 0)
     } else {
         (0, 1)
     };
-    segment.local_addr = headers.addresses[local];
-    segment.remote_addr = headers.addresses[remote];
-    segment.local_port = tcp.ports[local];
-    segment.remote_port = tcp.ports[remote];
-    http::enter(ctx, segment, socket, direction, depth);
+    Ends {
+        local_addr: headers.addresses[local],
+        remote_addr: headers.addresses[remote],
+        local_port: tcp.ports[local],
+        remote_port: tcp.ports[remote],
+    }
+}
+
+/// What is known of connections whose first data came while their socket was the listener's, which all share. The
+/// connection claims it when it goes on.
+#[map]
+static FIRSTS: LruHashMap<Ends, Socket> = LruHashMap::with_max_entries(1024, 0);
+
+/// A socket of which nothing is known, to copy from; never written to.
+#[map]
+static BLANK: Array<Socket> = Array::with_max_entries(1, 0);
+
+/// Looks at data that comes on a listening socket.
+#[inline(always)]
+fn first_data(ctx: &SkBuffContext, headers: &Headers, tcp: &Tcp, length: u32) {
+    let ends = ends_of(headers, tcp, RECEIVED);
+    let payload = length.saturating_sub(headers.payload);
+    let next = tcp
+        .sequence
+        .wrapping_add(u32::from(tcp.flags & SYN != 0))
+        .wrapping_add(payload);
+    if let Some(known) = FIRSTS.get_ptr(ends) {
+        // SAFETY: a map value that only segments of these two ends use.
+        if unsafe { (*known).streams[RECEIVED as usize].next_seq } == next {
+            return;
+        }
+    }
+    count(Ledger::ListenerData);
+    let Some(blank) = BLANK.get(0) else { return };
+    if FIRSTS.insert(ends, blank, 0).is_err() {
+        return;
+    }
+    let Some(socket) = FIRSTS.get_ptr_mut(ends) else {
+        return;
+    };
+    // SAFETY: as above.
+    let socket = unsafe { &mut *socket };
+    socket.role = role::UNKNOWN;
+    // A key for what is carried over; cookies of sockets count up from 1 and never come near.
+    socket.cookie = 1 << 63
+        | u64::from(tcp.sequence) << 31
+        | u64::from(ends.remote_port) << 15
+        | u64::from(ends.local_port >> 1);
+    look(ctx, socket, headers, tcp, length, FIRST);
+}
+
+/// The first data of the connection whose segment lies in the work space.
+#[inline(always)]
+pub fn first(segment: &Segment) -> Option<&'static mut Socket> {
+    let ends = Ends {
+        local_addr: segment.local_addr,
+        remote_addr: segment.remote_addr,
+        local_port: segment.local_port,
+        remote_port: segment.remote_port,
+    };
+    // SAFETY: as in `first_data`.
+    FIRSTS
+        .get_ptr_mut(ends)
+        .map(|socket| unsafe { &mut *socket })
+}
+
+/// Takes over what was seen of this connection on the listener's socket, if it is of this connection: either end goes on
+/// where that ended.
+#[inline(always)]
+fn claim(socket: &mut Socket, headers: &Headers, tcp: &Tcp, direction: u32) {
+    let ends = ends_of(headers, tcp, direction);
+    let Some(first) = FIRSTS.get_ptr(ends) else {
+        return;
+    };
+    // SAFETY: as in `first_data`.
+    let first = unsafe { &*first };
+    let reached = if direction == RECEIVED {
+        tcp.sequence
+    } else {
+        tcp.acknowledged
+    };
+    let received = &first.streams[RECEIVED as usize];
+    if reached == received.next_seq {
+        socket.cookie = first.cookie;
+        socket.role = first.role;
+        socket.strikes = first.strikes;
+        socket.requests = first.requests;
+        socket.request = first.request;
+        socket.streams[RECEIVED as usize] = *received;
+        take_back(Ledger::ListenerData);
+        count(Ledger::ListenerClaimed);
+    }
+    // It may have been pushed out in between, which is as good.
+    let _ = FIRSTS.remove(ends);
 }
 
 /// Fills in what the storage of a socket says of it all its life.
@@ -230,6 +360,7 @@ fn count_packet(slot: u32, direction: u32, length: u32) {
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
+const ACK: u8 = 16;
 
 /// Where the payload begins, and who talks to whom: source first.
 struct Headers {
@@ -240,6 +371,7 @@ struct Headers {
 struct Tcp {
     ports: [u16; 2],
     sequence: u32,
+    acknowledged: u32,
     flags: u8,
 }
 
@@ -275,6 +407,7 @@ fn headers(ctx: &SkBuffContext) -> Option<(Headers, Tcp)> {
                 u16::from_be_bytes([tcp[2], tcp[3]]),
             ],
             sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
+            acknowledged: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
             flags: tcp[13],
         },
     ))

@@ -20,7 +20,8 @@ pub enum Ledger {
     Reordered = 6,
     /// Messages that began like HTTP/1.x and went on otherwise.
     Unparsable = 7,
-    /// Segments with data that reached the hook on a listening socket.
+    /// Segments with data that reached the hook on a listening socket (`TCP_DEFER_ACCEPT`, fast open) and were not claimed
+    /// by a connection since: counted when they come, taken off when the connection goes on.
     ListenerData = 8,
     /// Requests whose connection ended before an answer did.
     ClosedWithoutAnswer = 9,
@@ -44,11 +45,13 @@ pub enum Ledger {
     TimeDisorder = 18,
     /// Waits of tasks whose cgroup was not yet known: they sleep since before the probes were loaded.
     WaitUnassigned = 19,
+    /// Segments with data on a listening socket that a connection claimed: nothing is missing.
+    ListenerClaimed = 20,
 }
 
 impl Ledger {
     /// How many kinds there are.
-    pub const COUNT: u32 = 20;
+    pub const COUNT: u32 = 21;
 
     /// All kinds, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -72,6 +75,7 @@ impl Ledger {
         Self::MatrixFull,
         Self::TimeDisorder,
         Self::WaitUnassigned,
+        Self::ListenerClaimed,
     ];
 
     /// The word used in results.
@@ -98,6 +102,7 @@ impl Ledger {
             Self::MatrixFull => "matrix_full",
             Self::TimeDisorder => "time_disorder",
             Self::WaitUnassigned => "wait_unassigned",
+            Self::ListenerClaimed => "listener_claimed",
         }
     }
 
@@ -115,6 +120,7 @@ impl Ledger {
                 | Self::NotHttp
                 | Self::Unparsable
                 | Self::WaitUnassigned
+                | Self::ListenerClaimed
         )
     }
 }

@@ -3,6 +3,7 @@
 mod cpu;
 mod http;
 mod lifecycle;
+mod listener;
 mod losses;
 mod network;
 mod servers;

@@ -30,12 +30,13 @@ const NETWORK: [(&str, CgroupSkbAttachType); 2] = [
 ];
 
 /// The maps of step programs, and what stands in them.
-const STEPS: [(&str, [&str; 3]); 2] = [
+const STEPS: [(&str, [&str; 3]); 3] = [
     (
         "STEPS_RECEIVED",
         ["read_received", "scan_received", "act_received"],
     ),
     ("STEPS_SENT", ["read_sent", "scan_sent", "act_sent"]),
+    ("STEPS_FIRST", ["read_first", "scan_first", "act_first"]),
 ];
 
 /// Attached programs; they are detached when this is dropped.
