@@ -28,7 +28,7 @@ use galileo_expdb::{Database, New, Status, new_id};
 use galileo_wire::{Capture, WallClock, clock::boot_ns};
 use tokio_util::sync::CancellationToken;
 
-pub use error::Error;
+pub use error::{Ended, Error};
 pub use live::{Live, Stage};
 pub use machine::host;
 
@@ -124,10 +124,12 @@ impl Runner {
             Err(Error::Cancelled) => Status::Aborted,
             Err(_) => Status::Failed,
         };
-        if let Ok(capture) = &outcome {
-            database.put_metadata(&self.id, capture).await?;
-        }
+        let stored = match &outcome {
+            Ok(capture) => database.put_metadata(&self.id, capture).await,
+            Err(_) => Ok(()),
+        };
         database.finish(&self.id, status, boot_ns()).await?;
+        stored?;
         live.enter(Stage::Done);
         outcome
     }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Live, Options, Stage,
+    Ended, Error, Live, Options, Stage,
     deploy::{Deployed, deploy},
     drive::{Balancing, DRAIN, Driving},
     machine,
@@ -40,6 +40,9 @@ const RUN_UP: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(5);
 /// Between two looks at how far the load is.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Between two looks at the processes of a replica whose first one ended.
+const LOOK_AT_DAEMONS: Duration = Duration::from_millis(100);
 
 /// A run that is carried out.
 pub(super) struct Session {
@@ -461,7 +464,7 @@ impl Course<'_> {
             stop_load.cancel();
             driving.join().await?;
             return match early {
-                End::Died { replica, exit } => Err(self.died(replica, exit)),
+                End::Died { replica, exit } => Err(Error::Ended(self.died(replica, exit))),
                 _ => Err(Error::Cancelled),
             };
         }
@@ -509,7 +512,7 @@ impl Course<'_> {
             }
             End::Died { replica, exit } => {
                 partial = true;
-                problems.push(format!("{}.", self.died(replica, exit)));
+                problems.push(self.died(replica, exit).sentence(" while measuring"));
             }
         }
         if partial {
@@ -519,6 +522,16 @@ impl Course<'_> {
             live.enter(Stage::Draining);
         }
         let reports = driving.join().await?;
+        let unanswered: u64 = reports
+            .iter()
+            .map(|report| report.measured.unfinished)
+            .sum();
+        if !partial && self.cancel.is_cancelled() && unanswered > 0 {
+            partial = true;
+            problems.push(format!(
+                "The run was interrupted while {unanswered} answers were awaited."
+            ));
+        }
         if !plan.workloads.is_empty() {
             windows.push(PhaseWindow {
                 phase: Phase::Drain,
@@ -595,10 +608,10 @@ impl Course<'_> {
                 // With load there is always a replica that must not end.
                 return End::AllEnded;
             }
-            let (replica, exit) = first_exit(self.deployed, &running).await;
+            let observing = self.session.plan.workloads.is_empty();
+            let (replica, exit) = first_exit(self.deployed, &running, !observing).await;
             running.retain(|index| *index != replica);
             let needed = self.deployed[replica].replica.port().is_some();
-            let observing = self.session.plan.workloads.is_empty();
             if !observing && (needed || !exit.is_success()) {
                 return End::Died { replica, exit };
             }
@@ -614,30 +627,37 @@ impl Course<'_> {
             .filter_map(|(index, replica)| Some((index, replica.replica.exited()?)));
         exits
             .filter(|(_, exit)| !exit.is_success())
-            .map(|(index, exit)| format!("{}.", self.died(index, exit)))
+            .map(|(index, exit)| self.died(index, exit).sentence(""))
             .collect()
     }
 
-    fn died(&self, replica: usize, exit: ExitInfo) -> Error {
+    fn died(&self, replica: usize, exit: ExitInfo) -> Ended {
         let replica = &self.deployed[replica].replica;
-        Error::Platform(local::Error::Died {
+        Ended {
             replica: replica.name().to_owned(),
             exit,
             output: replica.output().last_lines(LINES),
-        })
+        }
     }
 }
 
 /// Lines of output shown of a replica that died.
 const LINES: usize = 10;
 
-/// Waits for the first of these replicas to end.
-async fn first_exit(deployed: &[Deployed], running: &[usize]) -> (usize, ExitInfo) {
+/// Waits for the first of these replicas to end. With `daemons` one whose first process ended well lives on in those that
+/// it left behind, as it does while it gets ready.
+async fn first_exit(deployed: &[Deployed], running: &[usize], daemons: bool) -> (usize, ExitInfo) {
     let mut waits: Vec<_> = running
         .iter()
         .map(|index| {
             let replica = &deployed[*index].replica;
-            Box::pin(async move { (*index, replica.wait().await) })
+            Box::pin(async move {
+                let exit = replica.wait().await;
+                while daemons && exit.is_success() && !replica.members().is_empty() {
+                    sleep(LOOK_AT_DAEMONS).await;
+                }
+                (*index, exit)
+            })
         })
         .collect();
     future::poll_fn(|context| {
