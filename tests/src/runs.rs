@@ -1,0 +1,17 @@
+//! Whole runs of the program `galileo`, as its users start them.
+//!
+//! Reading order: [`place`] (a folder with a database, and the program that uses it), [`started`] (a program under way),
+//! [`stored`] (what a run left in the database), [`left`] (what it must not leave), [`program`] (where the programs are),
+//! [`machine`] (one at a time).
+
+pub mod left;
+pub mod machine;
+pub mod place;
+pub mod program;
+pub mod started;
+pub mod stored;
+
+pub use machine::{Alone, alone};
+pub use place::{Place, said_by};
+pub use started::{Said, Started};
+pub use stored::Stored;

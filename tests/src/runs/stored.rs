@@ -1,0 +1,105 @@
+//! What a run left in the database.
+
+use std::path::Path;
+
+use galileo_expdb::{Counts, Database, Status};
+use galileo_wire::{Capture, Exchange, Hop, Phase, Role, Trace, capture::PhaseWindow};
+
+/// All of a run that is looked at here.
+#[derive(Debug)]
+pub struct Stored {
+    /// How it ended.
+    pub status: Status,
+    /// What was counted; none if nothing was measured.
+    pub capture: Option<Capture>,
+    /// What the clients saw.
+    pub traces: Vec<Trace>,
+    /// What the balancer did.
+    pub hops: Vec<Hop>,
+    /// What the kernel saw.
+    pub exchanges: Vec<Exchange>,
+}
+
+impl Stored {
+    /// Reads it.
+    ///
+    /// # Panics
+    ///
+    /// If the database cannot be read.
+    #[must_use]
+    pub fn of(database: &Path, id: &str) -> Self {
+        read(database, async |database| {
+            Ok(Self {
+                status: database.experiment(id).await?.status,
+                capture: database.get_metadata(id).await?,
+                traces: database.traces(id).await?,
+                hops: database.hops(id).await?,
+                exchanges: database.exchanges(id).await?,
+            })
+        })
+    }
+
+    /// What was counted.
+    ///
+    /// # Panics
+    ///
+    /// If nothing was measured.
+    #[must_use]
+    pub fn capture(&self) -> &Capture {
+        self.capture.as_ref().expect("the run has measured")
+    }
+
+    /// When the measured phase began and ended.
+    ///
+    /// # Panics
+    ///
+    /// If it did not take place.
+    #[must_use]
+    pub fn measured(&self) -> PhaseWindow {
+        let window = self.capture().window(Phase::Measured);
+        window.expect("the run has measured")
+    }
+
+    /// When the requests of the measured phase were due, counted from its begin, by workload.
+    #[must_use]
+    pub fn due(&self) -> Vec<(u32, u64)> {
+        let begin = self.measured().start_ns;
+        let mut due: Vec<_> = self
+            .traces
+            .iter()
+            .filter(|trace| trace.phase == Phase::Measured)
+            .map(|trace| (trace.workload, trace.created_ns - begin))
+            .collect();
+        due.sort_unstable();
+        due
+    }
+
+    /// What a replica answered, as the kernel saw it.
+    pub fn served<'s>(&'s self, replica: &'s str) -> impl Iterator<Item = &'s Exchange> {
+        self.exchanges.iter().filter(move |exchange| {
+            exchange.role == Role::Server && exchange.replica.as_deref() == Some(replica)
+        })
+    }
+}
+
+/// How many records of a run are stored so far; none while it has not begun.
+#[must_use]
+pub fn counts(database: &Path, id: &str) -> Option<Counts> {
+    if !database.exists() {
+        return None;
+    }
+    Some(read(database, async |database| database.counts(id).await))
+}
+
+fn read<T>(path: &Path, work: impl AsyncFnOnce(&Database) -> Result<T, galileo_expdb::Error>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    runtime.block_on(async {
+        let database = Database::open(path).await.expect("it is a database");
+        let result = work(&database).await.expect("it can be read");
+        database.close().await;
+        result
+    })
+}

@@ -1,0 +1,269 @@
+//! The figures of a run add up, and agree with what others counted.
+
+use std::collections::BTreeSet;
+
+use galileo_expdb::Status;
+use galileo_tests::runs::{Place, Stored, left};
+use galileo_wire::{Hop, Outcome, Phase, Role};
+use serde_json::Value;
+
+use crate::experiments::{example, machine, replaced};
+
+const MILLISECOND: u64 = 1_000_000;
+/// A reading of all instruments takes less.
+const READING_NS: u64 = 50 * MILLISECOND;
+
+fn number(value: &Value) -> u64 {
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("not a whole number: {value}"))
+}
+
+/// A figure of all workloads.
+fn of_all(json: &Value, figure: &str) -> u64 {
+    let workloads = json["workloads"].as_array().expect("an array");
+    workloads.iter().map(|it| number(&it[figure])).sum()
+}
+
+#[test]
+fn the_figures_of_the_quickstart_add_up() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+    let file = example("quickstart.yaml");
+    let file = replaced(&file, "duration: 20s", "duration: 4s");
+    let file = replaced(&file, "warmup: 3s", "warmup: 1s");
+
+    let json = place.results(&file);
+
+    let id = json["experiment"]["id"].as_str().expect("a text");
+    left::nothing(id);
+    let stored = place.stored(id);
+    assert_eq!(stored.status, Status::Finished);
+    assert_eq!(json["valid"], true, "{}", json["invalid_reasons"]);
+    assert_eq!(json["experiment"]["partial"], false);
+    assert_eq!(json["experiment"]["seed"], 1);
+    nothing_was_lost(&json);
+    requests_add_up(&json);
+    cpu_time_is_what_the_kernel_accounted(&json, &stored);
+    exchanges_add_up(&json, &stored);
+    warmup_and_health_checks_are_stored_and_not_counted(&json, &stored);
+    hops_are_the_requests_through_the_balancer(&stored);
+    for service in ["web", "api"] {
+        let counts = spread(&stored.hops, service);
+        assert!(counts[0].abs_diff(counts[1]) <= 1, "{service}: {counts:?}");
+    }
+    names_are_those_of_the_documentation(&json, &stored);
+}
+
+fn nothing_was_lost(json: &Value) {
+    let losses = json["losses"].as_object().expect("an object");
+    for kind in [
+        "ring_full",
+        "traces_lost",
+        "hops_dropped",
+        "unrecorded_traces",
+    ] {
+        assert!(losses.contains_key(kind), "no {kind} in {losses:?}");
+    }
+    assert!(losses.values().all(|lost| *lost == 0), "{losses:?}");
+    assert_eq!(json["not_stored"], 0);
+}
+
+fn requests_add_up(json: &Value) {
+    for workload in json["workloads"].as_array().expect("an array") {
+        let figure = |name: &str| number(&workload[name]);
+        assert!(figure("intended") > 50, "{workload}");
+        assert_eq!(figure("intended"), figure("sent") + figure("dropped"));
+        assert_eq!(
+            figure("sent"),
+            figure("completed") + figure("failed") + figure("unfinished")
+        );
+        let kinds = workload["failed_by_kind"].as_object().expect("an object");
+        assert_eq!(figure("failed"), kinds.values().map(number).sum::<u64>());
+    }
+    assert_eq!(number(&json["joined"]), of_all(json, "completed"));
+}
+
+/// The same window, two observers: the probes and cpu.stat.
+fn cpu_time_is_what_the_kernel_accounted(json: &Value, stored: &Stored) {
+    for (name, service) in &stored.capture().services {
+        for (index, replica) in service.replicas.iter().enumerate() {
+            let usage = replica.usage.as_ref().expect("it was seen");
+            let accounted = usage.accounted_cpu_ns.expect("cpu.stat is there");
+            // While a hypervisor has the CPU a task seems to run, and the account leaves that out; known in steps of 10 ms.
+            let stolen = match usage.stolen_ns {
+                Some(stolen @ 1..) => stolen + 10 * MILLISECOND,
+                _ => 0,
+            };
+            let apart = usage.cpu_ns.abs_diff(accounted);
+            assert!(
+                apart <= (accounted / 100).max(5 * MILLISECOND) + stolen,
+                "{}: {} ns by the probes, {accounted} ns by cpu.stat, {stolen} ns stolen",
+                replica.name,
+                usage.cpu_ns
+            );
+            let shown = &json["services"][name]["replicas"][index];
+            assert_eq!(shown["name"], *replica.name);
+            let seconds = shown["cpu_seconds"].as_f64().expect("a number");
+            assert!((seconds * 1e9 - usage.cpu_ns as f64).abs() < 1.0);
+            // Each request burns 2 or 5 ms of it.
+            let work = if name == "web" { 2 } else { 5 } * MILLISECOND;
+            let requests = usage.exchanges.expect("exchanges were seen");
+            assert!(
+                usage.cpu_ns + 10 * MILLISECOND >= requests * work,
+                "{}: {} ns for {requests} requests",
+                replica.name,
+                usage.cpu_ns
+            );
+        }
+    }
+}
+
+fn exchanges_add_up(json: &Value, stored: &Stored) {
+    let window = stored.measured();
+    // Those under way while the instruments were read may be on either side.
+    let near = |ns: u64| ns.saturating_sub(READING_NS)..ns + READING_NS;
+    let on_an_edge = |start: u64, end: u64| {
+        [near(window.start_ns), near(window.end_ns)]
+            .iter()
+            .any(|edge| start < edge.end && end >= edge.start)
+    };
+    let mut counted = 0;
+    for service in ["web", "api"] {
+        for replica in json["services"][service]["replicas"]
+            .as_array()
+            .expect("an array")
+        {
+            let name = replica["name"].as_str().expect("a text");
+            let count = number(&replica["exchanges"]);
+            counted += count;
+            let inside = stored
+                .served(name)
+                .filter(|it| (window.start_ns..window.end_ns).contains(&it.end_ns))
+                .count() as u64;
+            let edges = stored
+                .served(name)
+                .filter(|it| on_an_edge(it.start_ns, it.end_ns))
+                .count() as u64;
+            assert!(
+                count.abs_diff(inside) <= edges,
+                "{name}: {count} counted, {inside} stored, {edges} on an edge"
+            );
+        }
+    }
+    let completed = of_all(json, "completed");
+    let edges = stored
+        .exchanges
+        .iter()
+        .filter(|it| it.role == Role::Server && on_an_edge(it.start_ns, it.end_ns))
+        .count() as u64;
+    assert!(
+        counted.abs_diff(completed) <= edges,
+        "{counted} exchanges, {completed} completed, {edges} on an edge"
+    );
+}
+
+fn warmup_and_health_checks_are_stored_and_not_counted(json: &Value, stored: &Stored) {
+    for replica in ["web-0", "web-1", "api-0", "api-1"] {
+        let health = |phase| {
+            stored
+                .served(replica)
+                .filter(|it| it.phase == phase && it.path == "/health")
+                .count()
+        };
+        assert!(health(Phase::Setup) >= 1, "no health check of {replica}");
+        assert_eq!(health(Phase::Measured), 0);
+        let warm = stored
+            .served(replica)
+            .filter(|it| it.phase == Phase::Warmup);
+        assert!(warm.count() > 5, "no warm-up of {replica}");
+    }
+    let of_phase = |phase| stored.traces.iter().filter(move |it| it.phase == phase);
+    assert!(of_phase(Phase::Warmup).count() > 20);
+    assert_eq!(
+        of_phase(Phase::Measured).count() as u64,
+        of_all(json, "intended")
+    );
+    let completed = of_phase(Phase::Measured).filter(|it| it.outcome == Outcome::Completed);
+    assert_eq!(completed.count() as u64, of_all(json, "completed"));
+}
+
+fn hops_are_the_requests_through_the_balancer(stored: &Stored) {
+    let asked: BTreeSet<&str> = stored
+        .traces
+        .iter()
+        .filter(|trace| trace.sent_ns.is_some())
+        .map(|trace| trace.request_id.as_str())
+        .collect();
+    let passed: BTreeSet<&str> = stored
+        .hops
+        .iter()
+        .filter_map(|hop| hop.request_id.as_deref())
+        .collect();
+    assert_eq!(passed.len(), stored.hops.len(), "each has an id of its own");
+    assert_eq!(passed, asked);
+}
+
+/// How many requests of a service each replica was given.
+fn spread(hops: &[Hop], service: &str) -> Vec<u64> {
+    let mut counts = std::collections::BTreeMap::<&str, u64>::new();
+    for hop in hops.iter().filter(|hop| hop.service == service) {
+        let replica = hop.replica.as_deref().expect("there was one to give it to");
+        *counts.entry(replica).or_default() += 1;
+    }
+    assert_eq!(counts.len(), 2, "{counts:?}");
+    counts.into_values().collect()
+}
+
+fn names_are_those_of_the_documentation(json: &Value, stored: &Stored) {
+    let replicas = ["web/web-0", "web/web-1", "api/api-0", "api/api-1"];
+    for pair in json["interference"].as_array().expect("an array") {
+        for name in [&pair["victim"], &pair["aggressor"]] {
+            let name = name.as_str().expect("a text");
+            let known = replicas.contains(&name) || name == "galileo" || name == "system";
+            assert!(known || name.starts_with('/'), "{name}");
+            assert!(!name.starts_with("/galileo/"), "{name} is of the run");
+        }
+    }
+    for exchange in &stored.exchanges {
+        assert!(exchange.cgroup.starts_with('/'), "{}", exchange.cgroup);
+    }
+}
+
+#[test]
+fn requests_are_spread_by_the_weights() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+    let server = crate::experiments::server();
+    let file = format!(
+        "services:
+  web: {{command: ['{server}', --work, 0ms], port: 8080, replicas: 2, weights: [3, 1], health: /health}}
+workloads:
+  - {{service: web, clients: 3, arrival: {{constant: 50/s}}, requests: 80}}
+"
+    );
+
+    let json = place.results(&file);
+
+    assert_eq!(json["workloads"][0]["completed"], 80);
+    let stored = place.stored(json["experiment"]["id"].as_str().expect("a text"));
+    // Twenty whole cycles of four.
+    assert_eq!(spread_by_port(&stored), [60, 20]);
+}
+
+/// How many requests each replica was given, by its address in the hops.
+fn spread_by_port(stored: &Stored) -> Vec<u64> {
+    let web = &stored.capture().services["web"];
+    web.replicas
+        .iter()
+        .map(|replica| {
+            let port = replica.port.expect("it has one");
+            let given = stored.hops.iter().filter(|hop| {
+                hop.replica
+                    .as_deref()
+                    .is_some_and(|it| it.ends_with(&format!(":{port}")))
+            });
+            given.count() as u64
+        })
+        .collect()
+}

@@ -1,0 +1,87 @@
+//! Experiments that several tests use.
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use galileo_probes::{Config, Probes};
+use galileo_tests::runs::{Alone, alone, program};
+
+/// The machine for one test; none if the kernel lets no probes be loaded here.
+pub fn machine() -> Option<Alone> {
+    static REASON: OnceLock<Option<String>> = OnceLock::new();
+    let machine = alone();
+    let reason = REASON.get_or_init(|| {
+        let loaded = Probes::load(&Config::default());
+        loaded.err().map(|error| error.to_string())
+    });
+    match reason {
+        None => Some(machine),
+        Some(reason) => {
+            eprintln!("skipped: probes cannot be loaded here: {reason}");
+            None
+        }
+    }
+}
+
+/// An example of the repository, with the server of this build.
+pub fn example(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../examples")
+        .join(name);
+    let text = fs::read_to_string(&path).expect("the example is there");
+    let changed = replaced(&text, "../target/release/galileo-example-server", &server());
+    assert!(!changed.contains("../target"), "{changed}");
+    changed
+}
+
+/// Replaces something that is there.
+pub fn replaced(text: &str, old: &str, new: &str) -> String {
+    assert!(text.contains(old), "no '{old}' in: {text}");
+    text.replace(old, new)
+}
+
+/// Path of the example server.
+pub fn server() -> String {
+    program::server().display().to_string()
+}
+
+/// One replica of the example server, with a constant load straight at it.
+pub struct Plain {
+    pub port: u16,
+    pub work: &'static str,
+    pub rate: &'static str,
+    pub extent: &'static str,
+    pub warmup: &'static str,
+}
+
+impl Plain {
+    pub fn new(port: u16) -> Self {
+        Self {
+            port,
+            work: "0ms",
+            rate: "50/s",
+            extent: "duration: 2s",
+            warmup: "0s",
+        }
+    }
+
+    pub fn text(&self) -> String {
+        let Self {
+            port,
+            work,
+            rate,
+            extent,
+            warmup,
+        } = self;
+        let server = server();
+        format!(
+            "services:
+  web: {{command: ['{server}', --work, {work}], port: {port}, health: /health}}
+workloads:
+  - {{service: web, through: direct, arrival: {{constant: {rate}}}, {extent}}}
+warmup: {warmup}
+"
+        )
+    }
+}

@@ -1,0 +1,14 @@
+//! Whole runs: the real program, real probes, real servers.
+//!
+//! They need what the program needs to see anything (root, cgroups); where the kernel lets no probes be loaded they do
+//! nothing and say so.
+
+mod answers;
+mod experiments;
+mod failing;
+mod interrupted;
+mod neighbours;
+mod observing;
+mod pages;
+mod schedule;
+mod unprivileged;

@@ -1,0 +1,117 @@
+//! Runs without load: `record`, and `workloads: []`.
+
+use galileo_expdb::Status;
+use galileo_tests::runs::{Place, left};
+use serde_json::Value;
+
+use crate::experiments::machine;
+
+fn cpu(json: &Value, service: &str) -> f64 {
+    let seconds = &json["services"][service]["replicas"][0]["cpu_seconds"];
+    seconds.as_f64().expect("a number")
+}
+
+fn measured_seconds(place: &Place) -> f64 {
+    let window = place.stored(&place.id()).measured();
+    (window.end_ns - window.start_ns) as f64 / 1e9
+}
+
+#[test]
+fn record_for_a_time_watches_a_command_and_ends_it() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+
+    let said = place.galileo(&[
+        "record",
+        "--for",
+        "2s",
+        "--output",
+        "json",
+        "--",
+        "sh",
+        "-c",
+        "while :; do :; done",
+    ]);
+
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let json = said.json();
+    assert_eq!(json["experiment"]["name"], "sh");
+    assert_eq!(json["experiment"]["partial"], false);
+    assert_eq!(json["workloads"].as_array().map(Vec::len), Some(0));
+    let used = cpu(&json, "sh");
+    assert!((0.2..=2.02).contains(&used), "{used} s");
+    assert!((measured_seconds(&place) - 2.0).abs() < 0.001);
+    left::nothing(&place.id());
+    assert_eq!(place.stored(&place.id()).status, Status::Finished);
+}
+
+#[test]
+fn record_ends_with_its_command_and_counts_its_children() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+    // Each child burns a known time; the command itself but sleeps and waits.
+    let burn = "python3 -S -c \"import time
+while time.process_time() < 0.4: pass\"";
+    let script = format!("{burn} & {burn} & wait; echo done");
+
+    let said = place.galileo(&["record", "--output", "json", "--", "sh", "-c", &script]);
+
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    let json = said.json();
+    assert_eq!(json["valid"], true, "{}", json["invalid_reasons"]);
+    let used = cpu(&json, "sh");
+    assert!((0.7..3.0).contains(&used), "{used} s");
+    let id = place.id();
+    left::nothing(&id);
+    let output = std::fs::read_to_string(place.path("runs").join(&id).join("sh-0.out"));
+    assert_eq!(output.expect("output is kept"), "done\n");
+    assert!(measured_seconds(&place) > 0.35);
+}
+
+#[test]
+fn record_tells_of_a_command_that_fails() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+
+    let said = place.galileo(&[
+        "record",
+        "--output",
+        "json",
+        "--",
+        "sh",
+        "-c",
+        "sleep 0.3; echo no such luck >&2; exit 5",
+    ]);
+
+    assert_eq!(said.code, Some(3), "{}{}", said.out, said.err);
+    let json = said.json();
+    assert_eq!(json["experiment"]["partial"], false);
+    let reasons = json["invalid_reasons"].to_string();
+    assert!(reasons.contains("sh-0 ended with exit code 5"), "{reasons}");
+    assert!(reasons.contains("no such luck"), "{reasons}");
+    left::nothing(&place.id());
+}
+
+#[test]
+fn an_experiment_without_load_observes_for_its_duration() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+    let file = "name: watch
+services:
+  idle: {command: [sleep, 600]}
+  busy: {command: [sh, -c, 'while :; do :; done']}
+workloads: []
+duration: 1500ms
+telemetry: {period: 200ms}
+";
+
+    let json = place.results(file);
+
+    assert_eq!(json["joined"], 0);
+    assert!(cpu(&json, "idle") < 0.05);
+    assert!(cpu(&json, "busy") > 0.3);
+    assert!((measured_seconds(&place) - 1.5).abs() < 0.001);
+    left::nothing(&place.id());
+    let shown = place.galileo(&["show"]).fine();
+    assert!(shown.contains("busy"), "{shown}");
+}
