@@ -255,6 +255,8 @@ impl Outside for Here<'_> {
     #[inline(always)]
     fn count(&self, kind: Ledger) {
         count(kind);
+        #[cfg(feature = "log")]
+        crate::messages::counted(self.0, kind);
     }
 
     #[inline(always)]
@@ -330,7 +332,7 @@ impl Outside for Here<'_> {
             BPF_RB_NO_WAKEUP
         };
         let Some(mut entry) = EXCHANGES.reserve::<ExchangeRecord>(0) else {
-            return count(Ledger::RingFull);
+            return self.count(Ledger::RingFull);
         };
         let record = entry.as_mut_ptr();
         // SAFETY: the ring gave this much memory; every field is written before it is handed over.

@@ -7,6 +7,7 @@
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
 //! | [`slots`] | – | the dense slot of a cgroup |
 //! | [`ledger`] | – | what could not be kept, by kind |
+//! | `messages` | – | the same in words, in objects for debugging |
 
 #![no_std]
 #![no_main]
@@ -15,6 +16,8 @@
 mod cpu;
 mod http;
 mod ledger;
+#[cfg(feature = "log")]
+mod messages;
 mod net;
 mod slots;
 

@@ -1,6 +1,8 @@
 //! Prints every HTTP exchange on this machine for some seconds (default 10), then what was counted by cgroup.
 //!
 //! `cargo run -p galileo-probes --example watch -- 5`
+//!
+//! With an object that `cargo xtask ebpf --debug` made, the programs' messages come, too.
 
 use std::time::Duration;
 
@@ -12,6 +14,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = std::env::args()
         .nth(1)
         .map_or(Ok(10), |argument| argument.parse())?;
+    tracing_subscriber::fmt()
+        .with_env_filter("warn,galileo_probes=debug")
+        .with_writer(std::io::stderr)
+        .init();
     let mut probes = Probes::load(&Config {
         statistics: true,
         ..Config::default()

@@ -22,6 +22,7 @@ mod cost;
 mod error;
 mod exchange;
 mod mapped;
+mod messages;
 mod object;
 mod probes;
 mod running;

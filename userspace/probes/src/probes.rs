@@ -21,6 +21,7 @@ use crate::{
     error::{chain, is_permission},
     exchange::ExchangeStream,
     mapped::Mapped,
+    messages::Messages,
     object, running,
     snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot},
 };
@@ -67,6 +68,7 @@ pub struct Probes {
     ring: Option<RingBuf<MapData>>,
     keep_query: bool,
     statistics: Option<Statistics>,
+    _messages: Option<Messages>,
 }
 
 /// [`MatrixKey`], as aya's maps ask for a type of this crate.
@@ -113,7 +115,7 @@ impl Probes {
                     Error::Load(chain(&error))
                 }
             })?;
-        start_log(&mut ebpf);
+        let messages = Messages::start(&mut ebpf);
 
         let mut slots: Queue<_, u32> =
             Queue::try_from(take(&mut ebpf, "FREE_SLOTS")?).map_err(|error| mismatch(&error))?;
@@ -184,6 +186,7 @@ impl Probes {
             ring: Some(ring),
             keep_query: config.keep_query,
             statistics: statistics.and_then(Result::ok),
+            _messages: messages,
         })
     }
 
@@ -367,15 +370,6 @@ fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
 
 fn mismatch(error: &aya::maps::MapError) -> Error {
     Error::Mismatch(chain(error))
-}
-
-/// Messages of the programs go to `tracing`. Objects without messages, as is usual, have nothing to read.
-fn start_log(ebpf: &mut Ebpf) {
-    if ebpf.map("AYA_LOGS").is_some()
-        && let Err(error) = aya_log::EbpfLogger::init(ebpf)
-    {
-        tracing::warn!(%error, "the probes' messages cannot be read");
-    }
 }
 
 /// Kernels before 5.11 count maps as locked memory.
