@@ -12,6 +12,6 @@ pub mod started;
 pub mod stored;
 
 pub use machine::{Alone, alone};
-pub use place::{Place, said_by};
+pub use place::Place;
 pub use started::{Said, Started};
 pub use stored::Stored;

@@ -83,7 +83,7 @@ impl Place {
     /// Runs the program to its end.
     #[must_use]
     pub fn galileo(&self, arguments: &[&str]) -> Said {
-        said_by(self.command(arguments))
+        self.start(arguments).end()
     }
 
     /// Starts the program.
@@ -170,10 +170,4 @@ impl Place {
     pub fn stored(&self, id: &str) -> Stored {
         Stored::of(&self.database(), id)
     }
-}
-
-/// Runs a program to its end.
-#[must_use]
-pub fn said_by(command: Command) -> Said {
-    Started::new(command).end()
 }

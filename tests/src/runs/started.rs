@@ -2,12 +2,13 @@
 
 use std::{
     io::Read,
+    os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
 use crate::wait::until;
@@ -49,6 +50,8 @@ impl Started {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // As a shell does it, for `interrupt`.
+            .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let out = Taken::from(child.stdout.take().expect("piped"));
@@ -88,14 +91,26 @@ impl Started {
         });
     }
 
-    /// Sends it a signal.
+    /// Sends it SIGINT as a terminal does on Ctrl-C: to all processes of its group.
+    ///
+    /// # Panics
+    ///
+    /// If it has been waited for.
+    pub fn interrupt(&self) {
+        kill_process_group(self.pid(), Signal::INT).expect("the group is ours");
+    }
+
+    /// Sends a signal to it alone.
     ///
     /// # Panics
     ///
     /// If it has been waited for.
     pub fn signal(&self, signal: Signal) {
-        let id = Pid::from_raw(self.id().cast_signed()).expect("a process id is positive");
-        kill_process(id, signal).expect("the process is ours");
+        kill_process(self.pid(), signal).expect("the process is ours");
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.id().cast_signed()).expect("a process id is positive")
     }
 
     /// Waits until it has ended.

@@ -73,6 +73,7 @@ fn requests_add_up(json: &Value) {
     for workload in json["workloads"].as_array().expect("an array") {
         let figure = |name: &str| number(&workload[name]);
         assert!(figure("intended") > 50, "{workload}");
+        assert!(figure("late") <= figure("sent"));
         assert_eq!(figure("intended"), figure("sent") + figure("dropped"));
         assert_eq!(
             figure("sent"),
@@ -266,4 +267,41 @@ fn spread_by_port(stored: &Stored) -> Vec<u64> {
             given.count() as u64
         })
         .collect()
+}
+
+#[test]
+fn the_figures_of_a_service_that_is_too_slow_add_up_too() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+    let port = galileo_tests::free_port();
+    let server = crate::experiments::server();
+    // 100 requests a second, each with 40 ms of work: three of four cannot be answered. Two workloads share the server.
+    let file = format!(
+        "services: {{web: {{command: ['{server}', --work, 40ms], port: {port}, health: /health}}}}
+workloads:
+  - {{service: web, clients: 4, arrival: {{poisson: 60/s}}, duration: 2s, in_flight: 8}}
+  - {{service: web, through: direct, arrival: {{constant: 40/s}}, duration: 2s, timeout: 300ms}}
+"
+    );
+
+    let said = place.experiment(&file);
+
+    assert_eq!(said.code, Some(3), "{}{}", said.out, said.err);
+    let json = said.json();
+    assert_eq!(json["valid"], false);
+    assert_eq!(json["experiment"]["partial"], false);
+    requests_add_up(&json);
+    let [many, hasty] = [0, 1].map(|index: usize| &json["workloads"][index]);
+    assert_eq!(
+        (&many["name"], &hasty["name"]),
+        (&"web#1".into(), &"web#2".into())
+    );
+    assert!(number(&many["dropped"]) > 20, "{many}");
+    assert!(number(&hasty["failed_by_kind"]["timeout"]) > 20, "{hasty}");
+    let reasons = json["invalid_reasons"].to_string();
+    assert!(
+        reasons.contains("web#1: ") && reasons.contains("dropped"),
+        "{reasons}"
+    );
+    left::nothing(json["experiment"]["id"].as_str().expect("a text"));
 }

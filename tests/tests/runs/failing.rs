@@ -157,3 +157,30 @@ fn a_service_that_goes_to_the_background_has_not_died() {
     assert_eq!(json["joined"], 40);
     left::nothing(&place.id());
 }
+
+#[test]
+fn a_service_that_reaches_its_memory_limit_is_told_as_that() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+    let server = server();
+    let script = format!(
+        "{server} --work 0ms & while [ ! -e die ]; do sleep 0.02; done; \
+         exec python3 -S -c \"bytearray(1 << 30)\""
+    );
+    let limits = ", limits: {memory: 64MiB}";
+    let file = with_service(&format!("[sh, -c, '{script}']"), free_port(), limits)
+        .replace("duration: 2s", "duration: 10m");
+    let mut run = place.start_experiment(&file);
+    run.says("measuring");
+
+    place.file("die", "");
+    let said = run.end();
+
+    assert_eq!(said.code, Some(3), "{}{}", said.out, said.err);
+    let reasons = said.json()["invalid_reasons"].to_string();
+    assert!(
+        reasons.contains("web-0 was killed by the kernel at its memory limit while measuring"),
+        "{reasons}"
+    );
+    left::nothing(&place.id());
+}

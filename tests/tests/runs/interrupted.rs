@@ -20,7 +20,7 @@ const ORDERLY: Duration = Duration::from_secs(8);
 /// Stops a run in order and says how it ended.
 fn interrupt(run: Started) -> Said {
     let begin = Instant::now();
-    run.signal(Signal::INT);
+    run.interrupt();
     let said = run.end();
     assert!(begin.elapsed() < ORDERLY, "took {:?}", begin.elapsed());
     assert!(
@@ -182,11 +182,11 @@ workloads: [{{service: web, through: direct, arrival: {{constant: 20/s}}, {LONG}
     );
     let mut run = place.start_experiment(&file);
     run.says("measuring");
-    run.signal(Signal::INT);
+    run.interrupt();
     run.says("Once more stops at once.");
 
     let begin = Instant::now();
-    run.signal(Signal::INT);
+    run.interrupt();
     let said = run.end();
 
     assert!(

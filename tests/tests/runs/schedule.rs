@@ -12,8 +12,8 @@ fn a_seed_gives_the_same_schedule_again() {
     let Some(_machine) = machine() else { return };
     let place = Place::new();
     let plain = Plain {
-        rate: "80/s",
-        extent: "duration: 1500ms, clients: 3, seed: 7",
+        rate: "120/s",
+        extent: "duration: 1s, clients: 3, seed: 7",
         ..Plain::new(free_port())
     };
     let file = plain.text().replace("constant", "poisson");
@@ -80,22 +80,23 @@ fn a_number_of_requests_is_met_exactly() {
 #[test]
 fn two_runs_at_once_see_only_their_own() {
     let Some(_machine) = machine() else { return };
+    let place = Place::new();
     let ports = [free_port(), free_port()];
-    let places = [Place::new(), Place::new()];
-    let texts = ports.map(|port| {
+    let [one, two] = ports.map(|port| {
         let plain = Plain {
             rate: "40/s",
             extent: "duration: 2s",
             warmup: "500ms",
             ..Plain::new(port)
         };
-        plain.text()
+        let file = format!("{port}.yaml");
+        place.file(&file, &plain.text());
+        // Into one database.
+        place.start(&["run", &file, "--output", "json"])
     });
-
-    let [one, two] = [0, 1].map(|index: usize| places[index].start_experiment(&texts[index]));
     let said = [one.end(), two.end()];
 
-    for ((place, said), port) in places.iter().zip(said).zip(ports) {
+    for (said, port) in said.iter().zip(ports) {
         // Two load engines on one machine may be late for one another; all else must hold.
         assert!(matches!(said.code, Some(0 | 3)), "{}{}", said.out, said.err);
         let json = said.json();
@@ -103,8 +104,8 @@ fn two_runs_at_once_see_only_their_own() {
         assert_eq!(json["workloads"][0]["completed"], 80);
         assert_eq!(json["joined"], 80);
         assert_eq!(json["services"].as_object().expect("an object").len(), 1);
-        let id = place.id();
-        let stored = place.stored(&id);
+        let id = json["experiment"]["id"].as_str().expect("a text");
+        let stored = place.stored(id);
         let own = format!("/galileo/{id}/");
         let served: Vec<_> = stored.served("web-0").collect();
         // 80, the warm-up's 20, and at least one health check.
@@ -115,6 +116,7 @@ fn two_runs_at_once_see_only_their_own() {
         }
         let count = json["services"]["web"]["replicas"][0]["exchanges"].as_u64();
         assert!(count.expect("a number").abs_diff(80) <= 2, "{count:?}");
-        galileo_tests::runs::left::nothing(&id);
+        galileo_tests::runs::left::nothing(id);
     }
+    assert_eq!(place.ids().len(), 2);
 }

@@ -9,8 +9,10 @@ use std::{
 
 use galileo_tests::{
     free_port,
-    runs::{Place, Said, left, program, said_by},
+    runs::{Place, Said, Started, left, program},
 };
+
+use rustix::process::Signal;
 
 use crate::experiments::machine;
 
@@ -48,6 +50,10 @@ impl Poor {
     }
 
     fn galileo(&self, arguments: &[&str]) -> Said {
+        self.start(arguments).end()
+    }
+
+    fn start(&self, arguments: &[&str]) -> Started {
         let own = self.place.command_of(&self.galileo, arguments);
         let mut command = Command::new("setpriv");
         command
@@ -68,21 +74,21 @@ impl Poor {
                 None => command.env_remove(name),
             };
         }
-        said_by(command)
+        Started::new(command)
     }
 
-    fn experiment(&self, limits: &str, arguments: &[&str]) -> Said {
+    fn experiment(&self, limits: &str, duration: &str) -> Started {
         let text = format!(
             "services:
   web: {{command: ['{}', --work, 2ms], port: {}, health: /health{limits}}}
-workloads: [{{service: web, arrival: {{constant: 50/s}}, duration: 2s}}]
+workloads: [{{service: web, arrival: {{constant: 50/s}}, duration: {duration}}}]
 warmup: 200ms
 ",
             self.server.display(),
             free_port()
         );
         self.place.file("experiment.yaml", &text);
-        self.galileo(&[&["run", "experiment.yaml"], arguments].concat())
+        self.start(&["run", "experiment.yaml"])
     }
 }
 
@@ -91,7 +97,7 @@ fn without_root_a_run_works_and_says_first_what_it_cannot_see() {
     let Some(_machine) = machine() else { return };
     let Some(poor) = Poor::new() else { return };
 
-    let said = poor.experiment("", &[]);
+    let said = poor.experiment("", "2s").end();
 
     // Late requests make a run of a busy machine invalid, whoever starts it.
     assert!(matches!(said.code, Some(0 | 3)), "{}{}", said.out, said.err);
@@ -127,9 +133,36 @@ fn without_root_limits_are_refused() {
         (", limits: {cpu: 0.5}", "CPU cannot be limited"),
         (", limits: {memory: 64MiB}", "memory cannot be limited"),
     ] {
-        let err = poor.experiment(limits, &[]).failed(1);
+        let err = poor.experiment(limits, "2s").end().failed(1);
         assert!(err.contains(&format!("web-0: {what}")), "{err}");
         assert!(err.contains("run galileo as root"), "{err}");
     }
     poor.place.ids().iter().for_each(|id| left::nothing(id));
+}
+
+#[test]
+fn without_root_nothing_is_left_of_a_run_that_is_interrupted_or_killed() {
+    let Some(_machine) = machine() else { return };
+    let Some(poor) = Poor::new() else { return };
+
+    let mut run = poor.experiment("", "10m");
+    run.says("measuring");
+    let first = poor.place.id();
+    assert!(!left::processes(&first).is_empty());
+    run.interrupt();
+    let said = run.end();
+
+    assert_eq!(said.code, Some(130), "{}{}", said.out, said.err);
+    assert!(said.out.contains("The run was interrupted"), "{}", said.out);
+    left::nothing(&first);
+
+    let mut run = poor.experiment("", "10m");
+    run.says("measuring");
+    let second = poor.place.ids().into_iter().find(|id| *id != first);
+    let second = second.expect("there is another run");
+    assert!(!left::processes(&second).is_empty());
+    run.signal(Signal::KILL);
+
+    assert_eq!(run.end().code, None);
+    left::nothing_stays(&second);
 }
