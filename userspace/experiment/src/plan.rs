@@ -277,6 +277,16 @@ impl Plan {
             .map(|measured| measured.saturating_add(self.warmup))
     }
 
+    /// Whether the measured phase begins when the commands start: nothing is asked of them, so there is nothing that they
+    /// had to be ready for.
+    #[must_use]
+    pub fn begins_with_its_commands(&self) -> bool {
+        let mut replicas = self.services.iter().flat_map(|service| &service.replicas);
+        self.workloads.is_empty()
+            && self.warmup.is_zero()
+            && replicas.all(|replica| replica.port == Port::None)
+    }
+
     /// The seed that stands for the run: that of the first workload, 1 without any.
     #[must_use]
     pub fn seed(&self) -> u64 {

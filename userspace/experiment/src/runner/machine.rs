@@ -63,7 +63,7 @@ pub(crate) fn stolen_ns() -> BTreeMap<u32, u64> {
     fs::read_to_string("/proc/stat").map_or_else(|_| BTreeMap::new(), |text| steal(&text, per_tick))
 }
 
-/// The eighth number of each `cpuN` line (proc_stat(5)).
+/// The eighth number of each `cpuN` line (`proc_stat(5)`).
 fn steal(stat: &str, per_tick: u64) -> BTreeMap<u32, u64> {
     let of_cpu = |line: &str| {
         let mut fields = line.split_ascii_whitespace();

@@ -8,10 +8,11 @@
 //! probes, accounts ─ readings at the begin and the end of the measured phase ─→ Capture
 //! ```
 //!
-//! Reading order: [`live`] (what a watcher sees), [`session`] (the parts of a run and its course), [`deploy`], [`drive`]
+//! Reading order: [`live`] (what a watcher sees), [`session`] (the parts of a run), [`course`] (its course), [`deploy`], [`drive`]
 //! (load and balancer), [`observe`] (probes and telemetry), [`names`] (whose a cgroup is), [`usage`] (from two readings
 //! to what a replica used), [`machine`].
 
+mod course;
 mod deploy;
 mod drive;
 mod error;

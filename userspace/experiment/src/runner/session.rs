@@ -1,28 +1,21 @@
-//! The parts of a run, and its course from the first cgroup to the last record.
+//! The parts of a run, from the first cgroup to the last record.
 
-use std::{
-    collections::BTreeMap,
-    future,
-    path::PathBuf,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use galileo_expdb::{Database, Limits, RecordSender, Recorder};
-use galileo_load::{Report, Stage as LoadStage};
+use galileo_expdb::{Database, Limits, Recorder};
 use galileo_probes::{Probes, Snapshot, cgroup};
 use galileo_wire::{
-    Capture, Phase, WallClock,
-    capture::{OwnCost, PhaseWindow, Replica as ReplicaCapture, Service},
+    Capture, WallClock,
+    capture::{OwnCost, Replica as ReplicaCapture, Service},
     clock::boot_ns,
 };
-use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ended, Error, Live, Options, Stage,
+    Error, Live, Options, Stage,
+    course::{Course, Measured, Reading, snapshot},
     deploy::{Deployed, deploy},
-    drive::{Balancing, DRAIN, Driving},
+    drive::{Balancing, DRAIN},
     machine,
     names::{Named, Names},
     observe::{self, Phases, Watching},
@@ -30,19 +23,12 @@ use super::{
 };
 use crate::{
     file::spec::Through,
-    local::{self, Accounted, ExitInfo, LocalPlatform},
+    local::{self, LocalPlatform},
     plan::Plan,
 };
 
-/// Between starting the load engine and its first request.
-const RUN_UP: Duration = Duration::from_millis(100);
 /// How long replicas may take to end by themselves.
 const GRACE: Duration = Duration::from_secs(5);
-/// Between two looks at how far the load is.
-const LOOK: Duration = Duration::from_millis(5);
-
-/// Between two looks at the processes of a replica whose first one ended.
-const LOOK_AT_DAEMONS: Duration = Duration::from_millis(100);
 
 /// A run that is carried out.
 pub(super) struct Session {
@@ -52,37 +38,6 @@ pub(super) struct Session {
     pub live: Live,
     pub clock: WallClock,
     pub started_ns: u64,
-}
-
-/// All that the end of a run needs to tell what happened.
-struct Measured {
-    phases: Vec<PhaseWindow>,
-    before: Reading,
-    after: Reading,
-    reports: Vec<Report>,
-    partial: bool,
-    problems: Vec<String>,
-}
-
-impl Measured {
-    /// What a hypervisor took from these CPUs (all, if none are named); none where the kernel does not tell.
-    fn stolen_ns(&self, cpus: Option<&[u32]>) -> Option<u64> {
-        let (before, after) = (&self.before.stolen_ns, &self.after.stolen_ns);
-        let of_cpu = |cpu: &u32| Some(after.get(cpu)?.saturating_sub(*before.get(cpu)?));
-        match cpus {
-            Some(cpus) => cpus.iter().map(of_cpu).sum(),
-            None => after.keys().map(of_cpu).sum(),
-        }
-    }
-}
-
-/// One reading of everything.
-#[derive(Clone, Default)]
-struct Reading {
-    probes: Option<Snapshot>,
-    accounts: Vec<Option<Accounted>>,
-    own: Option<Accounted>,
-    stolen_ns: BTreeMap<u32, u64>,
 }
 
 impl Session {
@@ -148,6 +103,19 @@ impl Session {
             (None, None)
         };
         let at_first = snapshot(probes.as_deref());
+        // What only watches commands watches them from their first instruction on.
+        let began = self.plan.begins_with_its_commands().then(|| {
+            let replicas = self
+                .plan
+                .services
+                .iter()
+                .map(|service| service.replicas.len())
+                .sum();
+            (
+                boot_ns(),
+                Reading::before_start(platform, probes.as_deref(), replicas),
+            )
+        });
 
         let deployed = deploy(platform, &self.plan, &self.live, cancel).await?;
         let names = Arc::new(names(platform, &deployed));
@@ -195,6 +163,7 @@ impl Session {
             phases: &phases,
             balancer: balancing.as_ref().map(Balancing::addr),
             cancel,
+            began,
         };
         let measured = course.run(recorder.sender()).await;
 
@@ -226,7 +195,7 @@ impl Session {
             ));
         }
         let at_last = snapshot(probes.as_deref());
-        let mut capture = self.capture(platform, &deployed, &names, measured, unseen);
+        let mut capture = self.capture(&deployed, &names, measured, unseen);
         if let (Some(first), Some(last)) = (&at_first, &at_last) {
             capture.losses.extend(observe::losses(&last.since(first)));
             capture.losses.insert("unreadable".to_owned(), unreadable);
@@ -239,7 +208,6 @@ impl Session {
 
     fn capture(
         &self,
-        _platform: &LocalPlatform,
         deployed: &[Deployed],
         names: &Names,
         measured: Measured,
@@ -330,10 +298,6 @@ fn sum(used: &Snapshot, figure: impl Fn(&galileo_probes::ProgramCost) -> u64) ->
     used.programs.iter().map(figure).sum()
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Loads the probes; what they cannot see here is added to `unseen`.
 fn load_probes(
     unseen: &mut Vec<String>,
@@ -369,13 +333,6 @@ fn load_probes(
     (Some(Arc::new(probes)), stream)
 }
 
-fn snapshot(probes: Option<&Probes>) -> Option<Snapshot> {
-    probes?
-        .snapshot()
-        .inspect_err(|error| tracing::warn!(%error, "the probes cannot be read"))
-        .ok()
-}
-
 fn names(platform: &LocalPlatform, deployed: &[Deployed]) -> Names {
     let replicas = deployed.iter().map(|replica| Named {
         service: replica.service.clone(),
@@ -391,282 +348,4 @@ fn names(platform: &LocalPlatform, deployed: &[Deployed]) -> Names {
         platform.own_cgroup().map(|own| own.name.clone()),
         replicas.collect(),
     )
-}
-
-/// The measured part of a run.
-struct Course<'a> {
-    session: &'a Session,
-    platform: &'a LocalPlatform,
-    deployed: &'a [Deployed],
-    probes: Option<&'a Probes>,
-    phases: &'a Phases,
-    balancer: Option<std::net::SocketAddr>,
-    cancel: &'a CancellationToken,
-}
-
-/// Why measuring ended.
-enum End {
-    /// As planned.
-    Planned,
-    /// All services of an observing run have ended.
-    AllEnded,
-    /// It was interrupted.
-    Cancelled,
-    /// A replica that was needed ended.
-    Died { replica: usize, exit: ExitInfo },
-}
-
-impl Course<'_> {
-    async fn run(self, records: RecordSender) -> Result<Measured, Error> {
-        let plan = &self.session.plan;
-        let live = &self.session.live;
-        let begin_ns = boot_ns() + nanoseconds(RUN_UP);
-        let measured_ns = begin_ns + nanoseconds(plan.warmup);
-        let planned_end_ns = plan
-            .measured()
-            .map(|measured| measured_ns + nanoseconds(measured));
-        // The end of a workload of so many requests is known when it has come.
-        let end_known = plan
-            .workloads
-            .iter()
-            .all(|workload| matches!(workload.extent, galileo_load::Extent::Duration(_)));
-        self.phases.warmup_ns.store(begin_ns, Relaxed);
-        self.phases.measured_ns.store(measured_ns, Relaxed);
-
-        let stop_load = self.cancel.child_token();
-        let driving = Driving::start(
-            plan,
-            self.deployed,
-            self.balancer,
-            begin_ns,
-            live,
-            records,
-            &stop_load,
-        )?;
-        let mut problems = Vec::new();
-        let mut windows = Vec::new();
-
-        if !plan.warmup.is_zero() {
-            live.enter(Stage::WarmingUp {
-                begin_ns,
-                end_ns: measured_ns,
-            });
-        }
-        let early = self.until(Some(measured_ns)).await;
-        if !plan.warmup.is_zero() {
-            windows.push(PhaseWindow {
-                phase: Phase::Warmup,
-                start_ns: begin_ns,
-                end_ns: boot_ns().min(measured_ns),
-            });
-        }
-        if !matches!(early, End::Planned) {
-            stop_load.cancel();
-            driving.join().await?;
-            return match early {
-                End::Died { replica, exit } => Err(Error::Ended(self.died(replica, exit))),
-                _ => Err(Error::Cancelled),
-            };
-        }
-
-        let before = self.reading();
-        live.enter(Stage::Measuring {
-            begin_ns: measured_ns,
-            end_ns: planned_end_ns,
-        });
-        let end = if plan.workloads.is_empty() || end_known {
-            if let Some(end_ns) = planned_end_ns {
-                self.phases.drain_ns.store(end_ns, Relaxed);
-            }
-            self.until(planned_end_ns).await
-        } else {
-            self.until_sent().await
-        };
-        let after = self.reading();
-        let ended_ns = boot_ns();
-        let end_ns = match (&end, planned_end_ns) {
-            (End::Planned, Some(planned)) if end_known => planned,
-            _ => ended_ns,
-        };
-        self.phases.drain_ns.store(end_ns, Relaxed);
-        windows.push(PhaseWindow {
-            phase: Phase::Measured,
-            start_ns: measured_ns,
-            end_ns,
-        });
-
-        let mut partial = false;
-        match end {
-            End::Planned => {}
-            End::AllEnded => {
-                partial = plan.observe.is_some() && !plan.file.is_empty();
-                problems.extend(self.failures());
-                if partial {
-                    problems
-                        .push("All services ended before the time to observe was over.".to_owned());
-                }
-            }
-            End::Cancelled => {
-                partial = true;
-                problems.push("The run was interrupted.".to_owned());
-            }
-            End::Died { replica, exit } => {
-                partial = true;
-                problems.push(self.died(replica, exit).sentence(" while measuring"));
-            }
-        }
-        if partial {
-            stop_load.cancel();
-        }
-        if !plan.workloads.is_empty() {
-            live.enter(Stage::Draining);
-        }
-        let reports = driving.join().await?;
-        let unanswered: u64 = reports
-            .iter()
-            .map(|report| report.measured.unfinished)
-            .sum();
-        if !partial && self.cancel.is_cancelled() && unanswered > 0 {
-            partial = true;
-            problems.push(format!(
-                "The run was interrupted while {unanswered} answers were awaited."
-            ));
-        }
-        if !plan.workloads.is_empty() {
-            windows.push(PhaseWindow {
-                phase: Phase::Drain,
-                start_ns: end_ns,
-                end_ns: boot_ns(),
-            });
-        }
-        Ok(Measured {
-            phases: windows,
-            before,
-            after,
-            reports,
-            partial,
-            problems,
-        })
-    }
-
-    fn reading(&self) -> Reading {
-        // Side by side, so that what differs between the two accounts is no time.
-        Reading {
-            accounts: self
-                .deployed
-                .iter()
-                .map(|replica| replica.replica.usage().ok())
-                .collect(),
-            own: self.platform.own_usage().ok(),
-            probes: snapshot(self.probes),
-            stolen_ns: machine::stolen_ns(),
-        }
-    }
-
-    /// Waits until a time, or for what ends the run before it.
-    async fn until(&self, end_ns: Option<u64>) -> End {
-        let time = async {
-            match end_ns {
-                Some(end_ns) => {
-                    let left = Duration::from_nanos(end_ns.saturating_sub(boot_ns()));
-                    sleep_until(Instant::now() + left).await;
-                }
-                None => future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => End::Cancelled,
-            end = self.ended() => end,
-            () = time => End::Planned,
-        }
-    }
-
-    /// Waits until all requests of all workloads were due.
-    async fn until_sent(&self) -> End {
-        let sent = async {
-            let workloads = self.session.live.workloads();
-            while workloads.iter().any(|(_, progress)| {
-                !matches!(progress.stage(), LoadStage::Drain | LoadStage::Ended)
-            }) {
-                sleep(LOOK).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => End::Cancelled,
-            end = self.ended() => end,
-            () = sent => End::Planned,
-        }
-    }
-
-    /// Waits until a replica ends that was needed, or until all have ended.
-    async fn ended(&self) -> End {
-        let mut running: Vec<usize> = (0..self.deployed.len()).collect();
-        loop {
-            if running.is_empty() {
-                // With load there is always a replica that must not end.
-                return End::AllEnded;
-            }
-            let observing = self.session.plan.workloads.is_empty();
-            let (replica, exit) = first_exit(self.deployed, &running, !observing).await;
-            running.retain(|index| *index != replica);
-            let needed = self.deployed[replica].replica.port().is_some();
-            if !observing && (needed || !exit.is_success()) {
-                return End::Died { replica, exit };
-            }
-        }
-    }
-
-    /// The replicas that ended badly, in sentences.
-    fn failures(&self) -> Vec<String> {
-        let exits = self
-            .deployed
-            .iter()
-            .enumerate()
-            .filter_map(|(index, replica)| Some((index, replica.replica.exited()?)));
-        exits
-            .filter(|(_, exit)| !exit.is_success())
-            .map(|(index, exit)| self.died(index, exit).sentence(""))
-            .collect()
-    }
-
-    fn died(&self, replica: usize, exit: ExitInfo) -> Ended {
-        let replica = &self.deployed[replica].replica;
-        Ended {
-            replica: replica.name().to_owned(),
-            exit,
-            output: replica.output().last_lines(LINES),
-        }
-    }
-}
-
-/// Lines of output shown of a replica that died.
-const LINES: usize = 10;
-
-/// Waits for the first of these replicas to end. With `daemons` one whose first process ended well lives on in those that
-/// it left behind, as it does while it gets ready.
-async fn first_exit(deployed: &[Deployed], running: &[usize], daemons: bool) -> (usize, ExitInfo) {
-    let mut waits: Vec<_> = running
-        .iter()
-        .map(|index| {
-            let replica = &deployed[*index].replica;
-            Box::pin(async move {
-                let exit = replica.wait().await;
-                while daemons && exit.is_success() && !replica.members().is_empty() {
-                    sleep(LOOK_AT_DAEMONS).await;
-                }
-                (*index, exit)
-            })
-        })
-        .collect();
-    future::poll_fn(|context| {
-        for wait in &mut waits {
-            if let std::task::Poll::Ready(ended) = wait.as_mut().poll(context) {
-                return std::task::Poll::Ready(ended);
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await
 }

@@ -53,7 +53,8 @@ pub(crate) fn usages(
         let Some((used, stats)) = seen else {
             usages.push(account.cpu_ns().map(|cpu_ns| Usage {
                 cpu_ns,
-                accounted_cpu_ns: Some(cpu_ns),
+                // There is no second observer to agree with.
+                accounted_cpu_ns: None,
                 stolen_ns: account.stolen_ns,
                 ..Usage::default()
             }));
