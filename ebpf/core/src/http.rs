@@ -9,7 +9,10 @@
 
 use galileo_ebpf_abi::{METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, Request, flags};
 
-use crate::window::{Window, first, is_word, lower, matches, text};
+use crate::{
+    number::{self, chunk_size, long_chunk_size},
+    window::{Window, first, is_word, lower, matches, text},
+};
 
 /// Turns of the loop over header lines: one for eight bytes or one for a line, whichever ends first. A window of 1,024
 /// bytes with more than 64 lines is looked at in two goes.
@@ -370,7 +373,7 @@ fn chunks(stream: &mut Stream, window: &mut Window) {
         }
         let data = window.line + first(newlines) + 1;
         let size = chunk_size(word);
-        if data > window.len || size == 0 || size == NO_SIZE {
+        if data > window.len || size == 0 || size == number::NONE {
             break;
         }
         // The line end behind the chunk is passed over with it.
@@ -425,7 +428,7 @@ fn line(stream: &mut Stream, window: &mut Window, start: u32, end: u32) -> Event
         }
         state::CHUNK_SIZE => {
             let size = long_chunk_size(window.word(start), window.word(start + 8));
-            if size == NO_SIZE {
+            if size == number::NONE {
                 return Event::Unparsable;
             }
             if size == 0 {
@@ -464,84 +467,6 @@ fn header(window: &mut Window, start: u32, end: u32, is_response: bool) {
         window.id_end = end;
     }
 }
-
-/// Reads a chunk's size of up to seven hexadecimal digits (256 MiB), followed by the end of the line or by what a chunk
-/// extension begins with; [`NO_SIZE`] if it is none.
-///
-/// All digits at once, without a branch: this stands in the loop that the verifier walks turn by turn.
-#[inline(always)]
-fn chunk_size(word: u64) -> u64 {
-    let word = lower(word);
-    let ends = ends_of_size(word);
-    if ends == 0 || first(ends) == 0 {
-        return NO_SIZE;
-    }
-    hexadecimal(word, first(ends))
-}
-
-/// As [`chunk_size`], of up to 15 digits, which are most often leading zeros.
-#[inline(always)]
-fn long_chunk_size(high: u64, low: u64) -> u64 {
-    if ends_of_size(lower(high)) != 0 {
-        return chunk_size(high);
-    }
-    let high = hexadecimal(lower(high), 8);
-    let low = lower(low);
-    let ends = ends_of_size(low);
-    if high == NO_SIZE || ends == 0 {
-        return NO_SIZE;
-    }
-    let digits = first(ends) & 7;
-    let rest = hexadecimal(low, digits);
-    if rest == NO_SIZE {
-        return NO_SIZE;
-    }
-    high << (4 * digits) | rest
-}
-
-/// Marks what may follow the digits of a chunk's size in `word`, which is in lower case: so the line end and the tabulator
-/// are `-` and `)`; neither is a digit.
-#[inline(always)]
-const fn ends_of_size(word: u64) -> u64 {
-    matches(word, b'\r' | 0x20)
-        | matches(word, b'\n' | 0x20)
-        | matches(word, b'\t' | 0x20)
-        | matches(word, b' ')
-        | matches(word, b';')
-}
-
-/// The value of the first `digits` (up to eight) characters of `word`, which is in lower case, as hexadecimal digits;
-/// [`NO_SIZE`] if one of them is none.
-#[inline(always)]
-fn hexadecimal(word: u64, digits: u32) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // The digits as the highest bytes, zeros before them.
-    let (text, padding) = if digits >= 8 {
-        (word, 0)
-    } else {
-        (
-            (word << (8 * (7 - (digits & 7)))) << 8,
-            u64::MAX >> (8 * (digits & 7)),
-        )
-    };
-    let letters = (text >> 6) & ONES;
-    let values = (text & (0x0f * ONES)) + 9 * letters;
-    // Encoded again, the values must give the text: what is no digit does not.
-    let above_nine = ((values + 6 * ONES) >> 4) & ONES;
-    let encoded = values + 0x30 * ONES + 0x27 * above_nine;
-    if encoded & !padding != text & !padding || values & !padding & (0xf0 * ONES) != 0 {
-        return NO_SIZE;
-    }
-    // Neighbours join: two digits to a byte, two bytes to a half word, and so on; the first digit is the lowest byte.
-    let bytes = ((values & 0x000f_000f_000f_000f) << 4 | (values >> 8) & 0x000f_000f_000f_000f)
-        & 0x00ff_00ff_00ff_00ff;
-    let halves = ((bytes & 0x0000_00ff_0000_00ff) << 8 | (bytes >> 16) & 0x0000_00ff_0000_00ff)
-        & 0x0000_ffff_0000_ffff;
-    (halves & 0xffff) << 16 | halves >> 32
-}
-
-/// What [`chunk_size`] says of a line that gives none.
-const NO_SIZE: u64 = u64::MAX;
 
 /// Reads what [`scan`] noted in this window: first line, length, id. False if the first line is none of HTTP/1.x.
 #[inline(always)]
@@ -658,23 +583,11 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
 
 #[inline(always)]
 fn content_length(stream: &mut Stream, window: &mut Window) {
-    window.value = 0;
-    window.digits = 0;
-    for offset in 0..24 {
-        let byte = window.byte(window.length_at + offset);
-        if byte.is_ascii_digit() {
-            window.value = window
-                .value
-                .wrapping_mul(10)
-                .wrapping_add(u64::from(byte - b'0'));
-            window.digits += 1;
-        } else if window.digits > 0 || (byte != b' ' && byte != b'\t') {
-            break;
-        }
-    }
-    let length = window.value;
-    // Up to 18 digits: no overflow. A second line of the same window is taken for a contradiction unread.
-    if window.digits.wrapping_sub(1) >= 18
+    let blanks = number::blanks(window.word(window.length_at));
+    let at = window.length_at + blanks;
+    let length = number::decimal([window.word(at), window.word(at + 8), window.word(at + 16)]);
+    // A second line of the same window is taken for a contradiction unread.
+    if length == number::NONE
         || window.lengths > 1
         || (stream.flags & mark::LENGTH != 0 && stream.length != length)
     {
@@ -718,40 +631,4 @@ fn request_id(request: &mut Request, window: &Window) {
     } else {
         length as u8
     };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunk_sizes_are_read_with_extensions_and_in_both_cases() {
-        let size = |line: &[u8]| chunk_size(text(line));
-        assert_eq!(size(b"4;ext=1"), 4);
-        assert_eq!(size(b"0\r\n"), 0);
-        assert_eq!(size(b"1aF\r\nabc"), 0x1af);
-        assert_eq!(size(b"00001000"), NO_SIZE);
-        assert_eq!(size(b"fffffff\r"), 0xfff_ffff);
-        assert_eq!(size(b"a b"), 10);
-        assert_eq!(size(b"0000A\n"), 10);
-        let long = |line: &[u8; 16]| long_chunk_size(text(&line[..8]), text(&line[8..]));
-        assert_eq!(long(b"0000010f\r\nabcdef"), 0x10f);
-        assert_eq!(long(b"000000001aB;e=1\n"), 0x1ab);
-        assert_eq!(long(b"123456789abcdef\r"), 0x0123_4567_89ab_cdef);
-        assert_eq!(long(b"1\r\nabcdefabcdefa"), 1);
-        assert_eq!(long(b"0123456789abcdef"), NO_SIZE);
-        assert_eq!(long(b"0000000g\r\nabcdef"), NO_SIZE);
-        assert_eq!(long(b"0000000fg\r\nabcde"), NO_SIZE);
-        for wrong in [
-            &b"\r\n"[..],
-            b"xyz\r\n",
-            b"-1\r\n",
-            b"1g\r\n",
-            b"0x10\r\n",
-            b"1:\r\n",
-            b"@\r\n",
-        ] {
-            assert_eq!(size(wrong), NO_SIZE, "{wrong:?}");
-        }
-    }
 }

@@ -4,7 +4,8 @@
 //! as for the reader: loops have constant bounds, positions are masked where they are used, and state that changes
 //! within a loop lies in memory, not in registers, so that the verifier walks one path and not one per value.
 //!
-//! Reading order: [`histogram`], [`runqueue`]; [`connection`], [`http`], [`exchange`], [`window`].
+//! Reading order: [`histogram`], [`runqueue`]; [`connection`], [`http`], [`exchange`], [`window`],
+//! [`number`].
 
 #![no_std]
 
@@ -12,5 +13,6 @@ pub mod connection;
 pub mod exchange;
 pub mod histogram;
 pub mod http;
+pub mod number;
 pub mod runqueue;
 pub mod window;

@@ -36,11 +36,6 @@ pub struct Window {
     pub first_at: u32,
     /// End of that line.
     pub first_end: u32,
-    /// Digits of a number that is being read, and its value: here and not in registers, so that the verifier walks one
-    /// path and not one per number of digits.
-    pub digits: u64,
-    /// See `digits`.
-    pub value: u64,
     /// The bytes; what lies beyond `len` is arbitrary.
     pub bytes: [u8; WINDOW + SLACK],
 }
