@@ -12,7 +12,8 @@ use aya_ebpf::{
 };
 use galileo_ebpf_abi::{CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, role};
 use galileo_ebpf_core::{
-    connection::{self, Answer, Carry, Next, Outside, RECEIVED, SENT, Segment, Socket, Step},
+    connection::{self, Next, RECEIVED, SENT, Step},
+    socket::{Answer, Carry, Outside, Segment, Socket},
     window::{FRESH, Window},
 };
 

@@ -13,8 +13,9 @@ use aya_ebpf::{
 };
 use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
 use galileo_ebpf_core::{
-    connection::{self, RECEIVED, SENT, Segment, Socket, last},
+    connection::{self, RECEIVED, SENT},
     http::{mark, state},
+    socket::{Segment, Socket, last},
 };
 
 use crate::{

@@ -3,8 +3,9 @@
 use galileo_ebpf_abi::{Ledger, PendingKey, flags};
 
 use crate::{
-    connection::{Answer, Outside, Segment, Socket, carries_answers, other, stream, unparsable},
-    http::{self, Body, mark, state},
+    connection::{carries_answers, other, stream, unparsable},
+    http::{Body, mark, method_word, state},
+    socket::{Answer, Outside, Segment, Socket},
 };
 
 /// A head has ended: decides how the body is delimited, and passes over it if it lies in this segment. If the message ends
@@ -102,7 +103,7 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
             return 0;
         }
     }
-    http::method_word(&socket.request)
+    method_word(&socket.request)
 }
 
 /// A message has ended: the next one may follow.

@@ -2,16 +2,16 @@
 //!
 //! [`scan`] goes through a [`Window`] line by line until something happens that its caller has to decide: a head ended,
 //! a message ended, or these bytes are no HTTP. It only notes where first line, length, coding and id stand;
-//! [`note_head`] reads them once, when the window is done. Bodies of known length are never looked at:
+//! [`note_head`](crate::head::note_head) reads them once, when the window is done. Bodies of known length are never looked at:
 //! [`Stream::skip`].
 //!
 //! Three loops, each with little in it, because the verifier walks every turn: one line of any kind, header lines, chunks.
 
-use galileo_ebpf_abi::{METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, Request, flags};
+use galileo_ebpf_abi::Request;
 
 use crate::{
     number::{self, chunk_size, long_chunk_size},
-    window::{Window, first, is_word, lower, matches, text},
+    window::{Window, first, lower, matches, text},
 };
 
 /// Turns of the loop over header lines: one for eight bytes or one for a line, whichever ends first. A window of 1,024
@@ -466,169 +466,4 @@ fn header(window: &mut Window, start: u32, end: u32, is_response: bool) {
         window.id_at = start + 16;
         window.id_end = end;
     }
-}
-
-/// Reads what [`scan`] noted in this window: first line, length, id. False if the first line is none of HTTP/1.x.
-#[inline(always)]
-pub fn note_head(
-    stream: &mut Stream,
-    request: &mut Request,
-    window: &mut Window,
-    is_response: bool,
-) -> bool {
-    if window.first_at != 0 {
-        let start = window.first_at - 1;
-        let end = window.first_end;
-        let fine = if is_response {
-            status_line(stream, window, start)
-        } else {
-            request_line(request, window, start, end, end == window.len)
-        };
-        if !fine {
-            return false;
-        }
-    }
-    if window.length_at != 0 {
-        content_length(stream, window);
-    }
-    if window.transfer_at != 0 {
-        transfer_encoding(stream, window);
-    }
-    if window.id_at != 0 && !is_response {
-        request_id(request, window);
-    }
-    true
-}
-
-#[inline(always)]
-fn status_line(stream: &mut Stream, window: &Window, start: u32) -> bool {
-    if window.word(start) & (u64::MAX >> 8) != text(b"HTTP/1.") {
-        return false;
-    }
-    let word = window.word(start + 8);
-    let digit = |index: u32| (word >> (8 * index) & 0xff).wrapping_sub(u64::from(b'0'));
-    let (hundreds, tens, ones) = (digit(1), digit(2), digit(3));
-    // RFC 9110, 15: three digits, 100 to 599. What follows is a space, or the end of the line.
-    let after = (word >> 32) as u8;
-    let fine = word as u8 == b' '
-        && (1..=5).contains(&hundreds)
-        && tens <= 9
-        && ones <= 9
-        && (after == b' ' || after == b'\r' || after == b'\n');
-    stream.status = hundreds
-        .wrapping_mul(100)
-        .wrapping_add(tens.wrapping_mul(10))
-        .wrapping_add(ones) as u16;
-    fine
-}
-
-#[inline(always)]
-fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cut: bool) -> bool {
-    let low = matches(window.word(start), b' ');
-    let length = if low != 0 {
-        first(low)
-    } else {
-        let high = matches(window.word(start + 8), b' ');
-        if high == 0 {
-            return false;
-        }
-        8 + first(high)
-    };
-    if length == 0 {
-        return false;
-    }
-    // All registered methods consist of letters and `-` (RFC 9110, 18.2, and the registry it founds).
-    let (low, high) = if length > 8 {
-        (8, length - 8)
-    } else {
-        (length, 0)
-    };
-    if !is_word(window.word(start), low) || !is_word(window.word(start + 8), high) {
-        return false;
-    }
-    let target = start + length + 1;
-    let mut stop = end;
-    if cut {
-        // Without a version in sight, what is no plain target is text with a space in it.
-        let opening = window.word(target);
-        if opening as u8 != b'/' && lower(opening) & 0xffff_ffff != text(b"http") {
-            return false;
-        }
-    } else {
-        stop -= u32::from(window.byte(end.wrapping_sub(1)) == b'\r');
-        let version = window.word(stop.wrapping_sub(8));
-        if version != text(b"HTTP/1.1") && version != text(b"HTTP/1.0") {
-            return false;
-        }
-        stop = stop.wrapping_sub(9);
-    }
-    // A target of no bytes is none; positions that crossed are no request line.
-    if stop <= target || stop > end {
-        return false;
-    }
-    request.method = window.copy::<METHOD_BYTES>(start);
-    request.method_len = length as u8;
-    request.path = window.copy::<PATH_BYTES>(target);
-    let available = stop - target;
-    if cut || available > PATH_BYTES as u32 {
-        request.flags |= flags::PATH_TRUNCATED;
-    }
-    request.path_len = if available > PATH_BYTES as u32 {
-        PATH_BYTES as u16
-    } else {
-        available as u16
-    };
-    true
-}
-
-#[inline(always)]
-fn content_length(stream: &mut Stream, window: &mut Window) {
-    let blanks = number::blanks(window.word(window.length_at));
-    let at = window.length_at + blanks;
-    let length = number::decimal([window.word(at), window.word(at + 8), window.word(at + 16)]);
-    // A second line of the same window is taken for a contradiction unread.
-    if length == number::NONE
-        || window.lengths > 1
-        || (stream.flags & mark::LENGTH != 0 && stream.length != length)
-    {
-        stream.flags |= mark::BROKEN;
-    }
-    stream.length = length;
-    stream.flags |= mark::LENGTH;
-}
-
-#[inline(always)]
-fn transfer_encoding(stream: &mut Stream, window: &Window) {
-    let start = window.transfer_at;
-    let named = lower(window.word(start)) & 0xffff == text(b"g:");
-    if !named {
-        return;
-    }
-    let stop =
-        window.transfer_end - u32::from(window.byte(window.transfer_end.wrapping_sub(1)) == b'\r');
-    // Chunked must be the last coding (RFC 9112, 6.1).
-    if lower(window.word(stop.wrapping_sub(7))) & (u64::MAX >> 8) == text(b"chunked") {
-        stream.flags |= mark::CHUNKED;
-    } else {
-        stream.flags |= mark::ENCODED;
-        stream.flags &= !mark::CHUNKED;
-    }
-}
-
-#[inline(always)]
-fn request_id(request: &mut Request, window: &Window) {
-    let name = window.id_at;
-    let named = lower(window.word(name)) & (u64::MAX >> 24) == text(b"t-id:");
-    let start = name + 5 + u32::from(window.byte(name + 5) == b' ');
-    let stop = window.id_end - u32::from(window.byte(window.id_end.wrapping_sub(1)) == b'\r');
-    if !named || stop <= start {
-        return;
-    }
-    request.id = window.copy::<REQUEST_ID_BYTES>(start);
-    let length = stop - start;
-    request.id_len = if length > REQUEST_ID_BYTES as u32 {
-        REQUEST_ID_BYTES as u8
-    } else {
-        length as u8
-    };
 }

@@ -4,15 +4,17 @@
 //! as for the reader: loops have constant bounds, positions are masked where they are used, and state that changes
 //! within a loop lies in memory, not in registers, so that the verifier walks one path and not one per value.
 //!
-//! Reading order: [`histogram`], [`runqueue`]; [`connection`], [`http`], [`exchange`], [`window`],
-//! [`number`].
+//! Reading order: [`histogram`], [`runqueue`]; [`socket`] (what is kept), [`connection`] (the steps), [`http`]
+//! (framing), [`head`], [`exchange`] (which answer belongs to which request), [`window`], [`number`].
 
 #![no_std]
 
 pub mod connection;
 pub mod exchange;
+pub mod head;
 pub mod histogram;
 pub mod http;
 pub mod number;
 pub mod runqueue;
+pub mod socket;
 pub mod window;

@@ -1,7 +1,7 @@
 //! Single cases with a name, mostly faults that other programs had.
 
 use galileo_ebpf_abi::{Ledger, flags, role};
-use galileo_ebpf_core::connection::last;
+use galileo_ebpf_core::socket::last;
 
 use crate::driver::{Connection, Seen, directions};
 

@@ -7,8 +7,9 @@ use std::{
 
 use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, role};
 use galileo_ebpf_core::{
-    connection::{self, Answer, Carry, Next, Outside, RECEIVED, SENT, Segment, Socket, Step, last},
+    connection::{self, Next, RECEIVED, SENT, Step},
     http::{mark, state},
+    socket::{Answer, Carry, Outside, Segment, Socket, last},
     window::Window,
 };
 
