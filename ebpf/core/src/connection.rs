@@ -13,6 +13,7 @@ use crate::{
     http::{self, Event, Opening, Stream, mark, state},
     socket::{Outside, Segment, Socket, last},
     window::{CARRY, FRESH},
+    words::copy_words,
 };
 
 /// Index of the received direction.
@@ -292,7 +293,7 @@ fn load(
         let request = &mut segment.carry.request;
         let window = &mut segment.window;
         let found = outside.take_carry(key, |carry| {
-            *request = carry.request;
+            copy_words(request, &carry.request);
             carried = carry.len as u32 & (CARRY as u32 - 1);
             window.set_words(&carry.words);
         });

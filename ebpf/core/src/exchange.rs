@@ -6,6 +6,7 @@ use crate::{
     connection::{carries_answers, other, stream, unparsable},
     http::{Body, mark, method_word, state},
     socket::{Answer, Outside, Segment, Socket},
+    words::copy_words,
 };
 
 /// A head has ended: decides how the body is delimited, and passes over it if it lies in this segment. If the message ends
@@ -76,7 +77,7 @@ fn keep_request(outside: &impl Outside, segment: &mut Segment, socket: &mut Sock
     request.sequence = socket.requests;
     request.reserved = 0;
     if socket.requests == socket.answers {
-        socket.request = *request;
+        copy_words(&mut socket.request, request);
     } else {
         request.flags |= flags::PIPELINED;
         outside.keep_request(key(socket, socket.requests), request);

@@ -5,7 +5,8 @@
 //! within a loop lies in memory, not in registers, so that the verifier walks one path and not one per value.
 //!
 //! Reading order: [`histogram`], [`runqueue`]; [`socket`] (what is kept), [`connection`] (the steps), [`http`]
-//! (framing), [`head`], [`exchange`] (which answer belongs to which request), [`window`], [`number`].
+//! (framing), [`head`], [`exchange`] (which answer belongs to which request), [`window`], [`number`],
+//! [`words`].
 
 #![no_std]
 
@@ -18,3 +19,4 @@ pub mod number;
 pub mod runqueue;
 pub mod socket;
 pub mod window;
+pub mod words;
