@@ -26,6 +26,8 @@ pub(crate) const COMMAND: &str = "__guard";
 const NAME: &std::ffi::CStr = c"run-guard";
 const READY: &str = "ready\n";
 const GOODBYE: &str = "goodbye\n";
+/// Said instead if nothing is left of the run but the guard and its cgroup.
+const LAST: &str = "goodbye, you are the last\n";
 /// How long a helper may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -87,10 +89,12 @@ impl Guard {
         }
     }
 
-    /// Sends the guard home and waits until it has gone.
-    pub(crate) fn dismiss(mut self) -> io::Result<()> {
+    /// Sends the guard home and waits until it has gone. As the last one of the run it takes the run's cgroup along, so
+    /// that there is no moment at which nobody would do that.
+    pub(crate) fn dismiss(mut self, last: bool) -> io::Result<()> {
+        let farewell = if last { LAST } else { GOODBYE };
         // One that is dead already needs no goodbye.
-        let _ = self.channel.write_all(GOODBYE.as_bytes());
+        let _ = self.channel.write_all(farewell.as_bytes());
         let _ = self.channel.shutdown(Shutdown::Write);
         // It closes its end when it ends; one that was stopped (SIGSTOP) does not.
         if self.channel.read_to_end(&mut Vec::new()).is_err() {
@@ -135,8 +139,14 @@ fn watch() -> Result<()> {
     let mut said = String::new();
     // A broken channel is an end like any other.
     let _ = reader.read_to_string(&mut said);
-    if said == GOODBYE {
-        return Ok(());
+    match said.as_str() {
+        GOODBYE => return Ok(()),
+        LAST => {
+            // What does not work Galileo tries once more, and tells.
+            tree.dissolve(Some(GUARD), PATIENCE);
+            return Ok(());
+        }
+        _ => {}
     }
     let report = clean::end_of_run(&tree, Some(GUARD), &charge.run_id, Some(&charge.owner));
     fs::write(&charge.log, format!("galileo died; {report}\n"))

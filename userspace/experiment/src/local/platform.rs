@@ -365,11 +365,14 @@ impl LocalPlatform {
         if let Place::Cgroups(grounds) = &mut self.place
             && let Some(guard) = grounds.guard.take()
         {
-            if let Err(error) = guard.dismiss() {
+            // The guard stays on duty to the last: this process may be killed at any moment.
+            let (_, left) = grounds.tree.vacate(Some(SELF), Some(GUARD), PATIENCE);
+            if let Err(error) = guard.dismiss(left.is_empty()) {
                 report
                     .problems
                     .push(format!("the guard cannot be dismissed: {error}"));
             }
+            // Finds nothing as a rule; what is in the way is tried again, and told if it stays.
             let (_, problems) = grounds.tree.dissolve(Some(SELF), PATIENCE);
             report.problems.extend(problems);
         }

@@ -228,36 +228,48 @@ impl Tree {
         own: Option<&str>,
         patience: Duration,
     ) -> (HashSet<Pid>, Vec<String>) {
+        let (killed, mut problems) = self.vacate(own, None, patience);
+        if let Err(error) = cgroup::remove(&self.run(), patience) {
+            problems.push(format!("cannot remove {}: {error}", self.run().display()));
+        }
+        remove_all_runs(&self.run());
+        (killed, problems)
+    }
+
+    /// As [`Tree::dissolve`], but the run's own cgroup stays, and the part `kept` of it.
+    pub(crate) fn vacate(
+        &self,
+        own: Option<&str>,
+        kept: Option<&str>,
+        patience: Duration,
+    ) -> (HashSet<Pid>, Vec<String>) {
         let mut problems = Vec::new();
         let own = own.map(|own| self.folder(own));
+        let kept = kept.map(|kept| self.folder(kept));
         let mut parts = cgroup::children(&self.run());
-        parts.retain(|folder| Some(folder) != own.as_ref());
+        parts.retain(|folder| ![&own, &kept].contains(&&Some(folder.clone())));
         let mut killed = end_each(&parts, patience, &mut problems);
         let twins = self.twins();
         killed.extend(end_each(&twins, patience, &mut problems));
+        twins.iter().for_each(|twin| remove_all_runs(twin));
         let mut note = |doing: &str, folder: &Path, error: &io::Error| {
             problems.push(format!("cannot {doing} {}: {error}", folder.display()));
         };
-        if own.is_some_and(|own| {
-            own_folder(&self.mount).is_some_and(|present| present.starts_with(own))
-        }) {
-            self.disable();
-            // Home may have been the cgroup of another run that has ended meanwhile.
-            let home = if self.home.is_dir() {
-                &self.home
-            } else {
-                &self.base
-            };
-            if let Err(error) = cgroup::join(home, std::process::id()) {
-                note("return to", home, &error);
+        if let Some(own) = own {
+            if own_folder(&self.mount).is_some_and(|present| present.starts_with(&own)) {
+                self.disable();
+                // Home may have been the cgroup of another run that has ended meanwhile.
+                let home = if self.home.is_dir() {
+                    &self.home
+                } else {
+                    &self.base
+                };
+                if let Err(error) = cgroup::join(home, std::process::id()) {
+                    note("return to", home, &error);
+                }
             }
-        }
-        if let Err(error) = cgroup::remove(&self.run(), patience) {
-            note("remove", &self.run(), &error);
-        }
-        for run in twins.iter().chain([&self.run()]) {
-            if let Some(all_runs) = run.parent() {
-                cgroup::remove_if_unused(all_runs);
+            if let Err(error) = cgroup::remove(&own, patience) {
+                note("remove", &own, &error);
             }
         }
         (killed, problems)
@@ -279,6 +291,13 @@ impl Tree {
                 let _ = fs::write(&control, format!("-{controller}"));
             }
         }
+    }
+}
+
+/// Removes the cgroup that all runs are below, if this one was the last.
+fn remove_all_runs(run: &Path) {
+    if let Some(all_runs) = run.parent() {
+        cgroup::remove_if_unused(all_runs);
     }
 }
 
