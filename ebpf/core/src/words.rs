@@ -9,6 +9,7 @@ pub fn copy_words<T: Copy>(target: &mut T, source: &T) {
         core::ptr::from_mut(target).cast::<u64>(),
         core::ptr::from_ref(source).cast::<u64>(),
     );
+    debug_assert!(target.is_aligned() && source.is_aligned());
     for word in 0..size_of::<T>() / 8 {
         // SAFETY: both lie within a `T`, which is `Copy`; callers pass fields that stand at multiples of eight. Volatile,
         // because the compiler makes a call of `memmove` from a plain loop as well.

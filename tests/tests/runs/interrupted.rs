@@ -240,3 +240,32 @@ workloads: [{{service: web, arrival: {{constant: 20/s}}, {LONG}}}]
     assert_eq!(stored.status, Status::Aborted);
     assert!(stored.traces.len() >= 5);
 }
+
+#[test]
+fn galileo_may_be_killed_while_it_says_goodbye() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+    let plain = Plain {
+        extent: LONG,
+        ..Plain::new(free_port())
+    };
+    let mut run = place.start_experiment(&plain.text());
+    run.says("measuring");
+    let id = place.id();
+    let guards: Vec<_> = left::cgroups(&id)
+        .into_iter()
+        .map(|cgroup| cgroup.join("guard"))
+        .filter(|guard| guard.exists())
+        .collect();
+    assert!(!guards.is_empty());
+
+    run.interrupt();
+    while guards.iter().any(|guard| guard.exists()) {
+        std::thread::yield_now();
+    }
+    run.signal(Signal::KILL);
+
+    // Whether the signal came in time does not matter.
+    let _ = run.end();
+    left::nothing_stays(&id);
+}
