@@ -13,9 +13,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{Config, Ledger, Probes, Role};
+use galileo_probes::{Config, ExchangeStream, Ledger, Probes, Role};
 
+/// How long a state is measured.
 const PHASE: Duration = Duration::from_millis(100);
+/// How long it may settle before: attaching patches the kernel's code, and connections that were not watched are watched
+/// from their next message on.
+const SETTLE: Duration = Duration::from_millis(30);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -32,7 +36,7 @@ async fn kept(port: u16, seconds: u64) -> Result<(), Box<dyn Error>> {
     let mut stream = probes.exchanges()?;
     let mut status = Status::connect(port)?;
     let mut pairs = Vec::new();
-    let rounds = Duration::from_secs(seconds).as_millis() / (2 * PHASE.as_millis());
+    let rounds = Duration::from_secs(seconds).as_millis() / (2 * (PHASE + SETTLE).as_millis());
     for _ in 0..rounds {
         let mut rates = [0.0; 2];
         for (attached, rate) in [true, false].into_iter().zip(&mut rates) {
@@ -41,11 +45,9 @@ async fn kept(port: u16, seconds: u64) -> Result<(), Box<dyn Error>> {
             } else {
                 probes.pause();
             }
+            read_until(&mut stream, Instant::now() + SETTLE).await?;
             let (count, begin) = (status.requests()?, Instant::now());
-            let end = begin + PHASE;
-            while let Ok(batch) = tokio::time::timeout_at(end.into(), stream.next_batch()).await {
-                batch?;
-            }
+            read_until(&mut stream, begin + PHASE).await?;
             *rate = (status.requests()? - count) as f64 / begin.elapsed().as_secs_f64();
         }
         pairs.push((rates[0], rates[1]));
@@ -58,6 +60,14 @@ async fn kept(port: u16, seconds: u64) -> Result<(), Box<dyn Error>> {
         pairs.len(),
         1e9 / (without * ratio) - 1e9 / without,
     );
+    Ok(())
+}
+
+/// Takes what comes until a time, as a user of the probes would.
+async fn read_until(stream: &mut ExchangeStream, end: Instant) -> Result<(), Box<dyn Error>> {
+    while let Ok(batch) = tokio::time::timeout_at(end.into(), stream.next_batch()).await {
+        batch?;
+    }
     Ok(())
 }
 

@@ -77,9 +77,11 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
         ));
         let kept = kept(&program, &nginx, load, options.kept_seconds)?;
         rows.push(format!(
-            "| {} | {rate:.0} | {counted} | {:.4} | {:.4} | {} | {:.3} [{:.3}–{:.3}] | {:.0} | {:.0} |",
+            "| {} | {rate:.0} | {counted} | {} | {:.4} | {} | {:.4} | {} | {:.3} [{:.3}–{:.3}] | {:.0} | {:.0} |",
             load.name,
+            seen.server,
             seen.server as f64 / counted as f64,
+            seen.client,
             seen.client as f64 / counted as f64,
             seen.lost,
             kept.kept,
@@ -91,9 +93,9 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
         eprintln!("{} pairs of 0.1 s", kept.pairs);
     }
     println!(
-        "| load (nginx 1 worker, wrk 64 connections, loopback) | req/s watched | counted by nginx | recall server | recall client | lost | throughput kept [95 %] | ns added per exchange | req/s unwatched |"
+        "| load (nginx 1 worker, wrk 64 connections, loopback) | req/s watched | counted by nginx | seen as server | recall | seen as client | recall | lost | throughput kept [95 %] | ns added per exchange | req/s unwatched |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for row in rows {
         println!("{row}");
     }
