@@ -23,7 +23,6 @@ use crate::commands::{
     name = "galileo",
     version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("GALILEO_COMMIT"), ")"),
     arg_required_else_help = true,
-    arg_required_else_help = true,
     after_help = "\
 A typical session:
   galileo check                    what works on this machine, and why the rest does not
