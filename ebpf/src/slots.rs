@@ -1,7 +1,8 @@
 //! The dense slot of a cgroup: a small number that indexes the arrays of counters.
 //!
-//! User space owns the numbers: it fills the queue `FREE_SLOTS` and takes slots back. So no fetching atomic is needed,
-//! which kernels before 5.12 lack, and a slot is given out again only when user space has finished with it.
+//! User space owns the numbers: it fills the queue `FREE_SLOTS`. So no fetching atomic is needed, which kernels before
+//! 5.12 lack. A slot stays with its cgroup as long as the object is loaded; when none is left, events of further cgroups
+//! are counted as lost.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,

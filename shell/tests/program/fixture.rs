@@ -128,6 +128,7 @@ fn capture(id: &str) -> Capture {
             seed: 7,
             duration_ns: Some(10 * SECOND),
             requests: None,
+            sent: None,
         }],
         interference: vec![],
         losses: BTreeMap::from([("ring_full".to_owned(), 0)]),

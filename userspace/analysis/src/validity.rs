@@ -24,6 +24,7 @@ pub fn reasons(
     }
     for workload in workloads {
         reasons.extend(off_schedule(workload));
+        reasons.extend(without_trace(capture, workload));
         if measured && workload.intended == 0 {
             reasons.push(format!(
                 "{}: no request was due in the measured phase.",
@@ -41,12 +42,57 @@ pub fn reasons(
             "{strangers} traces belong to no workload of this run; they are not counted."
         ));
     }
-    for (kind, lost) in capture.losses.iter().filter(|(_, lost)| **lost > 0) {
-        reasons.push(format!(
-            "{lost} lost ({kind}): what was counted there is too low."
-        ));
-    }
+    reasons.extend(
+        capture
+            .losses
+            .iter()
+            .filter(|(_, lost)| **lost > 0)
+            .map(|(kind, lost)| loss(kind, *lost)),
+    );
     reasons
+}
+
+/// What a loss means. The probes count for the machine as a whole, so it need not have been this run's.
+fn loss(kind: &str, lost: u64) -> String {
+    match kind.strip_prefix("unrecorded_") {
+        Some(records) => format!(
+            "{lost} lost ({kind}): so many {records} could not be stored, and what is made from them one by one is too low."
+        ),
+        None => format!("{lost} lost ({kind}): what was counted there is too low."),
+    }
+}
+
+/// The figures are made from traces; the load engine knows how many there should be.
+fn without_trace(capture: &Capture, figures: &WorkloadResult) -> Option<String> {
+    let planned = capture
+        .workloads
+        .iter()
+        .find(|workload| workload.name == figures.name)?;
+    let counted = planned.sent?;
+    let (made, known) = (
+        [
+            figures.intended,
+            figures.sent,
+            figures.dropped,
+            figures.completed,
+            figures.failed,
+            figures.unfinished,
+        ],
+        [
+            counted.intended,
+            counted.sent,
+            counted.dropped,
+            counted.completed,
+            counted.failed,
+            counted.unfinished,
+        ],
+    );
+    (made != known).then(|| {
+        format!(
+            "{}: the load engine counted {} requests, {} of them completed; the traces that were stored are of {} and {}.",
+            figures.name, counted.intended, counted.completed, figures.intended, figures.completed,
+        )
+    })
 }
 
 /// Where the kernel's side of exchanges was seen, it must be that of the requests.
@@ -59,7 +105,7 @@ fn unmatched(capture: &Capture, workloads: &[WorkloadResult], joined: u64) -> Op
         replica
             .usage
             .as_ref()
-            .is_some_and(|usage| usage.exchanges > Some(0))
+            .is_some_and(|usage| usage.exchanges.is_some())
     });
     let completed: u64 = workloads.iter().map(|workload| workload.completed).sum();
     (seen && joined * 100 < completed * 99).then(|| {

@@ -175,6 +175,7 @@ impl WorkloadPlan {
             seed: self.seed,
             duration_ns,
             requests,
+            sent: None,
         }
     }
 

@@ -130,6 +130,8 @@ fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
 const BUSY: Duration = Duration::from_millis(10);
 /// How often while none come. The kernel side wakes the reader earlier if the ring fills.
 const IDLE: Duration = Duration::from_secs(1);
+/// Exchanges handed out at once.
+const BATCH: usize = 16_384;
 /// Looks in a row without a record after which none are said to come.
 const CALM: u32 = 10;
 
@@ -155,7 +157,7 @@ impl ExchangeStream {
         })
     }
 
-    /// Waits until there are exchanges and returns all that are there. Cancel safe.
+    /// Waits until there are exchanges and returns those that are there, see [`ExchangeStream::drain`]. Cancel safe.
     ///
     /// # Errors
     ///
@@ -179,11 +181,13 @@ impl ExchangeStream {
         }
     }
 
-    /// All exchanges that are there now, without waiting.
+    /// Exchanges that are there now, without waiting: at most 16,384, so that traffic which goes on cannot hold the caller.
     pub fn drain(&mut self) -> Vec<Exchange> {
         let mut batch = Vec::new();
         let ring = self.ring.get_mut();
-        while let Some(item) = ring.next() {
+        while batch.len() < BATCH
+            && let Some(item) = ring.next()
+        {
             match Exchange::read(&item, self.keep_query) {
                 Some(exchange) => batch.push(exchange),
                 None => self.unreadable += 1,

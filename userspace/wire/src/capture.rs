@@ -46,7 +46,7 @@ pub struct Capture {
     pub losses: BTreeMap<String, u64>,
     /// Exchanges counted but not stored one by one, because the run's limit was reached: no loss.
     pub not_stored: u64,
-    /// Length of the measured phase and what Galileo itself used in it.
+    /// What Galileo itself used in the measured phase.
     pub own: OwnCost,
     /// What could not be seen on this machine, one sentence each with the reason.
     pub unseen: Vec<String>,
@@ -191,6 +191,26 @@ pub struct Workload {
     pub duration_ns: Option<u64>,
     /// Planned number of requests, if it has one.
     pub requests: Option<u64>,
+    /// What the load engine itself counted in the measured phase; none before it has.
+    #[serde(default)]
+    pub sent: Option<Sent>,
+}
+
+/// The load engine's count of a workload's measured phase, beside which the stored traces can be held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// Requests that were due.
+    pub intended: u64,
+    /// Those set out to be sent.
+    pub sent: u64,
+    /// Those not sent, as too many were in flight.
+    pub dropped: u64,
+    /// Those answered with a status below 400.
+    pub completed: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Those without an answer at the end.
+    pub unfinished: u64,
 }
 
 /// What Galileo itself used in the measured phase.

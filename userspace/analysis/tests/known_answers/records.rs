@@ -46,6 +46,7 @@ pub fn capture() -> Capture {
             seed: 7,
             duration_ns: Some(10 * SECOND),
             requests: None,
+            sent: None,
         }],
         interference: vec![],
         losses: BTreeMap::from([("ring_full".into(), 0)]),

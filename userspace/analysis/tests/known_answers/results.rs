@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::records::{MILLISECOND, SECOND, capture, exchange, trace};
 use galileo_analysis::{Quantiles, RunResult, analyse};
-use galileo_wire::capture::{Interference, OwnCost, Usage, Waits};
+use galileo_wire::capture::{Interference, OwnCost, Sent, Usage, Waits};
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{FailureKind, Histogram, Outcome, Phase, Trace};
 use proptest::prelude::*;
@@ -148,6 +148,32 @@ fn requests_whose_other_side_was_not_seen_are_a_reason_where_it_could_be() {
     assert!(
         reasons[0].starts_with("Only 0 of 1 completed requests were matched"),
         "{reasons:?}"
+    );
+}
+
+#[test]
+fn requests_that_the_load_engine_counted_and_no_trace_tells_of_are_a_reason() {
+    let traces = [trace(1, 10 * SECOND, 0, MILLISECOND)];
+    let mut capture = capture();
+    let all = Sent {
+        intended: 1,
+        sent: 1,
+        completed: 1,
+        ..Sent::default()
+    };
+    capture.workloads[0].sent = Some(all);
+    assert!(analyse(&capture, &traces, &[], &[]).valid);
+    capture.workloads[0].sent = Some(Sent {
+        intended: 3,
+        sent: 3,
+        completed: 3,
+        ..all
+    });
+    assert_eq!(
+        analyse(&capture, &traces, &[], &[]).invalid_reasons,
+        [
+            "web: the load engine counted 3 requests, 3 of them completed; the traces that were stored are of 1 and 1."
+        ]
     );
 }
 

@@ -134,8 +134,7 @@ impl Course<'_> {
             .workloads
             .iter()
             .all(|workload| matches!(workload.extent, galileo_load::Extent::Duration(_)));
-        self.phases.warmup_ns.store(begin_ns, Relaxed);
-        self.phases.measured_ns.store(measured_ns, Relaxed);
+        self.phases.begin(begin_ns, measured_ns);
 
         let stop_load = self.cancel.child_token();
         let driving = Driving::start(
@@ -173,7 +172,8 @@ impl Course<'_> {
             driving.join().await?;
             return match early {
                 End::Died { replica, exit } => Err(Error::Ended(self.died(replica, exit))),
-                _ => Err(Error::Cancelled),
+                End::AllEnded => Err(Error::AllEnded(self.failures())),
+                End::Planned | End::Cancelled => Err(Error::Cancelled),
             };
         }
 
@@ -190,13 +190,12 @@ impl Course<'_> {
         } else {
             self.until_sent().await
         };
-        let after = self.reading();
-        let ended_ns = boot_ns();
         let end_ns = match (&end, planned_end_ns) {
             (End::Planned, Some(planned)) if end_known => planned,
-            _ => ended_ns,
+            _ => boot_ns(),
         };
         self.phases.drain_ns.store(end_ns, Relaxed);
+        let after = self.reading();
         windows.push(PhaseWindow {
             phase: Phase::Measured,
             start_ns: measured_ns,

@@ -121,10 +121,9 @@ impl Driving {
         let (sender, receiver) = mpsc::channel(TRACES);
         let traces = tokio::spawn(record_traces(receiver, records));
         let mut workloads = Vec::new();
-        for (index, workload) in plan.workloads.iter().enumerate() {
-            let Some((_, progress)) = live.workloads().get(index) else {
-                continue;
-            };
+        for (index, (workload, (_, progress))) in
+            plan.workloads.iter().zip(live.workloads()).enumerate()
+        {
             let load = load(plan, workload, index, deployed, balancer, begin_ns);
             workloads.push(galileo_load::start(
                 load,
@@ -141,11 +140,12 @@ impl Driving {
     pub(crate) async fn join(self) -> Result<Vec<Report>, Error> {
         let mut reports = Vec::with_capacity(self.workloads.len());
         for workload in self.workloads {
-            reports.push(workload.join().await?);
+            reports.push(workload.join().await);
         }
-        // Ends with the last sender; a panic of the task was printed when it happened.
+        // Ends with the last sender. A panic of the task was printed when it happened; the ledgers of the load show what
+        // has no trace.
         let _ = self.traces.await;
-        Ok(reports)
+        Ok(reports.into_iter().collect::<Result<_, _>>()?)
     }
 }
 
@@ -177,9 +177,12 @@ fn load(
     };
     let targets = match (workload.through, balancer) {
         (Through::Balancer, Some(addr)) => vec![Target::new(addr)],
-        _ => direct(),
+        // The load engine refuses a workload without a target.
+        (Through::Balancer, None) => Vec::new(),
+        (Through::Direct, _) => direct(),
     };
     Workload {
+        // An experiment file of at most 1 MiB has fewer than 2^16 workloads.
         index: index as u16,
         service: workload.service.clone(),
         clients: workload.clients,

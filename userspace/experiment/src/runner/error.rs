@@ -23,9 +23,19 @@ pub enum Error {
     /// A replica that was needed ended during the warm-up, or right before the load.
     #[error("{0} before anything was measured{lines}", lines = .0.lines())]
     Ended(Ended),
+    /// All services of an observing run ended before its measured phase began.
+    #[error("all services ended before anything was measured{}", told(.0))]
+    AllEnded(Vec<String>),
     /// The run was cancelled before anything was measured.
     #[error("interrupted before anything was measured")]
     Cancelled,
+}
+
+fn told(failures: &[String]) -> String {
+    failures
+        .iter()
+        .map(|failure| format!("\n  | {failure}"))
+        .collect()
 }
 
 /// A replica that ended although it was ready.

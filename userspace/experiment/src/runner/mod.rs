@@ -129,10 +129,22 @@ impl Runner {
             Ok(capture) => database.put_metadata(&self.id, capture).await,
             Err(_) => Ok(()),
         };
-        database.finish(&self.id, status, boot_ns()).await?;
-        stored?;
+        let closed = stored.and(database.finish(&self.id, status, boot_ns()).await);
         live.enter(Stage::Done);
-        outcome
+        match (outcome, closed) {
+            (outcome, Ok(())) => outcome,
+            // What was measured is worth more than where it should have been kept.
+            (Ok(mut capture), Err(error)) => {
+                capture
+                    .problems
+                    .push(format!("The run could not be stored whole: {error}."));
+                Ok(capture)
+            }
+            (Err(run), Err(error)) => {
+                tracing::error!(%error, "the end of the run could not be stored");
+                Err(run)
+            }
+        }
     }
 }
 

@@ -26,8 +26,8 @@ pub(crate) enum Owner {
 pub(crate) struct Named {
     pub service: String,
     pub replica: String,
-    /// Path of its cgroup below the mount.
-    pub path: String,
+    /// Path of its cgroup below the mount; none without one.
+    pub path: Option<String>,
 }
 
 /// The names of all cgroups seen so far. Cgroups come and go, so the tree is walked again when one is not known.
@@ -51,8 +51,21 @@ impl Names {
         names
     }
 
+    /// Sees to it that all of these cgroups have names: walks the tree if one has none, and names it by its number if it is
+    /// gone already.
+    pub(crate) fn learn(&self, ids: impl Iterator<Item = CgroupId> + Clone) {
+        if ids.clone().all(|id| self.knows(id)) {
+            return;
+        }
+        self.refresh();
+        let mut paths = self.paths();
+        for id in ids {
+            paths.entry(id).or_insert_with(|| numbered(id));
+        }
+    }
+
     /// Walks the tree; what was known and is gone stays known.
-    pub(crate) fn refresh(&self) {
+    fn refresh(&self) {
         let found = cgroup::below(&self.mount, &self.mount);
         self.paths().extend(found);
     }
@@ -64,11 +77,11 @@ impl Names {
     /// Path of a cgroup below the mount; `cgroup:<id>` if it was gone before it could be named.
     pub(crate) fn path(&self, id: CgroupId) -> String {
         let known = self.paths().get(&id).cloned();
-        known.unwrap_or_else(|| format!("cgroup:{}", id.0))
+        known.unwrap_or_else(|| numbered(id))
     }
 
     /// Whether a cgroup has a name yet.
-    pub(crate) fn knows(&self, id: CgroupId) -> bool {
+    fn knows(&self, id: CgroupId) -> bool {
         self.paths().contains_key(&id)
     }
 
@@ -91,7 +104,7 @@ impl Names {
         if let Some(index) = self
             .replicas
             .iter()
-            .position(|replica| within(&replica.path))
+            .position(|replica| replica.path.as_deref().is_some_and(within))
         {
             return Owner::Replica(index);
         }
@@ -128,4 +141,9 @@ impl Names {
             .filter(|id| self.owner(*id) == Owner::Replica(index))
             .collect()
     }
+}
+
+/// The name of a cgroup that was gone before it could be named.
+fn numbered(id: CgroupId) -> String {
+    format!("cgroup:{}", id.0)
 }

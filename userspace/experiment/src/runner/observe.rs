@@ -12,9 +12,12 @@ use galileo_expdb::{Record, RecordSender};
 use galileo_probes::{Exchange, ExchangeStream, Ledger, Probes, Role, Snapshot};
 use galileo_wire::{Phase, Sample, records};
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::names::{Names, Owner};
+use super::{
+    names::{Names, Owner},
+    usage::Seen,
+};
 
 /// When the phases of a run begin, as far as that is known: `u64::MAX` where it is not yet.
 #[derive(Debug)]
@@ -36,6 +39,12 @@ impl Default for Phases {
 }
 
 impl Phases {
+    /// Tells when warm-up and measured phase begin.
+    pub(crate) fn begin(&self, warmup_ns: u64, measured_ns: u64) {
+        self.warmup_ns.store(warmup_ns, Relaxed);
+        self.measured_ns.store(measured_ns, Relaxed);
+    }
+
     /// The phase of what began at this time.
     fn at(&self, ns: u64) -> Phase {
         if ns >= self.drain_ns.load(Relaxed) {
@@ -50,10 +59,19 @@ impl Phases {
     }
 }
 
-/// Takes exchanges out of the probes and gives them, named, to the recorder.
+/// Takes exchanges out of the probes and gives them, named, to the recorder; it ends when this is dropped.
 pub(crate) struct Watching {
-    task: JoinHandle<u64>,
-    stop: CancellationToken,
+    task: JoinHandle<Watched>,
+    stop: DropGuard,
+}
+
+/// How watching went.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// Records that said nothing that an exchange can be.
+    pub unreadable: u64,
+    /// Why it ended early, in a sentence.
+    pub problem: Option<String>,
 }
 
 impl Watching {
@@ -66,17 +84,24 @@ impl Watching {
         let stop = CancellationToken::new();
         Self {
             task: tokio::spawn(watch(stream, names, phases, records, stop.clone())),
-            stop,
+            stop: stop.drop_guard(),
         }
     }
 
-    /// Takes what is still there and ends. Returns how many records said nothing that an exchange can be.
-    pub(crate) async fn stop(self) -> u64 {
-        self.stop.cancel();
-        // A panic of the task was printed when it happened.
-        self.task.await.unwrap_or(0)
+    /// Takes what is still there and ends.
+    pub(crate) async fn stop(self) -> Watched {
+        drop(self.stop);
+        self.task.await.unwrap_or_else(|error| Watched {
+            unreadable: 0,
+            problem: Some(format!(
+                "The exchanges were no longer taken from the probes: {error}."
+            )),
+        })
     }
 }
+
+/// Batches taken at the end: more than fit into the ring, so that traffic which goes on cannot keep a run from ending.
+const LAST_BATCHES: u32 = 64;
 
 async fn watch(
     mut stream: ExchangeStream,
@@ -84,31 +109,37 @@ async fn watch(
     phases: Arc<Phases>,
     records: RecordSender,
     stop: CancellationToken,
-) -> u64 {
+) -> Watched {
+    let mut problem = None;
     loop {
         let batch = tokio::select! {
             biased;
-            () = stop.cancelled() => {
-                let rest = stream.drain();
-                give(rest, &names, &phases, &records);
-                return stream.unreadable();
-            }
+            () = stop.cancelled() => break,
             batch = stream.next_batch() => batch,
         };
         match batch {
             Ok(batch) => give(batch, &names, &phases, &records),
             Err(error) => {
-                tracing::error!(%error, "single exchanges are no longer seen");
-                return stream.unreadable();
+                problem = Some(format!("Single exchanges were no longer seen: {error}."));
+                break;
             }
         }
+    }
+    for _ in 0..LAST_BATCHES {
+        let rest = stream.drain();
+        if rest.is_empty() {
+            break;
+        }
+        give(rest, &names, &phases, &records);
+    }
+    Watched {
+        unreadable: stream.unreadable(),
+        problem,
     }
 }
 
 fn give(batch: Vec<Exchange>, names: &Names, phases: &Phases, records: &RecordSender) {
-    if batch.iter().any(|exchange| !names.knows(exchange.cgroup)) {
-        names.refresh();
-    }
+    names.learn(batch.iter().map(|exchange| exchange.cgroup));
     for exchange in batch {
         // What the recorder cannot take it counts.
         records.record(Record::Exchange(named(exchange, names, phases)));
@@ -146,54 +177,104 @@ fn named(exchange: Exchange, names: &Names, phases: &Phases) -> records::Exchang
     }
 }
 
-/// Reads the instruments once a period and gives the figures of each replica to the recorder.
-pub(crate) async fn sample(
+/// Reads the instruments once a period and gives the figures of each replica to the recorder; it ends when this is
+/// dropped.
+pub(crate) struct Sampling {
+    task: JoinHandle<()>,
+    stop: DropGuard,
+}
+
+impl Sampling {
+    /// `replicas` are names and nodes, in the order in which `names` knows them.
+    pub(crate) fn start(
+        probes: Arc<Probes>,
+        names: Arc<Names>,
+        replicas: Vec<(String, String)>,
+        period: Duration,
+        records: RecordSender,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let sampler = Sampler {
+            seen: Seen::by(&probes),
+            probes,
+            names,
+            replicas,
+            records,
+        };
+        Self {
+            task: tokio::spawn(sampler.run(period, stop.clone())),
+            stop: stop.drop_guard(),
+        }
+    }
+
+    pub(crate) async fn stop(self) {
+        drop(self.stop);
+        // Samples draw a curve and nothing is counted from them; a panic was printed when it happened.
+        let _ = self.task.await;
+    }
+}
+
+struct Sampler {
     probes: Arc<Probes>,
+    seen: Seen,
     names: Arc<Names>,
     replicas: Vec<(String, String)>,
-    period: Duration,
     records: RecordSender,
-    stop: CancellationToken,
-) {
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut before: Option<Snapshot> = None;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        names.refresh();
-        let now = match probes.snapshot() {
-            Ok(now) => now,
-            Err(error) => {
-                tracing::warn!(%error, "a reading of the probes is left out");
-                continue;
+}
+
+impl Sampler {
+    async fn run(self, period: Duration, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut before: Option<Snapshot> = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
             }
-        };
-        if let Some(before) = &before {
-            let used = now.since(before);
-            let seconds = (now.begin_ns - before.begin_ns) as f64 / 1e9;
-            for (index, (replica, node)) in replicas.iter().enumerate() {
-                let Some(stats) = used.sum(&names.of_replica(index)) else {
-                    continue;
-                };
-                let figures = [
-                    ("cpu_cores", stats.on_cpu_ns as f64 / 1e9 / seconds),
-                    ("exchanges_per_second", stats.server.count as f64 / seconds),
-                ];
-                for (metric, value) in figures {
-                    records.record(Record::Sample(Sample {
-                        at_ns: now.begin_ns,
-                        metric: metric.to_owned(),
-                        subsystem: replica.clone(),
-                        node: node.clone(),
-                        value,
-                    }));
+            match self.probes.snapshot() {
+                Ok(now) => {
+                    if let Some(before) = &before {
+                        self.give(&now, before);
+                    }
+                    before = Some(now);
                 }
+                Err(error) => tracing::warn!(%error, "a reading of the probes is left out"),
             }
         }
-        before = Some(now);
+    }
+
+    fn give(&self, now: &Snapshot, before: &Snapshot) {
+        self.names.learn(now.cgroups.keys().copied());
+        let used = now.since(before);
+        let seconds = (now.begin_ns - before.begin_ns) as f64 / 1e9;
+        for (index, (replica, node)) in self.replicas.iter().enumerate() {
+            let Some(stats) = used.sum(&self.names.of_replica(index)) else {
+                continue;
+            };
+            let figures = [
+                (
+                    self.seen.cpu,
+                    "cpu_cores",
+                    stats.on_cpu_ns as f64 / 1e9 / seconds,
+                ),
+                (
+                    self.seen.http,
+                    "exchanges_per_second",
+                    stats.server.count as f64 / seconds,
+                ),
+            ];
+            for (_, metric, value) in figures.into_iter().filter(|(seen, ..)| *seen) {
+                // What the recorder cannot take it counts.
+                self.records.record(Record::Sample(Sample {
+                    at_ns: now.begin_ns,
+                    metric: metric.to_owned(),
+                    subsystem: replica.clone(),
+                    node: node.clone(),
+                    value,
+                }));
+            }
+        }
     }
 }
 

@@ -18,8 +18,8 @@ use super::{
     drive::{Balancing, DRAIN},
     machine,
     names::{Named, Names},
-    observe::{self, Phases, Watching},
-    usage::{Accounts, usages},
+    observe::{self, Phases, Sampling, Watched, Watching},
+    usage::{Accounts, Seen, usages},
 };
 use crate::{
     file::spec::Through,
@@ -102,6 +102,7 @@ impl Session {
         } else {
             (None, None)
         };
+        let seen = probes.as_deref().map(Seen::by);
         let at_first = snapshot(probes.as_deref());
         // What only watches commands watches them from their first instruction on.
         let began = self.plan.begins_with_its_commands().then(|| {
@@ -120,6 +121,9 @@ impl Session {
         let deployed = deploy(platform, &self.plan, &self.live, cancel).await?;
         let names = Arc::new(names(platform, &deployed));
         let phases = Arc::new(Phases::default());
+        if let Some((began_ns, _)) = &began {
+            phases.begin(*began_ns, *began_ns);
+        }
         let watching = stream.map(|stream| {
             Watching::start(
                 stream,
@@ -128,21 +132,19 @@ impl Session {
                 recorder.sender(),
             )
         });
-        let sampling = CancellationToken::new();
-        let sampler = probes.clone().map(|probes| {
+        let sampling = probes.clone().map(|probes| {
             let replicas = deployed
                 .iter()
                 .map(|replica| (replica.plan.name.clone(), replica.plan.node.clone()))
                 .collect();
             let period = self.plan.telemetry_period;
-            tokio::spawn(observe::sample(
+            Sampling::start(
                 probes,
                 Arc::clone(&names),
                 replicas,
                 period,
                 recorder.sender(),
-                sampling.clone(),
-            ))
+            )
         });
 
         let through_balancer = self
@@ -179,26 +181,27 @@ impl Session {
             }
             None => (0, 0),
         };
-        sampling.cancel();
-        if let Some(sampler) = sampler {
-            // A panic of the task was printed when it happened.
-            let _ = sampler.await;
+        if let Some(sampling) = sampling {
+            sampling.stop().await;
         }
-        let unreadable = match watching {
+        let watched = match watching {
             Some(watching) => watching.stop().await,
-            None => 0,
+            None => Watched::default(),
         };
         let mut measured = measured?;
+        measured.problems.extend(watched.problem);
         if cut_off > 0 && !measured.partial {
             measured.problems.push(format!(
                 "{cut_off} requests were cut off in the balancer at the end."
             ));
         }
         let at_last = snapshot(probes.as_deref());
-        let mut capture = self.capture(&deployed, &names, measured, unseen);
+        let mut capture = self.capture(&deployed, &names, measured, seen, unseen);
         if let (Some(first), Some(last)) = (&at_first, &at_last) {
             capture.losses.extend(observe::losses(&last.since(first)));
-            capture.losses.insert("unreadable".to_owned(), unreadable);
+            capture
+                .losses
+                .insert("unreadable".to_owned(), watched.unreadable);
         }
         capture
             .losses
@@ -211,6 +214,7 @@ impl Session {
         deployed: &[Deployed],
         names: &Names,
         measured: Measured,
+        seen: Option<Seen>,
         unseen: Vec<String>,
     ) -> Capture {
         let used = match (&measured.before.probes, &measured.after.probes) {
@@ -226,7 +230,20 @@ impl Session {
                 stolen_ns: measured.stolen_ns(replica.plan.cpus.as_deref()),
             })
             .collect();
-        let (usages, interference) = usages(used.as_ref(), &accounts, names);
+        let mut problems = measured.problems;
+        if seen.is_some() && used.is_none() {
+            problems.push(
+                "The probes could not be read at both ends of the measured phase: only CPU time is known of the replicas."
+                    .to_owned(),
+            );
+        }
+        if measured.before.own.is_none() || measured.after.own.is_none() {
+            problems.push(
+                "What Galileo itself used could not be read: its cost stands as 0.".to_owned(),
+            );
+        }
+        names.learn(used.iter().flat_map(|used| used.cgroups.keys().copied()));
+        let (usages, interference) = usages(used.as_ref().zip(seen), &accounts, names);
         let mut services: BTreeMap<String, Service> = BTreeMap::new();
         for (replica, usage) in deployed.iter().zip(usages) {
             services
@@ -271,7 +288,7 @@ impl Session {
             started_ns: self.started_ns,
             ended_ns: boot_ns(),
             partial: measured.partial,
-            problems: measured.problems,
+            problems,
             seed: self.plan.seed(),
             file: self.plan.file.clone(),
             command: self.options.command.clone(),
@@ -283,7 +300,11 @@ impl Session {
                 .plan
                 .workloads
                 .iter()
-                .map(crate::plan::WorkloadPlan::captured)
+                .zip(&measured.reports)
+                .map(|(workload, report)| galileo_wire::capture::Workload {
+                    sent: Some(ledger(&report.measured)),
+                    ..workload.captured()
+                })
                 .collect(),
             interference,
             losses: BTreeMap::from([("traces_lost".to_owned(), traces_lost)]),
@@ -291,6 +312,18 @@ impl Session {
             own,
             unseen,
         }
+    }
+}
+
+/// The load engine's own count.
+fn ledger(counted: &galileo_load::Ledger) -> galileo_wire::capture::Sent {
+    galileo_wire::capture::Sent {
+        intended: counted.intended,
+        sent: counted.sent,
+        dropped: counted.dropped,
+        completed: counted.completed,
+        failed: counted.failed(),
+        unfinished: counted.unfinished,
     }
 }
 
@@ -337,10 +370,7 @@ fn names(platform: &LocalPlatform, deployed: &[Deployed]) -> Names {
     let replicas = deployed.iter().map(|replica| Named {
         service: replica.service.clone(),
         replica: replica.plan.name.clone(),
-        path: replica
-            .replica
-            .cgroup()
-            .map_or_else(String::new, |cgroup| cgroup.name.clone()),
+        path: replica.replica.cgroup().map(|cgroup| cgroup.name.clone()),
     });
     let mount = cgroup::mount_point().unwrap_or_else(|| PathBuf::from("/sys/fs/cgroup"));
     Names::new(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use galileo_probes::{CgroupStats, Durations, Snapshot, cgroup::CgroupId};
+use galileo_probes::{CgroupStats, Durations, Feature, Probes, Snapshot, cgroup::CgroupId};
 use galileo_wire::{
     Histogram,
     capture::{Interference, Usage, Waits},
@@ -35,13 +35,37 @@ impl Accounts {
     }
 }
 
-/// What each replica used, and who disturbed whom.
+/// What the probes can see on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub cpu: bool,
+    pub network: bool,
+    pub http: bool,
+}
+
+impl Seen {
+    pub(crate) fn by(probes: &Probes) -> Self {
+        let on = |feature| {
+            probes
+                .capabilities()
+                .iter()
+                .any(|capability| capability.feature == feature && capability.off.is_none())
+        };
+        Self {
+            cpu: on(Feature::Cpu),
+            network: on(Feature::Network),
+            http: on(Feature::Http),
+        }
+    }
+}
+
+/// What each replica used, and who disturbed whom. What the probes cannot see stays unsaid.
 ///
 /// `used` is the difference of two snapshots; none if the probes saw nothing. A wait of a throttled cgroup cannot be told
 /// from one behind a neighbour, so its limit's share is taken off the neighbours' part first: nobody is blamed for
 /// what the limit may have caused.
 pub(crate) fn usages(
-    used: Option<&Snapshot>,
+    used: Option<(&Snapshot, Seen)>,
     accounts: &[Accounts],
     names: &Names,
 ) -> (Vec<Option<Usage>>, Vec<Interference>) {
@@ -49,8 +73,8 @@ pub(crate) fn usages(
     let mut usages = Vec::with_capacity(accounts.len());
     for (index, account) in accounts.iter().enumerate() {
         let ids = names.of_replica(index);
-        let seen = used.and_then(|used| Some((used, used.sum(&ids)?)));
-        let Some((used, stats)) = seen else {
+        let sum = used.and_then(|(used, seen)| Some((used, seen, used.sum(&ids)?)));
+        let Some((used, seen, stats)) = sum else {
             usages.push(account.cpu_ns().map(|cpu_ns| Usage {
                 cpu_ns,
                 // There is no second observer to agree with.
@@ -70,22 +94,10 @@ pub(crate) fn usages(
             let aggressor = names.name(aggressor);
             *blamed.entry((victim.clone(), aggressor)).or_default() += ns;
         }
-        usages.push(Some(Usage {
-            cpu_ns: stats.on_cpu_ns,
-            accounted_cpu_ns: account.cpu_ns(),
-            stolen_ns: account.stolen_ns,
-            rx_bytes: Some(stats.rx_bytes),
-            tx_bytes: Some(stats.tx_bytes),
-            exchanges: Some(stats.server.count),
-            service: Some(histogram(&stats.server.duration)),
-            runq_wait: Some(histogram(&stats.wait)),
-            waits: Some(waits),
-            switches_voluntary: Some(stats.switches_voluntary),
-            switches_involuntary: Some(stats.switches_involuntary),
-        }));
+        usages.push(usage(&stats, seen, account, waits));
     }
     // Others wait too: Galileo's own waits tell whether the load was disturbed.
-    for (blame, ns) in used.into_iter().flat_map(|used| &used.blames) {
+    for (blame, ns) in used.into_iter().flat_map(|(used, _)| &used.blames) {
         let (victim, aggressor) = (names.owner(blame.victim), names.owner(blame.aggressor));
         if matches!(victim, Owner::Replica(_))
             || *ns == 0
@@ -107,6 +119,29 @@ pub(crate) fn usages(
         .collect();
     interference.sort_by_key(|pair| std::cmp::Reverse(pair.wait_ns));
     (usages, interference)
+}
+
+/// What one replica used; none if nothing tells its CPU time.
+fn usage(stats: &CgroupStats, seen: Seen, account: &Accounts, waits: Waits) -> Option<Usage> {
+    let Seen { cpu, network, http } = seen;
+    Some(Usage {
+        cpu_ns: if cpu {
+            stats.on_cpu_ns
+        } else {
+            account.cpu_ns()?
+        },
+        // There is no second observer to agree with if the first is off.
+        accounted_cpu_ns: account.cpu_ns().filter(|_| cpu),
+        stolen_ns: account.stolen_ns,
+        rx_bytes: network.then_some(stats.rx_bytes),
+        tx_bytes: network.then_some(stats.tx_bytes),
+        exchanges: http.then_some(stats.server.count),
+        service: http.then(|| histogram(&stats.server.duration)),
+        runq_wait: cpu.then(|| histogram(&stats.wait)),
+        waits: cpu.then_some(waits),
+        switches_voluntary: cpu.then_some(stats.switches_voluntary),
+        switches_involuntary: cpu.then_some(stats.switches_involuntary),
+    })
 }
 
 /// Splits what the cgroups of one replica waited, and says what is left to each neighbour.
@@ -215,6 +250,60 @@ mod tests {
             ..Snapshot::default()
         };
         waits(&used, &stats, &[OWN, CHILD], throttled_ns)
+    }
+
+    #[test]
+    fn what_the_probes_cannot_see_is_not_said() {
+        let stats = CgroupStats {
+            on_cpu_ns: 7,
+            rx_bytes: 8,
+            ..CgroupStats::default()
+        };
+        let read = |cpu_ns| {
+            Some(Accounted {
+                cpu_ns,
+                throttled_ns: None,
+                begin_ns: 0,
+                end_ns: 0,
+            })
+        };
+        let account = Accounts {
+            before: read(10),
+            after: read(15),
+            stolen_ns: None,
+        };
+        let all = Seen {
+            cpu: true,
+            network: true,
+            http: true,
+        };
+        let whole = usage(&stats, all, &account, Waits::default()).unwrap();
+        assert_eq!(
+            (whole.cpu_ns, whole.accounted_cpu_ns, whole.rx_bytes),
+            (7, Some(5), Some(8))
+        );
+        let no_cpu = usage(
+            &stats,
+            Seen { cpu: false, ..all },
+            &account,
+            Waits::default(),
+        )
+        .unwrap();
+        assert_eq!(
+            (no_cpu.cpu_ns, no_cpu.accounted_cpu_ns, no_cpu.waits),
+            (5, None, None)
+        );
+        assert_eq!(no_cpu.exchanges, Some(0));
+        let no_packets = Seen {
+            network: false,
+            http: false,
+            ..all
+        };
+        let silent = usage(&stats, no_packets, &account, Waits::default()).unwrap();
+        assert_eq!(
+            (silent.rx_bytes, silent.exchanges, silent.service),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -390,6 +390,7 @@ fn workload(service: &str, arrival: &str) -> Workload {
         seed: 1,
         duration_ns: Some(END - BEGIN),
         requests: None,
+        sent: None,
     }
 }
 
