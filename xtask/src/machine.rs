@@ -118,6 +118,22 @@ pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
     install(&packages)
 }
 
+/// Where a program is that the machine must have.
+///
+/// # Errors
+///
+/// If it is in none of the folders that [`prepare`] looks in.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    find(name, &search_path()).with_context(|| format!("cannot find the program {name}"))
+}
+
+fn find(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+    folders
+        .iter()
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
 /// The caller's search path and the administrators' folders, which are not on every user's path: Debian puts nginx there.
 fn search_path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -165,7 +181,7 @@ impl Tool {
 
     fn is_there(&self, folders: &[PathBuf]) -> bool {
         match self.sign {
-            Sign::Program(name) => folders.iter().any(|folder| folder.join(name).is_file()),
+            Sign::Program(name) => find(name, folders).is_some(),
             Sign::File(path) => Path::new(path).exists(),
         }
     }
@@ -188,6 +204,17 @@ mod tests {
 
         assert!(!names.contains(&"cmake"), "{names:?}");
         assert!(names.contains(&"make"), "{names:?}");
+    }
+
+    #[test]
+    fn a_program_is_found_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nginx");
+        fs::write(&path, "").unwrap();
+        let folders = ["/none".into(), folder.path().to_path_buf()];
+
+        assert_eq!(find("nginx", &folders), Some(path));
+        assert_eq!(find("wrk", &folders), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Running other programs, with errors that say what was run and what became of it.
 
 use std::ffi::OsStr;
-use std::process::{Command, ExitStatus};
+use std::process::{Child, ChildStdout, Command, ExitStatus};
 
 use anyhow::{Context, Result, bail};
 
@@ -10,7 +10,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("cannot start `{}`", line(command)))?;
-    succeeded(command, status)
+    succeeded(&line(command), status)
 }
 
 /// Runs `command` and returns what it wrote to standard output, without the blanks around it.
@@ -27,12 +27,58 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Turns an unsuccessful end of `command` into an error.
-pub(crate) fn succeeded(command: &Command, status: ExitStatus) -> Result<()> {
+/// A program that runs beside this one. If it is dropped before [`Running::wait`], as an early return does, the program
+/// is killed and waited for: nothing is left that loads the machine or holds a pipe.
+pub(crate) struct Running {
+    child: Child,
+    line: String,
+}
+
+impl Running {
+    /// Starts `command`.
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
+        let line = line(command);
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start `{line}`"))?;
+        Ok(Self { child, line })
+    }
+
+    /// Its standard output, which must be piped; it is given out once.
+    pub(crate) fn stdout(&mut self) -> Result<ChildStdout> {
+        let output = self.child.stdout.take();
+        output.with_context(|| format!("the output of `{}` is not at hand", self.line))
+    }
+
+    /// Ends its standard input, if that is piped.
+    pub(crate) fn close_stdin(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Waits for its end; an unsuccessful one is an error.
+    pub(crate) fn wait(mut self) -> Result<()> {
+        let status = self
+            .child
+            .wait()
+            .with_context(|| format!("cannot wait for `{}`", self.line))?;
+        succeeded(&self.line, status)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // No harm after its end: std remembers that it was waited for. There is nobody to tell an error to.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Turns an unsuccessful end of a command into an error.
+fn succeeded(line: &str, status: ExitStatus) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    bail!("`{}` ended with {status}", line(command))
+    bail!("`{line}` ended with {status}")
 }
 
 /// Announces a step of a longer task, apart from what the programs it runs print.
@@ -50,6 +96,9 @@ fn line(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -61,6 +110,35 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("sh -c"), "{text}");
         assert!(text.ends_with("exit status: 3: no"), "{text}");
+    }
+
+    #[test]
+    fn a_running_program_ends_when_it_is_dropped() {
+        let mut running = Running::start(
+            Command::new("cat")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
+        )
+        .unwrap();
+        let mut output = running.stdout().unwrap();
+        // Keeps its input open: without a signal it would go on for ever.
+        let input = running.child.stdin.take();
+
+        drop(running);
+
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "");
+        drop(input);
+    }
+
+    #[test]
+    fn a_running_program_that_fails_is_named() {
+        let running = Running::start(Command::new("sh").args(["-c", "exit 4"])).unwrap();
+
+        let text = running.wait().unwrap_err().to_string();
+
+        assert_eq!(text, "`sh -c exit 4` ended with exit status: 4");
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use crate::machine::{self, Purpose};
-use crate::process;
+use crate::process::{self, Running};
 use crate::repository::Repository;
 use tally::Tally;
 
@@ -42,16 +42,13 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     if options.quick {
         command.args(["--exclude", "galileo-tests"]);
     }
-    let mut child = command.spawn().context("cannot start `cargo test`")?;
-    let output = child.stdout.take().context("`cargo test` has no output")?;
+    let mut tests = Running::start(&mut command)?;
+    let output = tests.stdout()?;
     let tally = copy_and_count(BufReader::new(output), &mut std::io::stdout().lock())?;
-    let status = child.wait().context("cannot wait for `cargo test`")?;
+    let ended = tests.wait();
 
     println!("\n{tally} in {} s", begin.elapsed().as_secs());
-    if !status.success() {
-        bail!("`cargo test` ended with {status}");
-    }
-    Ok(())
+    ended
 }
 
 /// Passes `output` on as it comes, and counts the results in it.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::machine;
+use crate::process::{self, Running};
 
 /// nginx with one worker, pinned to CPU 0; it ends when this is dropped.
 pub(super) struct Nginx {
@@ -37,7 +38,7 @@ impl Nginx {
         );
         let file = folder.join("nginx.conf");
         fs::write(&file, configuration)?;
-        let child = Command::new("nginx")
+        let child = Command::new(machine::program("nginx")?)
             .arg("-p")
             .arg(&folder)
             .arg("-c")
@@ -115,7 +116,7 @@ pub(super) struct Load {
 
 impl Load {
     /// Starts it for some seconds, with 64 connections.
-    pub(super) fn start(self, port: u16, seconds: u64) -> Result<Child> {
+    pub(super) fn start(self, port: u16, seconds: u64) -> Result<Running> {
         let mut command = Command::new("taskset");
         command.args(["-c", "1", "wrk", "-t1", "-c64", &format!("-d{seconds}s")]);
         if self.new_connections {
@@ -124,16 +125,16 @@ impl Load {
         command
             .arg(format!("http://127.0.0.1:{port}{}", self.path))
             .stdout(Stdio::piped());
-        command.spawn().context("cannot start wrk under taskset")
+        Running::start(&mut command)
     }
 
     /// Waits for its end; returns the requests a second that wrk saw.
-    pub(super) fn finish(child: Child) -> Result<f64> {
-        let output = child.wait_with_output()?;
-        if !output.status.success() {
-            bail!("wrk ended with {}", output.status);
-        }
-        let text = String::from_utf8_lossy(&output.stdout);
+    pub(super) fn finish(mut wrk: Running) -> Result<f64> {
+        let mut text = String::new();
+        wrk.stdout()?
+            .read_to_string(&mut text)
+            .context("cannot read from wrk")?;
+        wrk.wait()?;
         let rate = text
             .lines()
             .find_map(|line| line.trim().strip_prefix("Requests/sec:"));

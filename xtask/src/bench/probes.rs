@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::peers::{Load, Nginx, example};
 use crate::machine::{self, Purpose};
-use crate::process;
+use crate::process::{self, Running};
 use crate::repository::Repository;
 
 /// How long to measure.
@@ -104,14 +104,13 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
 
 /// Counts all exchanges of a load from before its begin until after its end.
 fn recall(program: &Path, nginx: &Nginx, load: Load, seconds: u64) -> Result<(f64, u64, Recall)> {
-    let mut counter = Command::new(program)
-        .args(["recall", &nginx.port.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start the measuring program")?;
-    let mut lines =
-        BufReader::new(counter.stdout.take().context("its output is not piped")?).lines();
+    let mut counter = Running::start(
+        Command::new(program)
+            .args(["recall", &nginx.port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped()),
+    )?;
+    let mut lines = BufReader::new(counter.stdout()?).lines();
     lines
         .next()
         .context("the measuring program ended early; is this root?")??;
@@ -119,15 +118,19 @@ fn recall(program: &Path, nginx: &Nginx, load: Load, seconds: u64) -> Result<(f6
     let before = nginx.requests()?;
     let rate = Load::finish(load.start(nginx.port, seconds)?)?;
     let after = nginx.requests()?;
-    drop(counter.stdin.take());
+    counter.close_stdin();
     let line = lines
         .next()
         .context("the measuring program told nothing")??;
     counter.wait()?;
     let mut seen: Recall = serde_json::from_str(&line)?;
     // Both questions were seen in both roles, and nginx counted the second within the difference.
-    seen.server -= 1;
-    seen.client -= 1;
+    let without_one = |count: u64, role| {
+        let nothing = || format!("the probes saw no exchange in the role of a {role}");
+        count.checked_sub(1).with_context(nothing)
+    };
+    seen.server = without_one(seen.server, "server")?;
+    seen.client = without_one(seen.client, "client")?;
     Ok((rate, after - before, seen))
 }
 
