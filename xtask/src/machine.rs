@@ -92,7 +92,8 @@ const TOOLS: &[Tool] = &[
 ///
 /// # Errors
 ///
-/// If something is missing and cannot be installed from here; the message has the line to run.
+/// If something is missing and cannot be installed from here; the message has the line to run. If something is still
+/// missing afterwards; the message names it.
 pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
     let missing = missing(purpose, &search_path());
     if missing.is_empty() {
@@ -115,7 +116,8 @@ pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
             packages.join(" ")
         );
     }
-    install(&packages)
+    install(&packages)?;
+    nothing_left(&self::missing(purpose, &search_path()))
 }
 
 /// Where a program is that the machine must have.
@@ -125,6 +127,18 @@ pub(crate) fn prepare(purpose: Purpose) -> Result<()> {
 /// If it is in none of the folders that [`prepare`] looks in.
 pub(crate) fn program(name: &str) -> Result<PathBuf> {
     find(name, &search_path()).with_context(|| format!("cannot find the program {name}"))
+}
+
+/// An error that names what is missing after an installation.
+fn nothing_left(missing: &[&Tool]) -> Result<()> {
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|tool| tool.name()).collect();
+    bail!(
+        "apt is done, but this is still missing: {}",
+        names.join(", ")
+    )
 }
 
 fn find(name: &str, folders: &[PathBuf]) -> Option<PathBuf> {
@@ -215,6 +229,16 @@ mod tests {
 
         assert_eq!(find("nginx", &folders), Some(path));
         assert_eq!(find("wrk", &folders), None);
+    }
+
+    #[test]
+    fn what_is_missing_after_an_installation_is_named() {
+        let missing = missing(Purpose::Build, &[]);
+
+        let text = nothing_left(&missing).unwrap_err().to_string();
+
+        assert!(text.contains("cmake, make"), "{text}");
+        assert!(nothing_left(&[]).is_ok());
     }
 
     #[test]
