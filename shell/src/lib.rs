@@ -9,8 +9,7 @@
 //!
 //! Reading order: [`cli`] (what can be asked for), `commands` (one file each), `execution` (a run from plan to report),
 //! `live` (what is shown meanwhile), `results` (from records to the summary and the page), `checks` (what works here);
-//! then what all share: `session`, `output`, `failure`, `exit`, `text`, `interrupt`,
-//! `remains`.
+//! then what all share: `session`, `output`, `failure`, `exit`, `text`, `interrupt`.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +22,6 @@ mod failure;
 mod interrupt;
 mod live;
 mod output;
-mod remains;
 mod results;
 mod session;
 mod text;

@@ -10,7 +10,6 @@ use galileo_experiment::local;
 
 use crate::exit::Exit;
 use crate::output;
-use crate::remains;
 use crate::results::remove_run_folder;
 use crate::session::Session;
 
@@ -47,7 +46,7 @@ pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let mut told = Vec::new();
     let runs = session.runs_folder()?;
     let living = if args.dry_run {
-        let found = remains::of(&runs)?;
+        let found = local::remains(&runs)?;
         let left = |run| format!("would remove what is left of run {run}");
         told.extend(found.dead.iter().map(left));
         found.living

@@ -29,7 +29,7 @@
 //!
 //! Reading order: `platform` (the whole), `replica`; [`mounts`], `tree`, `cgroup`, `limits`, `accounting` (cgroups);
 //! `exec`, `process`, `supervise`, `control` (processes); `readiness`, `ports`, `output`; `stop`, `owner`, `guard`,
-//! `clean` (the end); [`procfs`], `error`.
+//! `clean`, `remains` (the end); [`procfs`], `error`.
 
 mod accounting;
 mod cgroup;
@@ -47,6 +47,7 @@ mod ports;
 mod process;
 pub mod procfs;
 mod readiness;
+mod remains;
 mod replica;
 mod stop;
 mod supervise;
@@ -63,6 +64,7 @@ pub use platform::{LocalPlatform, Options};
 pub use ports::Holder;
 pub use process::ExitInfo;
 pub use readiness::Health;
+pub use remains::{Remains, remains};
 pub use replica::{Port, Replica, ReplicaSpec};
 pub use stop::{StopReport, Stopped};
 
