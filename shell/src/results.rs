@@ -11,6 +11,7 @@ use galileo_report::{html, terminal};
 use galileo_wire::{Capture, Sample};
 
 use crate::failure::Advise;
+use crate::session::Session;
 
 /// Name of the report in the folder of a run.
 pub const REPORT: &str = "report.html";
@@ -116,12 +117,42 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Removes the folder of a run that is over; one that is not there is no error.
-pub fn remove_run_folder(folder: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(folder) {
+/// Deletes a run that is over: first its folder, so that one that cannot be removed still has a row that names it.
+pub async fn delete_run(database: &Database, session: &Session, id: &str) -> anyhow::Result<()> {
+    let folder = session.run_folder(id)?;
+    match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+            return Err(error).with_context(|| format!("cannot remove {}", folder.display()));
         }
-        _ => Ok(()),
+        _ => {}
+    }
+    Ok(database.delete(id).await?)
+}
+
+/// What came of deleting several runs: one that fails does not keep the others.
+#[derive(Debug, Default)]
+pub struct Deletion {
+    problems: Vec<String>,
+}
+
+impl Deletion {
+    /// Takes note of what came of a run; says whether it is gone.
+    pub fn did(&mut self, id: &str, outcome: anyhow::Result<()>) -> bool {
+        match outcome {
+            Ok(()) => true,
+            Err(error) => {
+                self.problems.push(format!("{id} ({error:#})"));
+                false
+            }
+        }
+    }
+
+    /// An error that names all that are left.
+    pub fn end(self) -> anyhow::Result<()> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        Err(anyhow!("not deleted: {}", self.problems.join("; ")))
+            .help("they are still listed; delete them again when that is mended")
     }
 }

@@ -10,7 +10,7 @@ use galileo_experiment::local;
 
 use crate::exit::Exit;
 use crate::output;
-use crate::results::remove_run_folder;
+use crate::results::{Deletion, delete_run};
 use crate::session::Session;
 
 /// A run makes its experiment and, a moment later, its folder: one younger than this may be between the two.
@@ -44,6 +44,7 @@ pub struct Args {
 pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     let mut exit = Exit::Success;
     let mut told = Vec::new();
+    let mut deletion = Deletion::default();
     let runs = session.runs_folder()?;
     let living = if args.dry_run {
         let found = local::remains(&runs)?;
@@ -62,7 +63,16 @@ pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     if let Some(database) = session.database_if_any().await? {
         told.extend(mark(&database, &living, args.dry_run, session).await?);
         if let Some(age) = args.older_than {
-            told.extend(forget(&database, age, args.dry_run, session).await?);
+            let old = old(&database, age, &living).await?;
+            if args.dry_run {
+                told.extend(old.iter().map(|id| format!("would delete run {id}")));
+            } else {
+                for id in &old {
+                    if deletion.did(id, delete_run(&database, session, id).await) {
+                        told.push(format!("deleted run {id}"));
+                    }
+                }
+            }
         }
         database.close().await;
     }
@@ -71,6 +81,7 @@ pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
     }
     told.push(String::new());
     output::print(told.join("\n"))?;
+    deletion.end()?;
     Ok(exit)
 }
 
@@ -107,35 +118,18 @@ async fn mark(
         .collect())
 }
 
-/// Deletes old runs.
-async fn forget(
-    database: &Database,
-    age: Duration,
-    dry_run: bool,
-    session: &Session,
-) -> anyhow::Result<Vec<String>> {
+/// The runs that are older than that and over, the oldest first.
+async fn old(database: &Database, age: Duration, living: &[String]) -> anyhow::Result<Vec<String>> {
     let limit = unix_seconds() - age.as_secs_f64();
-    if dry_run {
-        let old = database
-            .list()
-            .await?
-            .into_iter()
-            .rev()
-            .filter(|experiment| {
-                !matches!(experiment.status, Status::Queued | Status::Running)
-                    && experiment.clock.unix_seconds(experiment.created_ns) < limit
-            });
-        return Ok(old
-            .map(|experiment| format!("would delete run {}", experiment.id))
-            .collect());
-    }
-    let deleted = database.delete_older_than(limit).await?;
-    for id in &deleted {
-        remove_run_folder(&session.run_folder(id)?)?;
-    }
-    Ok(deleted
-        .iter()
-        .map(|id| format!("deleted run {id}"))
+    let is_old = |experiment: &Experiment| {
+        !matches!(experiment.status, Status::Queued | Status::Running)
+            && !living.contains(&experiment.id)
+            && experiment.clock.unix_seconds(experiment.created_ns) < limit
+    };
+    let runs = database.list().await?.into_iter().rev();
+    Ok(runs
+        .filter(is_old)
+        .map(|experiment| experiment.id)
         .collect())
 }
 

@@ -2,16 +2,18 @@
 
 use anyhow::bail;
 use galileo_expdb::Status;
+use galileo_experiment::local;
 
 use crate::exit::Exit;
 use crate::failure::Advise;
 use crate::output;
-use crate::results::remove_run_folder;
+use crate::results::{Deletion, delete_run};
 use crate::session::Session;
 
 /// Delete runs: their records, the output of their replicas and their reports
 ///
-/// Either all of them are deleted or, if one of the ids is wrong, none. A run that is in progress is left alone.
+/// If one of the ids is wrong or names a run in progress, none is deleted. One that cannot be removed does not keep the
+/// others: they are deleted, and it is named at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -22,7 +24,7 @@ pub struct Args {
     #[arg(value_name = "ID", required = true)]
     ids: Vec<String>,
 
-    /// Delete a run that counts as running, too
+    /// Delete a run that counts as running although its Galileo is dead, too
     #[arg(long)]
     force: bool,
 }
@@ -37,22 +39,24 @@ pub async fn run(args: &Args, session: &Session) -> anyhow::Result<Exit> {
             ids.push(id);
         }
     }
+    let living = local::remains(&session.runs_folder()?)?.living;
     for id in &ids {
-        if !args.force
-            && matches!(
-                database.experiment(id).await?.status,
-                Status::Queued | Status::Running
-            )
-        {
+        let status = database.experiment(id).await?.status;
+        if living.contains(id) {
+            refuse(id).help("its Galileo lives; end that first, for example with Ctrl-C")?;
+        }
+        if !args.force && matches!(status, Status::Queued | Status::Running) {
             refuse(id)
                 .help("if it was killed, `galileo clean` marks it; --force deletes it anyway")?;
         }
     }
+    let mut deletion = Deletion::default();
     for id in &ids {
-        database.delete(id).await?;
-        remove_run_folder(&session.run_folder(id)?)?;
-        output::print(format!("deleted {id}\n"))?;
+        if deletion.did(id, delete_run(&database, session, id).await) {
+            output::print(format!("deleted {id}\n"))?;
+        }
     }
+    deletion.end()?;
     Ok(Exit::Success)
 }
 

@@ -81,6 +81,25 @@ fn a_run_that_was_killed_is_marked_and_one_in_progress_is_not() {
 }
 
 #[test]
+fn an_old_run_that_cannot_be_removed_is_named_and_does_not_keep_the_others() {
+    let place = Place::new();
+    for id in ["first", "second"] {
+        fixture::finished(&place.database(), id);
+    }
+    fs::create_dir_all(place.path("runs/second")).unwrap();
+    place.file("runs/first", "");
+
+    let said = place.galileo(&["clean", "--cgroup-parent", "/none", "--older-than", "1d"]);
+    assert!(said.out.contains("deleted run second"), "{}", said.out);
+    assert!(!said.out.contains("deleted run first"), "{}", said.out);
+    let error = said.failed(1);
+    assert!(error.contains("not deleted: first"), "{error}");
+    assert!(!place.path("runs/second").exists());
+    let left = place.galileo(&["list"]).fine();
+    assert!(left.contains("first") && !left.contains("second"), "{left}");
+}
+
+#[test]
 fn old_runs_go_with_their_folders_and_only_when_asked() {
     let place = Place::new();
     fixture::finished(&place.database(), "old");

@@ -162,6 +162,39 @@ fn a_run_in_progress_is_deleted_by_force_only() {
 }
 
 #[test]
+fn a_run_whose_galileo_lives_is_not_deleted_even_by_force() {
+    let place = with_a_run();
+    fs::create_dir_all(place.path("runs").join(ID)).unwrap();
+    let owned = fs::File::create(place.path("runs").join(ID).join("owner.json")).unwrap();
+    owned.lock().unwrap();
+
+    let said = place.galileo(&["delete", ID, "--force"]).failed(1);
+    assert!(said.contains("in progress"), "{said}");
+    assert!(place.path("runs").join(ID).exists());
+
+    drop(owned);
+    place.galileo(&["delete", ID, "--force"]).fine();
+}
+
+#[test]
+fn a_folder_that_cannot_be_removed_keeps_its_row_and_no_other() {
+    let place = with_a_run();
+    fixture::finished(&place.database(), OTHER);
+    fs::create_dir_all(place.path("runs").join(OTHER)).unwrap();
+    // A file in the place of the folder: not even root can remove it as a folder.
+    place.file(&format!("runs/{ID}"), "");
+
+    let said = place.galileo(&["delete", ID, OTHER]);
+    assert_eq!(said.out, format!("deleted {OTHER}\n"));
+    let error = said.failed(1);
+    assert!(error.contains(&format!("not deleted: {ID}")), "{error}");
+
+    assert!(!place.path("runs").join(OTHER).exists());
+    let left = place.galileo(&["list"]).fine();
+    assert!(left.contains(ID) && !left.contains(OTHER), "{left}");
+}
+
+#[test]
 fn export_writes_three_files_and_replaces_them_by_force_only() {
     let place = with_a_run();
     for format in ["ndjson", "csv"] {
