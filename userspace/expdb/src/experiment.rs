@@ -296,29 +296,6 @@ impl Database {
         self.give_space_back().await
     }
 
-    /// Deletes the experiments made before a time (unix seconds) unless they are queued or running, and gives their
-    /// space back. Returns their ids, the oldest first.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] and what else keeps a database from being written.
-    pub async fn delete_older_than(&self, unix_seconds: f64) -> Result<Vec<String>> {
-        // RETURNING has no order of its own.
-        let mut deleted: Vec<(f64, String)> = sqlx::query_as(
-            "DELETE FROM experiments WHERE CREATED < ?1 AND STATUS NOT IN (?2, ?3) RETURNING CREATED, EXP_ID",
-        )
-        .bind(unix_seconds)
-        .bind(Status::Queued.as_str())
-        .bind(Status::Running.as_str())
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.error(error))?;
-        deleted.sort_by(|a, b| a.0.total_cmp(&b.0));
-        if !deleted.is_empty() {
-            self.give_space_back().await?;
-        }
-        Ok(deleted.into_iter().map(|(_, id)| id).collect())
-    }
-
     /// The pages of what was deleted go back to the file system, and so does the write-ahead log's space unless a reader
     /// still needs it.
     async fn give_space_back(&self) -> Result<()> {

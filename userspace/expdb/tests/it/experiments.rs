@@ -397,30 +397,3 @@ async fn the_space_of_a_deleted_experiment_goes_back_to_the_file_system() {
     assert!(full > empty + 500_000, "{empty} {full}");
     assert!(after <= empty, "{empty} {full} {after}");
 }
-
-#[tokio::test]
-async fn old_experiments_are_deleted_unless_they_run() {
-    let (_folder, database) = with_ids(&["old", "old running", "young"]).await;
-    for id in ["old", "young"] {
-        database
-            .finish(id, Status::Finished, 9_000_000_000)
-            .await
-            .unwrap();
-    }
-    database
-        .set_running("old running", 1_000_000_000)
-        .await
-        .unwrap();
-
-    let deleted = database.delete_older_than(1_700_000_002.0).await.unwrap();
-
-    assert_eq!(deleted, ["old"]);
-    let left: Vec<_> = database
-        .list()
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|experiment| experiment.id)
-        .collect();
-    assert_eq!(left, ["young", "old running"]);
-}

@@ -138,7 +138,12 @@ fn owner_named_in(run_cgroup: &Path) -> Option<PathBuf> {
 
 /// None if there is no such file.
 fn lives(path: &Path) -> Option<bool> {
-    let mut file = File::open(path).ok()?;
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        // Somebody else's: what may not be looked at is not taken for dead.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Some(true),
+        Err(_) => return None,
+    };
     match file.try_lock_shared() {
         Ok(()) => Some(false),
         Err(TryLockError::WouldBlock) => Some(true),
