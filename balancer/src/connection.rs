@@ -3,7 +3,7 @@
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use async_trait::async_trait;
 use pingora_core::protocols::l4::stream::Stream;
@@ -30,6 +30,15 @@ impl Connection {
         Self {
             stream: BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream),
         }
+    }
+}
+
+/// An answer that breaks off ends without a flush: pingora drops the connection. The client still gets what came of it.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        // Once, and as much as the socket takes: nobody is left to wait for more, or to tell of an error.
+        let _ = Pin::new(&mut self.stream).poll_flush(&mut context);
     }
 }
 
