@@ -23,9 +23,10 @@ fn threads() -> BTreeMap<String, usize> {
     threads
 }
 
-/// The signals that the process catches, ignores and blocks.
+/// The signals that the process catches and ignores, and that this thread blocks. Another thread's mask would not do: the C
+/// library blocks all signals for the moment in which it makes a thread.
 fn signals() -> Vec<String> {
-    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("procfs");
     status
         .lines()
         .filter(|line| {
