@@ -3,8 +3,9 @@
 //! | file | hooks | what it tells |
 //! |---|---|---|
 //! | [`cpu`] | raw tracepoints of the scheduler | who ran, who waited, who held the CPU meanwhile |
-//! | [`net`] | `cgroup_skb`, both directions | bytes and packets; finds the socket and its segment |
+//! | [`net`] | `cgroup_skb`, both directions | finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
+//! | [`traffic`] | called by [`net`] | bytes and packets by interface |
 //! | [`slots`] | – | the dense slot of a cgroup |
 //! | [`ledger`] | – | what could not be kept, by kind |
 //! | `messages` | – | the same in words, in objects for debugging |
@@ -20,6 +21,7 @@ mod ledger;
 mod messages;
 mod net;
 mod slots;
+mod traffic;
 
 /// Kernel helpers such as `bpf_ktime_get_boot_ns` are for programs under the GPL only.
 #[unsafe(link_section = "license")]

@@ -40,14 +40,6 @@ pub struct CgroupCounters {
     pub wait_own_ns: u64,
     /// The part of it during which other cgroups ran on that CPU.
     pub wait_other_ns: u64,
-    /// Bytes received, from the IP header on, as the hook sees them.
-    pub rx_bytes: u64,
-    /// Packets received, as the hook sees them (a merged packet is one).
-    pub rx_packets: u64,
-    /// Bytes sent, from the IP header on.
-    pub tx_bytes: u64,
-    /// Packets sent, as the hook sees them (a packet to be segmented later is one).
-    pub tx_packets: u64,
     /// Waits by length.
     pub wait_buckets: [u64; BUCKETS],
 }
@@ -129,7 +121,7 @@ pub struct MatrixKey {
     pub aggressor: u32,
 }
 
-const _: () = assert!(size_of::<CgroupCounters>() == (14 + BUCKETS) * 8);
+const _: () = assert!(size_of::<CgroupCounters>() == (10 + BUCKETS) * 8);
 const _: () = assert!(size_of::<CpuState>() == 32 + HISTORY * 16);
 const _: () = assert!(size_of::<Task>() == 40);
 const _: () = assert!(size_of::<MatrixKey>() == 8);

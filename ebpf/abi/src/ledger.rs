@@ -47,11 +47,13 @@ pub enum Ledger {
     WaitUnassigned = 19,
     /// Segments with data on a listening socket that a connection claimed: nothing is missing.
     ListenerClaimed = 20,
+    /// Packets whose interface is not told because the table of cgroups and interfaces was full; they are counted without it.
+    InterfacesFull = 21,
 }
 
 impl Ledger {
     /// How many kinds there are.
-    pub const COUNT: u32 = 21;
+    pub const COUNT: u32 = 22;
 
     /// All kinds, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -76,6 +78,7 @@ impl Ledger {
         Self::TimeDisorder,
         Self::WaitUnassigned,
         Self::ListenerClaimed,
+        Self::InterfacesFull,
     ];
 
     /// The word used in results.
@@ -103,6 +106,7 @@ impl Ledger {
             Self::TimeDisorder => "time_disorder",
             Self::WaitUnassigned => "wait_unassigned",
             Self::ListenerClaimed => "listener_claimed",
+            Self::InterfacesFull => "interfaces_full",
         }
     }
 

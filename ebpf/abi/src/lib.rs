@@ -9,6 +9,7 @@
 mod cpu;
 mod http;
 mod ledger;
+mod traffic;
 
 pub use cpu::{
     BUCKET_FIRST_EXPONENT, BUCKET_LAST_EXPONENT, BUCKET_SUB_BITS, BUCKETS, CgroupCounters,
@@ -20,3 +21,4 @@ pub use http::{
     Request, flags, role,
 };
 pub use ledger::Ledger;
+pub use traffic::{CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, Traffic, recent};

@@ -27,6 +27,7 @@ mod object;
 mod probes;
 mod running;
 mod snapshot;
+mod traffic;
 
 pub use capability::{Capability, Feature};
 pub use cost::{ProgramCost, Statistics};
@@ -35,3 +36,4 @@ pub use exchange::{Exchange, ExchangeStream, Role};
 pub use galileo_ebpf_abi::{Ledger, flags};
 pub use probes::{Config, Probes};
 pub use snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot};
+pub use traffic::{Interface, Traffic};

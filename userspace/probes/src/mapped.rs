@@ -24,6 +24,10 @@ unsafe impl Counters for galileo_ebpf_abi::CgroupCounters {}
 unsafe impl Counters for galileo_ebpf_abi::HttpCounters {}
 // SAFETY: as above.
 unsafe impl Counters for galileo_ebpf_abi::CpuState {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::CgroupTraffic {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::InterfaceTraffic {}
 // SAFETY: eight 64-bit integers.
 unsafe impl Counters for [u64; 8] {}
 

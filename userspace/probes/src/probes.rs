@@ -24,6 +24,7 @@ use crate::{
     messages::Messages,
     object, running,
     snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot},
+    traffic::TrafficMaps,
 };
 
 /// How the probes are loaded.
@@ -62,6 +63,7 @@ pub struct Probes {
     capabilities: Vec<Capability>,
     cgroups: Mapped<CgroupCounters>,
     http: Mapped<HttpCounters>,
+    traffic: TrafficMaps,
     cpus: Mapped<CpuState>,
     ledger: Mapped<[u64; 8]>,
     matrix: HashMap<MapData, Key, u64>,
@@ -103,6 +105,10 @@ impl Probes {
             .map_max_entries("HTTP", config.cgroups)
             .map_max_entries("SLOT_OF", config.cgroups)
             .map_max_entries("FREE_SLOTS", config.cgroups)
+            .map_max_entries("TRAFFIC", config.cgroups)
+            .map_max_entries("INTERFACES", TrafficMaps::entries(config.cgroups))
+            .map_max_entries("INTERFACE_OF", TrafficMaps::entries(config.cgroups))
+            .map_max_entries("FREE_INTERFACES", TrafficMaps::entries(config.cgroups))
             .map_max_entries("CPUS", cpus)
             .map_max_entries("EXCHANGES", ring_bytes)
             .load(&object)
@@ -126,6 +132,7 @@ impl Probes {
         }
         let cgroups = Mapped::new(array(&mut ebpf, "CGROUPS")?, config.cgroups, "CGROUPS")?;
         let http = Mapped::new(array(&mut ebpf, "HTTP")?, config.cgroups, "HTTP")?;
+        let traffic = TrafficMaps::new(&mut ebpf, config.cgroups)?;
         let cpus = Mapped::new(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?;
         let ledger = Mapped::new(array(&mut ebpf, "LEDGER")?, Ledger::COUNT, "LEDGER")?;
         let matrix =
@@ -180,6 +187,7 @@ impl Probes {
             capabilities,
             cgroups,
             http,
+            traffic,
             cpus,
             ledger,
             matrix,
@@ -273,6 +281,11 @@ impl Probes {
                 stats.on_cpu_ns = on_cpu_ns;
             }
         }
+        for (slot, network) in self.traffic.read(by_slot.keys().copied()) {
+            if let Some(stats) = by_slot.get(&slot).and_then(|id| cgroups.get_mut(id)) {
+                stats.set_network(network);
+            }
+        }
         let mut blames = BTreeMap::new();
         for entry in &self.matrix {
             let (Key(key), ns) = entry.map_err(|error| Error::Mismatch(chain(&error)))?;
@@ -347,28 +360,25 @@ fn stats(counters: &CgroupCounters, http: Option<&HttpCounters>) -> CgroupStats 
         wait: Durations::new(counters.wait_buckets, counters.wait_ns),
         wait_own_ns: counters.wait_own_ns,
         wait_other_ns: counters.wait_other_ns,
-        rx_bytes: counters.rx_bytes,
-        rx_packets: counters.rx_packets,
-        tx_bytes: counters.tx_bytes,
-        tx_packets: counters.tx_packets,
         server,
         client,
+        ..CgroupStats::default()
     }
 }
 
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
+pub(crate) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
     ebpf.take_map(name)
         .ok_or_else(|| Error::Mismatch(format!("there is no map {name}")))
 }
 
-fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
+pub(crate) fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
     match take(ebpf, name)? {
         Map::Array(data) => Ok(data),
         _ => Err(Error::Mismatch(format!("{name} is no array"))),
     }
 }
 
-fn mismatch(error: &aya::maps::MapError) -> Error {
+pub(crate) fn mismatch(error: &aya::maps::MapError) -> Error {
     Error::Mismatch(chain(error))
 }
 

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use galileo_ebpf_abi::{BUCKETS, Ledger};
 use galileo_ebpf_core::histogram;
 
-use crate::{cgroup::CgroupId, cost::ProgramCost};
+use crate::{
+    cgroup::CgroupId,
+    cost::ProgramCost,
+    traffic::{CgroupNetwork, Interface, Traffic},
+};
 
 /// All counters, read one after the other between `begin_ns` and `end_ns` (`CLOCK_BOOTTIME`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,14 +58,17 @@ pub struct CgroupStats {
     pub wait_own_ns: u64,
     /// The part of all waits during which other cgroups ran on that CPU.
     pub wait_other_ns: u64,
-    /// Bytes received, IP headers included.
+    /// Bytes received over all interfaces, IP headers included; see [`Traffic`].
     pub rx_bytes: u64,
-    /// Packets received, merged ones counted once.
+    /// Packets received over all interfaces, merged ones counted once.
     pub rx_packets: u64,
-    /// Bytes sent, IP headers included.
+    /// Bytes sent over all interfaces, IP headers included.
     pub tx_bytes: u64,
-    /// Packets sent, those to be segmented later counted once.
+    /// Packets sent over all interfaces, those to be segmented later counted once.
     pub tx_packets: u64,
+    /// The same by interface. What found no place in the table is missing here, and counted in the ledger as
+    /// [`Ledger::InterfacesFull`].
+    pub interfaces: BTreeMap<Interface, Traffic>,
     /// Exchanges in which it answered.
     pub server: ExchangeStats,
     /// Exchanges in which it asked; without a histogram.
@@ -230,10 +237,25 @@ macro_rules! each_counter {
 }
 
 impl CgroupStats {
+    pub(crate) fn set_network(&mut self, network: CgroupNetwork) {
+        self.rx_bytes = network.total.rx_bytes;
+        self.rx_packets = network.total.rx_packets;
+        self.tx_bytes = network.total.tx_bytes;
+        self.tx_packets = network.total.tx_packets;
+        self.interfaces = network.interfaces;
+    }
+
     fn since(&self, before: &Self) -> Self {
         let mut difference = self.clone();
         each_counter!(difference, before, |after, before| *after =
             after.saturating_sub(before));
+        for (interface, traffic) in &mut difference.interfaces {
+            *traffic -= before
+                .interfaces
+                .get(interface)
+                .copied()
+                .unwrap_or_default();
+        }
         difference.wait = self.wait.since(&before.wait);
         difference.server.duration = self.server.duration.since(&before.server.duration);
         difference.client.duration = self.client.duration.since(&before.client.duration);
@@ -242,6 +264,9 @@ impl CgroupStats {
 
     fn add(&mut self, other: &Self) {
         each_counter!(self, other, |sum, more| *sum += more);
+        for (interface, traffic) in &other.interfaces {
+            *self.interfaces.entry(*interface).or_default() += *traffic;
+        }
         self.wait.add(&other.wait);
         self.server.duration.add(&other.server.duration);
         self.client.duration.add(&other.client.duration);
