@@ -5,6 +5,7 @@
 //! | [`cpu`] | raw tracepoints of the scheduler | who ran, who waited, who held the CPU meanwhile |
 //! | [`net`] | `cgroup_skb`, both directions | finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
+//! | [`tcp`] | `sock_ops` | connections: opened, failed, ended, retransmissions, round trips |
 //! | [`traffic`] | called by [`net`] | bytes and packets by interface |
 //! | [`slots`] | – | the dense slot of a cgroup |
 //! | [`ledger`] | – | what could not be kept, by kind |
@@ -21,6 +22,7 @@ mod ledger;
 mod messages;
 mod net;
 mod slots;
+mod tcp;
 mod traffic;
 
 /// Kernel helpers such as `bpf_ktime_get_boot_ns` are for programs under the GPL only.

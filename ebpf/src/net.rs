@@ -94,6 +94,34 @@ pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> 
     }
 }
 
+/// Whose a socket is.
+pub struct Owner {
+    /// The kernel's id of its cgroup.
+    pub cgroup_id: u64,
+    /// Slot of the cgroup.
+    pub slot: u32,
+}
+
+/// Whose this socket is, if a packet of it has passed. `sk` is not null.
+#[inline(always)]
+pub fn owner(sk: *mut bpf_sock) -> Option<Owner> {
+    // SAFETY: as in `socket`.
+    let socket = unsafe {
+        bpf_sk_storage_get(
+            (&raw const SOCKETS).cast_mut().cast(),
+            sk.cast(),
+            core::ptr::null_mut(),
+            0,
+        )
+        .cast::<Socket>()
+        .as_ref()
+    }?;
+    (socket.cookie != 0).then_some(Owner {
+        cgroup_id: socket.cgroup_id,
+        slot: socket.slot,
+    })
+}
+
 #[inline(always)]
 fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
     // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below.

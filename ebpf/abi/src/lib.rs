@@ -9,6 +9,7 @@
 mod cpu;
 mod http;
 mod ledger;
+mod tcp;
 mod traffic;
 
 pub use cpu::{
@@ -21,4 +22,5 @@ pub use http::{
     Request, flags, role,
 };
 pub use ledger::Ledger;
+pub use tcp::{ConnectionRecord, TcpCounters, TcpSocket, connection_end, connection_state};
 pub use traffic::{CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, Traffic, recent};

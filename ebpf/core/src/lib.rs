@@ -4,7 +4,7 @@
 //! as for the reader: loops have constant bounds, positions are masked where they are used, and state that changes
 //! within a loop lies in memory, not in registers, so that the verifier walks one path and not one per value.
 //!
-//! Reading order: [`histogram`], [`runqueue`]; [`socket`] (what is kept), [`connection`] (the steps), [`http`]
+//! Reading order: [`histogram`], [`runqueue`], [`tcp`] (how a connection ended); [`socket`] (what is kept), [`connection`] (the steps), [`http`]
 //! (framing), [`head`], [`exchange`] (which answer belongs to which request), [`window`], [`number`],
 //! [`words`].
 
@@ -18,5 +18,6 @@ pub mod http;
 pub mod number;
 pub mod runqueue;
 pub mod socket;
+pub mod tcp;
 pub mod window;
 pub mod words;

@@ -6,8 +6,8 @@ use aya::{
     Ebpf,
     maps::ProgramArray,
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint, cgroup_skb::CgroupSkbLink,
-        raw_trace_point::RawTracePointLink,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint, SockOps,
+        cgroup_skb::CgroupSkbLink, raw_trace_point::RawTracePointLink, sock_ops::SockOpsLink,
     },
 };
 
@@ -43,6 +43,7 @@ const STEPS: [(&str, [&str; 3]); 3] = [
 pub(crate) enum Links {
     Scheduler { _links: Vec<RawTracePointLink> },
     Network { _links: Vec<CgroupSkbLink> },
+    Tcp { _link: SockOpsLink },
 }
 
 /// Loads the scheduler's programs. An error is the reason why this kernel refuses one.
@@ -97,6 +98,37 @@ pub(crate) fn attach_network(ebpf: &mut Ebpf, mount: &Path) -> Result<Links, Str
         );
     }
     Ok(Links::Network { _links: links })
+}
+
+/// The program that follows TCP connections.
+const CONNECTIONS: &str = "connections";
+
+/// Loads it.
+pub(crate) fn load_tcp(ebpf: &mut Ebpf) -> Result<(), String> {
+    connections(ebpf)?
+        .load()
+        .map_err(|error| refused(CONNECTIONS, &error))
+}
+
+/// Attaches it to the root of the cgroup2 mount. It needs the packet hooks, which tell it whose a socket is.
+pub(crate) fn attach_tcp(ebpf: &mut Ebpf, mount: &Path) -> Result<Links, String> {
+    let root =
+        File::open(mount).map_err(|error| format!("cannot open {}: {error}", mount.display()))?;
+    let program = connections(ebpf)?;
+    let link = program
+        .attach(&root, CgroupAttachMode::Single)
+        .map_err(|error| refused(CONNECTIONS, &error))?;
+    let link = program
+        .take_link(link)
+        .map_err(|error| refused(CONNECTIONS, &error))?;
+    Ok(Links::Tcp { _link: link })
+}
+
+fn connections(ebpf: &mut Ebpf) -> Result<&mut SockOps, String> {
+    let program = ebpf
+        .program_mut(CONNECTIONS)
+        .ok_or_else(|| format!("the object has no program {CONNECTIONS}"))?;
+    program.try_into().map_err(|error| chain(&error))
 }
 
 /// Puts the step programs where the packet hooks tail-call them. The kernel forgets them when their map is closed.

@@ -5,8 +5,10 @@
 pub enum Feature {
     /// On-CPU time, switches, waits and interference by cgroup.
     Cpu,
-    /// Bytes and packets by cgroup.
+    /// Bytes and packets by cgroup and interface.
     Network,
+    /// TCP connections: opened, failed, retransmissions, round-trip times.
+    Tcp,
     /// HTTP/1.x exchanges.
     Http,
     /// What each eBPF program costs.
@@ -15,7 +17,13 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::Network, Self::Http, Self::Statistics];
+    pub const ALL: [Self; 5] = [
+        Self::Cpu,
+        Self::Network,
+        Self::Tcp,
+        Self::Http,
+        Self::Statistics,
+    ];
 
     /// A short name.
     #[must_use]
@@ -23,6 +31,7 @@ impl Feature {
         match self {
             Self::Cpu => "cpu",
             Self::Network => "network",
+            Self::Tcp => "tcp",
             Self::Http => "http",
             Self::Statistics => "statistics",
         }
@@ -33,7 +42,8 @@ impl Feature {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Cpu => "CPU time, waits and interference by cgroup",
-            Self::Network => "bytes and packets by cgroup",
+            Self::Network => "bytes and packets by cgroup and interface",
+            Self::Tcp => "TCP connections, retransmissions and round-trip times by cgroup",
             Self::Http => "HTTP/1.x exchanges, server and client side",
             Self::Statistics => "what each eBPF program costs",
         }

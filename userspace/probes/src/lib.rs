@@ -13,11 +13,13 @@
 //! ```
 //!
 //! Reading order: [`probes`] (load, read), [`attach`], [`snapshot`] (what was counted), [`exchange`] (single exchanges),
+//! [`connection`] (single TCP connections), [`tcp`] and [`traffic`] (network counters),
 //! [`capability`] (what is off, and why), [`cost`] (what the probes themselves use).
 
 mod attach;
 mod capability;
 pub mod cgroup;
+mod connection;
 mod cost;
 mod error;
 mod exchange;
@@ -25,15 +27,19 @@ mod mapped;
 mod messages;
 mod object;
 mod probes;
+mod ring;
 mod running;
 mod snapshot;
+mod tcp;
 mod traffic;
 
 pub use capability::{Capability, Feature};
+pub use connection::{Connection, ConnectionStream, End, Origin};
 pub use cost::{ProgramCost, Statistics};
 pub use error::Error;
 pub use exchange::{Exchange, ExchangeStream, Role};
 pub use galileo_ebpf_abi::{Ledger, flags};
 pub use probes::{Config, Probes};
 pub use snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot};
+pub use tcp::TcpStats;
 pub use traffic::{Interface, Traffic};

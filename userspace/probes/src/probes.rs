@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{HashMap, Map, MapData, Queue, RingBuf},
+    maps::{Array, HashMap, Map, MapData, Queue, RingBuf},
 };
-use galileo_ebpf_abi::{CgroupCounters, CpuState, HttpCounters, Ledger, MatrixKey};
+use galileo_ebpf_abi::{CgroupCounters, CpuState, HttpCounters, Ledger, MatrixKey, TcpCounters};
 use rustix::{
     param::page_size,
     process::{Resource, Rlimit, setrlimit},
@@ -17,6 +17,7 @@ use crate::{
     Capability, Error, Feature,
     attach::{self, Links},
     cgroup::{self, CgroupId},
+    connection::ConnectionStream,
     cost::{ProgramCost, Statistics},
     error::{chain, is_permission},
     exchange::ExchangeStream,
@@ -24,6 +25,7 @@ use crate::{
     messages::Messages,
     object, running,
     snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot},
+    tcp::TcpStats,
     traffic::TrafficMaps,
 };
 
@@ -34,6 +36,8 @@ pub struct Config {
     pub cgroups: u32,
     /// Bytes of the ring of single exchanges; rounded up to what the kernel takes.
     pub ring_bytes: u32,
+    /// Bytes of the ring of single TCP connections; as `ring_bytes`.
+    pub connection_ring_bytes: u32,
     /// Keep the query of request targets.
     pub keep_query: bool,
     /// Count runs and time of each program while the probes are loaded. Costs about 30 ns a run.
@@ -47,6 +51,7 @@ impl Default for Config {
         Self {
             cgroups: 1024,
             ring_bytes: 8 << 20,
+            connection_ring_bytes: 1 << 20,
             keep_query: false,
             statistics: false,
             cgroup_mount: None,
@@ -64,10 +69,12 @@ pub struct Probes {
     cgroups: Mapped<CgroupCounters>,
     http: Mapped<HttpCounters>,
     traffic: TrafficMaps,
+    tcp: Mapped<TcpCounters>,
     cpus: Mapped<CpuState>,
     ledger: Mapped<[u64; 8]>,
     matrix: HashMap<MapData, Key, u64>,
     ring: Option<RingBuf<MapData>>,
+    connections: Option<(RingBuf<MapData>, Array<MapData, u32>)>,
     keep_query: bool,
     statistics: Option<Statistics>,
     _messages: Option<Messages>,
@@ -109,7 +116,12 @@ impl Probes {
             .map_max_entries("INTERFACES", TrafficMaps::entries(config.cgroups))
             .map_max_entries("INTERFACE_OF", TrafficMaps::entries(config.cgroups))
             .map_max_entries("FREE_INTERFACES", TrafficMaps::entries(config.cgroups))
+            .map_max_entries("TCP", config.cgroups)
             .map_max_entries("CPUS", cpus)
+            .map_max_entries(
+                "CONNECTIONS",
+                ring_size(config.connection_ring_bytes, page_size() as u32),
+            )
             .map_max_entries("EXCHANGES", ring_bytes)
             .load(&object)
             .map_err(|error| {
@@ -132,6 +144,7 @@ impl Probes {
         }
         let cgroups = Mapped::new(array(&mut ebpf, "CGROUPS")?, config.cgroups, "CGROUPS")?;
         let http = Mapped::new(array(&mut ebpf, "HTTP")?, config.cgroups, "HTTP")?;
+        let tcp = Mapped::new(array(&mut ebpf, "TCP")?, config.cgroups, "TCP")?;
         let traffic = TrafficMaps::new(&mut ebpf, config.cgroups)?;
         let cpus = Mapped::new(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?;
         let ledger = Mapped::new(array(&mut ebpf, "LEDGER")?, Ledger::COUNT, "LEDGER")?;
@@ -139,6 +152,11 @@ impl Probes {
             HashMap::try_from(take(&mut ebpf, "MATRIX")?).map_err(|error| mismatch(&error))?;
         let ring =
             RingBuf::try_from(take(&mut ebpf, "EXCHANGES")?).map_err(|error| mismatch(&error))?;
+
+        let connections =
+            RingBuf::try_from(take(&mut ebpf, "CONNECTIONS")?).map_err(|error| mismatch(&error))?;
+        let connections_read = Array::try_from(take(&mut ebpf, "CONNECTIONS_READ")?)
+            .map_err(|error| mismatch(&error))?;
 
         let statistics = if config.statistics {
             Some(Statistics::enable())
@@ -156,6 +174,10 @@ impl Probes {
         let network_off = attach::load_network(&mut ebpf)
             .err()
             .or_else(|| hang(attach::attach_network(&mut ebpf, &mount)));
+        let tcp_off = network_off
+            .clone()
+            .or_else(|| attach::load_tcp(&mut ebpf).err())
+            .or_else(|| hang(attach::attach_tcp(&mut ebpf, &mount)));
         let statistics_off = match &statistics {
             None => Some("not asked for".to_owned()),
             Some(Err(reason)) => Some(reason.clone()),
@@ -165,6 +187,7 @@ impl Probes {
             (Feature::Cpu, cpu_off),
             (Feature::Http, network_off.clone().or(http_off)),
             (Feature::Network, network_off),
+            (Feature::Tcp, tcp_off),
             (Feature::Statistics, statistics_off),
         ]
         .map(|(feature, off)| Capability { feature, off })
@@ -188,10 +211,12 @@ impl Probes {
             cgroups,
             http,
             traffic,
+            tcp,
             cpus,
             ledger,
             matrix,
             ring: Some(ring),
+            connections: Some((connections, connections_read)),
             keep_query: config.keep_query,
             statistics: statistics.and_then(Result::ok),
             _messages: messages,
@@ -222,7 +247,11 @@ impl Probes {
                 .iter()
                 .any(|capability| capability.feature == feature && capability.off.is_none())
         };
-        let (cpu, network) = (is_on(Feature::Cpu), is_on(Feature::Network));
+        let (cpu, network, tcp) = (
+            is_on(Feature::Cpu),
+            is_on(Feature::Network),
+            is_on(Feature::Tcp),
+        );
         if cpu {
             self.links
                 .push(attach::attach_scheduler(&mut self.ebpf).map_err(Error::Load)?);
@@ -230,6 +259,10 @@ impl Probes {
         if network {
             self.links
                 .push(attach::attach_network(&mut self.ebpf, &self.mount).map_err(Error::Load)?);
+        }
+        if tcp {
+            self.links
+                .push(attach::attach_tcp(&mut self.ebpf, &self.mount).map_err(Error::Load)?);
         }
         Ok(())
     }
@@ -245,6 +278,20 @@ impl Probes {
             .take()
             .ok_or_else(|| Error::Mismatch("the exchanges were taken before".to_owned()))?;
         ExchangeStream::new(ring, self.keep_query)
+    }
+
+    /// The stream of single TCP connections. There is one; later calls fail. Must be called within a tokio runtime. Records
+    /// are made from now on until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If it was taken before, or cannot be waited for.
+    pub fn connections(&mut self) -> Result<ConnectionStream, Error> {
+        let (ring, read) = self
+            .connections
+            .take()
+            .ok_or_else(|| Error::Mismatch("the connections were taken before".to_owned()))?;
+        ConnectionStream::new(ring, read)
     }
 
     /// Reads all counters.
@@ -284,6 +331,13 @@ impl Probes {
         for (slot, network) in self.traffic.read(by_slot.keys().copied()) {
             if let Some(stats) = by_slot.get(&slot).and_then(|id| cgroups.get_mut(id)) {
                 stats.set_network(network);
+            }
+        }
+        for (slot, id) in &by_slot {
+            if let (Some(stats), Some(counters)) =
+                (cgroups.get_mut(id), self.tcp.read(*slot as usize))
+            {
+                stats.tcp = TcpStats::from(&counters);
             }
         }
         let mut blames = BTreeMap::new();

@@ -8,6 +8,7 @@ use galileo_ebpf_core::histogram;
 use crate::{
     cgroup::CgroupId,
     cost::ProgramCost,
+    tcp::TcpStats,
     traffic::{CgroupNetwork, Interface, Traffic},
 };
 
@@ -69,6 +70,8 @@ pub struct CgroupStats {
     /// The same by interface. What found no place in the table is missing here, and counted in the ledger as
     /// [`Ledger::InterfacesFull`].
     pub interfaces: BTreeMap<Interface, Traffic>,
+    /// TCP connections.
+    pub tcp: TcpStats,
     /// Exchanges in which it answered.
     pub server: ExchangeStats,
     /// Exchanges in which it asked; without a histogram.
@@ -127,7 +130,7 @@ impl Durations {
             })
     }
 
-    fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         let mut counts = [0; BUCKETS];
         for (index, count) in counts.iter_mut().enumerate() {
             *count = self.counts[index].saturating_sub(before.counts[index]);
@@ -135,7 +138,7 @@ impl Durations {
         Self::new(counts, self.sum_ns.saturating_sub(before.sum_ns))
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts.iter()) {
             *count += more;
         }
@@ -256,6 +259,7 @@ impl CgroupStats {
                 .copied()
                 .unwrap_or_default();
         }
+        difference.tcp = self.tcp.since(&before.tcp);
         difference.wait = self.wait.since(&before.wait);
         difference.server.duration = self.server.duration.since(&before.server.duration);
         difference.client.duration = self.client.duration.since(&before.client.duration);
@@ -267,6 +271,7 @@ impl CgroupStats {
         for (interface, traffic) in &other.interfaces {
             *self.interfaces.entry(*interface).or_default() += *traffic;
         }
+        self.tcp.add(&other.tcp);
         self.wait.add(&other.wait);
         self.server.duration.add(&other.server.duration);
         self.client.duration.add(&other.client.duration);
