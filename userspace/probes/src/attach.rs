@@ -11,7 +11,7 @@ use aya::{
     },
 };
 
-use crate::error::chain;
+use crate::{Feature, error::chain};
 
 /// The scheduler's programs in the order in which they are attached: waits first, as a switch without its wake-up would
 /// look like a task that never slept.
@@ -44,6 +44,17 @@ pub(crate) enum Links {
     Scheduler { _links: Vec<RawTracePointLink> },
     Network { _links: Vec<CgroupSkbLink> },
     Tcp { _link: SockOpsLink },
+}
+
+impl Links {
+    /// What they are for.
+    pub(crate) const fn feature(&self) -> Feature {
+        match self {
+            Self::Scheduler { .. } => Feature::Cpu,
+            Self::Network { .. } => Feature::Network,
+            Self::Tcp { .. } => Feature::Tcp,
+        }
+    }
 }
 
 /// Loads the scheduler's programs. An error is the reason why this kernel refuses one.

@@ -235,6 +235,34 @@ impl Probes {
         self.links.clear();
     }
 
+    /// As [`Probes::pause`], for the programs of this feature alone. HTTP hangs on those of the network; what needs no program
+    /// of its own stays as it is.
+    pub fn pause_feature(&mut self, feature: Feature) {
+        self.links.retain(|links| links.feature() != feature);
+    }
+
+    /// Attaches the programs of this feature, after [`Probes::pause_feature`].
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses what it allowed before.
+    pub fn resume_feature(&mut self, feature: Feature) -> Result<(), Error> {
+        self.pause_feature(feature);
+        let is_on =
+            |capability: &Capability| capability.feature == feature && capability.off.is_none();
+        if !self.capabilities.iter().any(is_on) {
+            return Ok(());
+        }
+        let links = match feature {
+            Feature::Cpu => attach::attach_scheduler(&mut self.ebpf),
+            Feature::Network => attach::attach_network(&mut self.ebpf, &self.mount),
+            Feature::Tcp => attach::attach_tcp(&mut self.ebpf, &self.mount),
+            Feature::Http | Feature::Statistics => return Ok(()),
+        };
+        self.links.push(links.map_err(Error::Load)?);
+        Ok(())
+    }
+
     /// Attaches the programs of all features that are on, after [`Probes::pause`].
     ///
     /// # Errors
@@ -242,29 +270,9 @@ impl Probes {
     /// If the kernel refuses what it allowed before. What could be attached is.
     pub fn resume(&mut self) -> Result<(), Error> {
         self.pause();
-        let is_on = |feature| {
-            self.capabilities
-                .iter()
-                .any(|capability| capability.feature == feature && capability.off.is_none())
-        };
-        let (cpu, network, tcp) = (
-            is_on(Feature::Cpu),
-            is_on(Feature::Network),
-            is_on(Feature::Tcp),
-        );
-        if cpu {
-            self.links
-                .push(attach::attach_scheduler(&mut self.ebpf).map_err(Error::Load)?);
-        }
-        if network {
-            self.links
-                .push(attach::attach_network(&mut self.ebpf, &self.mount).map_err(Error::Load)?);
-        }
-        if tcp {
-            self.links
-                .push(attach::attach_tcp(&mut self.ebpf, &self.mount).map_err(Error::Load)?);
-        }
-        Ok(())
+        [Feature::Cpu, Feature::Network, Feature::Tcp]
+            .into_iter()
+            .try_for_each(|feature| self.resume_feature(feature))
     }
 
     /// The stream of single exchanges. There is one; later calls fail. Must be called within a tokio runtime.
