@@ -75,7 +75,12 @@ pub fn release(depth: u32) {
 /// The storage of the packet's socket.
 #[inline(always)]
 pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
-    let sk = sk(ctx)?;
+    storage(sk(ctx)?, create)
+}
+
+/// The storage of a socket, which is not null. Its cookie is 0 until the first packet of its own has passed.
+#[inline(always)]
+pub fn storage(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
     let flags = if create {
         u64::from(BPF_SK_STORAGE_GET_F_CREATE)
     } else {
@@ -92,34 +97,6 @@ pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> 
         .cast::<Socket>()
         .as_mut()
     }
-}
-
-/// Whose a socket is.
-pub struct Owner {
-    /// The kernel's id of its cgroup.
-    pub cgroup_id: u64,
-    /// Slot of the cgroup.
-    pub slot: u32,
-}
-
-/// Whose this socket is, if a packet of it has passed. `sk` is not null.
-#[inline(always)]
-pub fn owner(sk: *mut bpf_sock) -> Option<Owner> {
-    // SAFETY: as in `socket`.
-    let socket = unsafe {
-        bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
-            sk.cast(),
-            core::ptr::null_mut(),
-            0,
-        )
-        .cast::<Socket>()
-        .as_ref()
-    }?;
-    (socket.cookie != 0).then_some(Owner {
-        cgroup_id: socket.cgroup_id,
-        slot: socket.slot,
-    })
 }
 
 #[inline(always)]

@@ -15,16 +15,14 @@ use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{
     bindings::{
-        BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE,
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB,
-        BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RETRANS_CB_FLAG, BPF_SOCK_OPS_RTO_CB,
-        BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB, BPF_SOCK_OPS_RTT_CB_FLAG,
-        BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock,
-        bpf_sock_ops,
+        BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB,
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RETRANS_CB, BPF_SOCK_OPS_RETRANS_CB_FLAG,
+        BPF_SOCK_OPS_RTO_CB, BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_RTT_CB,
+        BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock, bpf_sock_ops,
     },
-    btf_maps::SkStorage,
-    helpers::generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get},
-    macros::{btf_map, map, sock_ops},
+    helpers::generated::bpf_ktime_get_boot_ns,
+    macros::{map, sock_ops},
     maps::{Array, RingBuf},
     programs::SockOpsContext,
 };
@@ -32,17 +30,16 @@ use galileo_ebpf_abi::{
     ConnectionRecord, Ledger, SLOT_UNKNOWN, TcpCounters, TcpSocket, connection_end as end,
     connection_state::{ACTIVE, COUNTED, EXPIRED, RTT_ASKED},
 };
-use galileo_ebpf_core::tcp::{ending, state};
+use galileo_ebpf_core::{
+    socket::Socket,
+    tcp::{ending, state},
+};
 
 use crate::{
     ledger::{MMAPABLE, add, count, count_duration_u32},
-    net::{self, Owner},
+    net,
     slots::SLOTS,
 };
-
-/// What is kept of a connection; dies with its socket.
-#[btf_map]
-static TCP_SOCKETS: SkStorage<TcpSocket> = SkStorage::new();
 
 /// What is counted of all connections, by slot.
 #[map]
@@ -66,17 +63,14 @@ const AVAILABLE: u64 = 0;
 const FLAGS: u32 =
     BPF_SOCK_OPS_RTO_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
 
-/// Hook: `sock_ops` at the cgroup2 root. Context: process or softirq, socket locked. Kernel: 5.10. Maps: `TCP_SOCKETS`,
-/// `SOCKETS`, `TCP`, `CONNECTIONS`, `CONNECTIONS_READ`.
+/// Hook: `sock_ops` at the cgroup2 root. Context: process or softirq, socket locked. Kernel: 5.10. Maps: `SOCKETS`,
+/// `TCP`, `CONNECTIONS`, `CONNECTIONS_READ`.
 #[sock_ops]
 pub fn connections(ctx: SockOpsContext) -> u32 {
     match ctx.op() {
         BPF_SOCK_OPS_TCP_CONNECT_CB => begin(&ctx, ACTIVE),
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => established(&ctx),
-        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => {
-            begin(&ctx, 0);
-            established(&ctx);
-        }
+        BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB => begin(&ctx, 0),
         BPF_SOCK_OPS_RTO_CB => timer(&ctx, ctx.arg(2) != 0),
         BPF_SOCK_OPS_RETRANS_CB | BPF_SOCK_OPS_RTT_CB => goes_on(&ctx),
         BPF_SOCK_OPS_STATE_CB if ctx.arg(1) == state::CLOSE => ends(&ctx, ctx.arg(0)),
@@ -85,13 +79,19 @@ pub fn connections(ctx: SockOpsContext) -> u32 {
     1
 }
 
-/// Begins to follow a connection. One that is opened from both ends at once comes here twice, and began with its SYN.
+/// Begins to follow a connection. One that is opened from both ends at once comes here a second
+/// time when it is established.
 #[inline(always)]
 fn begin(ctx: &SockOpsContext, origin: u32) {
-    let Some(connection) = connection(ctx, true) else {
+    let Some(socket) = sk(ctx).and_then(|sk| net::storage(sk, true)) else {
         return count(Ledger::ConnectionUnfollowed);
     };
+    let connection = &mut socket.tcp;
     if connection.begin_ns != 0 {
+        // Opened from both ends at once.
+        if origin != ACTIVE {
+            connection.established_ns = now_ns();
+        }
         return;
     }
     let flags = ctx.cb_flags();
@@ -105,54 +105,57 @@ fn begin(ctx: &SockOpsContext, origin: u32) {
         return count(Ledger::ConnectionUnfollowed);
     }
     connection.begin_ns = now_ns();
-    connection.established_ns = 0;
+    // A connection from outside is established when it comes here first.
+    connection.established_ns = if origin == ACTIVE {
+        0
+    } else {
+        connection.begin_ns
+    };
     connection.retransmits = 0;
     connection.data_segments = 0;
     connection.timeouts = 0;
 }
 
+/// An own attempt was answered.
 #[inline(always)]
 fn established(ctx: &SockOpsContext) {
-    let Some(connection) = followed(ctx) else {
+    let Some(socket) = followed(ctx) else {
         return;
     };
-    connection.established_ns = if connection.state & ACTIVE != 0 {
-        now_ns()
-    } else {
-        connection.begin_ns
-    };
-    if let Some((_, counters)) = owner(ctx) {
-        settle(ctx, connection, counters);
+    socket.tcp.established_ns = now_ns();
+    if let Some(counters) = counters(socket) {
+        settle(ctx, &mut socket.tcp, counters);
     }
 }
 
 /// A retransmission timer ran out. `expired` tells that it was the last time.
 #[inline(always)]
 fn timer(ctx: &SockOpsContext, expired: bool) {
-    let Some(connection) = followed(ctx) else {
+    let Some(socket) = followed(ctx) else {
         return;
     };
     if expired {
-        connection.state |= EXPIRED;
+        socket.tcp.state |= EXPIRED;
         return;
     }
-    connection.timeouts += 1;
-    if let Some((_, counters)) = owner(ctx) {
+    socket.tcp.timeouts += 1;
+    if let Some(counters) = counters(socket) {
         // SAFETY: a map value, added to atomically.
         unsafe { add(&raw mut (*counters).timeouts, 1) };
-        settle(ctx, connection, counters);
+        settle(ctx, &mut socket.tcp, counters);
     }
 }
 
 /// Something was retransmitted, or a connection from outside has measured its first round trip.
 #[inline(always)]
 fn goes_on(ctx: &SockOpsContext) {
-    let Some(connection) = followed(ctx) else {
+    let Some(socket) = followed(ctx) else {
         return;
     };
-    let Some((_, counters)) = owner(ctx) else {
+    let Some(counters) = counters(socket) else {
         return;
     };
+    let connection = &mut socket.tcp;
     settle(ctx, connection, counters);
     if connection.state & RTT_ASKED != 0 {
         connection.state &= !RTT_ASKED;
@@ -165,23 +168,23 @@ fn goes_on(ctx: &SockOpsContext) {
 /// The connection, or the attempt at one, is over.
 #[inline(always)]
 fn ends(ctx: &SockOpsContext, before: u32) {
-    let Some(connection) = followed(ctx) else {
+    let Some(socket) = followed(ctx) else {
         return;
     };
-    let seen = *connection;
-    let end = ending(
-        before,
-        seen.state & EXPIRED != 0,
-        read::<{ offset_of!(bpf_sock_ops, segs_in) }>(ctx),
-    );
-    let now_ns = now_ns();
-    let Some((cgroup_id, counters)) = owner(ctx) else {
+    let counters = counters(socket);
+    let cgroup_id = socket.cgroup_id;
+    let connection = &mut socket.tcp;
+    let Some(counters) = counters else {
         connection.begin_ns = 0;
         return count(Ledger::ConnectionUnassigned);
     };
     settle(ctx, connection, counters);
+    let seen = *connection;
     // A socket may be connected anew.
     connection.begin_ns = 0;
+    let segments_in = read::<{ offset_of!(bpf_sock_ops, segs_in) }>(ctx);
+    let end = ending(before, seen.state & EXPIRED != 0, segments_in);
+    let now_ns = now_ns();
     // SAFETY: a map value, added to atomically.
     unsafe {
         if seen.established_ns == 0 {
@@ -341,41 +344,19 @@ fn settle(ctx: &SockOpsContext, connection: &mut TcpSocket, counters: *mut TcpCo
     }
 }
 
-/// The connection, if it is followed.
+/// The socket's storage, if its connection is followed.
 #[inline(always)]
-fn followed(ctx: &SockOpsContext) -> Option<&'static mut TcpSocket> {
-    connection(ctx, false).filter(|connection| connection.begin_ns != 0)
+fn followed(ctx: &SockOpsContext) -> Option<&'static mut Socket> {
+    net::storage(sk(ctx)?, false).filter(|socket| socket.tcp.begin_ns != 0)
 }
 
+/// Where the connections of the socket's cgroup are counted, if the packet hooks have found out whose it is.
 #[inline(always)]
-fn connection(ctx: &SockOpsContext, create: bool) -> Option<&'static mut TcpSocket> {
-    let sk = sk(ctx)?;
-    let flags = if create {
-        u64::from(BPF_SK_STORAGE_GET_F_CREATE)
-    } else {
-        0
-    };
-    // SAFETY: the helper takes a socket that is not null, and gives a map value or null. The socket is locked.
-    unsafe {
-        bpf_sk_storage_get(
-            (&raw const TCP_SOCKETS).cast_mut().cast(),
-            sk.cast(),
-            core::ptr::null_mut(),
-            flags,
-        )
-        .cast::<TcpSocket>()
-        .as_mut()
-    }
-}
-
-/// Whose the socket is, by what the packet hooks know, and where it is counted.
-#[inline(always)]
-fn owner(ctx: &SockOpsContext) -> Option<(u64, *mut TcpCounters)> {
-    let Owner { cgroup_id, slot } = net::owner(sk(ctx)?)?;
-    if slot >= SLOT_UNKNOWN {
+fn counters(socket: &Socket) -> Option<*mut TcpCounters> {
+    if socket.cookie == 0 || socket.slot >= SLOT_UNKNOWN {
         return None;
     }
-    Some((cgroup_id, TCP.get_ptr_mut(slot)?))
+    TCP.get_ptr_mut(socket.slot)
 }
 
 /// Null while the kernel handles a connection that is no full socket yet.
