@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Reading order: [`probes`] (load, read), [`attach`], [`snapshot`] (what was counted), [`exchange`] (single exchanges),
-//! [`connection`] (single TCP connections), [`tcp`] and [`traffic`] (network counters),
+//! [`connection`] (single TCP connections), [`tcp`] and [`traffic`] (network counters), [`sockets`] (what is open now),
+//! [`namespace`] (where),
 //! [`capability`] (what is off, and why), [`cost`] (what the probes themselves use).
 
 mod attach;
@@ -25,11 +26,13 @@ mod error;
 mod exchange;
 mod mapped;
 mod messages;
+mod namespace;
 mod object;
 mod probes;
 mod ring;
 mod running;
 mod snapshot;
+pub mod sockets;
 mod tcp;
 mod traffic;
 
@@ -39,6 +42,7 @@ pub use cost::{ProgramCost, Statistics};
 pub use error::Error;
 pub use exchange::{Exchange, ExchangeStream, Role};
 pub use galileo_ebpf_abi::{Ledger, flags};
+pub use namespace::NetworkNamespace;
 pub use probes::{Config, Probes};
 pub use snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot};
 pub use tcp::TcpStats;

@@ -4,7 +4,8 @@ use galileo_ebpf_abi::TcpCounters;
 
 use crate::snapshot::Durations;
 
-/// TCP connections of one cgroup since the probes were loaded. Those that were open before are not in it.
+/// TCP connections of one cgroup since the probes were loaded. Those that were open before are not in it; see
+/// [`sockets`](crate::sockets) for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TcpStats {
     /// Connections it opened.
