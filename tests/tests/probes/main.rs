@@ -7,4 +7,5 @@ mod listener;
 mod losses;
 mod network;
 mod servers;
+mod tcp;
 mod waits;
