@@ -9,3 +9,4 @@ mod network;
 mod servers;
 mod tcp;
 mod waits;
+mod wires;

@@ -1,6 +1,6 @@
 //! Bytes and packets.
 
-use galileo_probes::{CgroupStats, Config, Interface, Traffic};
+use galileo_probes::{CgroupStats, Config, Interface, Ledger, Traffic};
 use galileo_tests::{
     free_port,
     pod::{Pod, Process},
@@ -263,4 +263,54 @@ fn datagrams_are_counted_to_the_byte_and_loopback_apart() {
         assert_eq!((right.rx_bytes, right.rx_packets), expected(over));
         assert_eq!(right.interfaces.len(), 1);
     }
+}
+
+/// Sends a datagram of a size over each of the interfaces `m0`, `m1`, …
+const MANY_INTERFACES: &str = r#"
+import socket, struct, sys
+for index in range(int(sys.argv[1])):
+    end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    number = socket.if_nametoindex(f"m{index}")
+    end.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, struct.pack("4s4si", b"", b"", number))
+    end.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+    end.sendto(b"\x00" * int(sys.argv[2]), ("239.9.9.9", 9000))
+print("sent")
+input()
+"#;
+
+#[test]
+fn what_finds_no_place_in_the_table_of_interfaces_keeps_its_bytes_and_is_counted() {
+    // D-08
+    let _turn = turn();
+    let Some(watch) = Watch::start(&Config {
+        cgroups: 64,
+        ..Config::default()
+    }) else {
+        return;
+    };
+    // The table has two places for each cgroup.
+    let (interfaces, size) = (150, 100);
+    let wire = Wire::new();
+    for index in 0..interfaces {
+        wire.left.run(&format!(
+            "ip link add link {DEVICE} name m{index} up type macvlan mode private"
+        ));
+    }
+    let pod = Pod::new("many");
+    let arguments = [&interfaces.to_string()[..], &size.to_string()];
+    let mut sender = pod.python_inside(&wire.left, MANY_INTERFACES, &arguments);
+    assert_eq!(sender.line(), "sent");
+
+    let seen = watch.snapshot();
+    let stats = &seen.cgroups[&pod.id];
+    assert_eq!(stats.tx_packets, interfaces);
+    assert_eq!(stats.tx_bytes, interfaces * (size + 20 + 8));
+    let known = stats.interfaces.len() as u64;
+    assert!(known > 0 && known <= 128, "{known}");
+    let told = stats
+        .interfaces
+        .values()
+        .all(|one| one.tx_bytes == size + 28);
+    assert!(told, "{:?}", stats.interfaces);
+    assert!(seen.ledger[&Ledger::InterfacesFull] >= interfaces - known);
 }
