@@ -306,13 +306,13 @@ unsafe fn addresses(ctx: &SockOpsContext, record: *mut ConnectionRecord) {
 /// computes of two in the branches of a condition, and the kernel translates reads at fixed places only.
 #[inline(always)]
 fn read<const OFFSET: usize>(ctx: &SockOpsContext) -> u32 {
-    let value: u32;
+    let value: u64;
     // SAFETY: the context is valid for the run, and the verifier checks the place.
     unsafe {
-        asm!("{value} = *(u32 *)({ops} + {offset})", value = out(wreg) value, ops = in(reg) ctx.ops,
+        asm!("{value} = *(u32 *)({ops} + {offset})", value = out(reg) value, ops = in(reg) ctx.ops,
             offset = const OFFSET, options(pure, readonly, nostack));
     }
-    value
+    value as u32
 }
 
 /// Enters what the kernel has counted of the connection since the last time.

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
-    path::PathBuf,
+    path::Path,
     thread,
 };
 
@@ -31,7 +31,7 @@ impl NetworkNamespace {
     ///
     /// If the process is gone, or may not be looked at: that takes the right to trace it.
     pub fn of_process(pid: u32) -> Result<Self, Error> {
-        Self::open(format!("/proc/{pid}/ns/net").into())
+        Self::open(Path::new(&format!("/proc/{pid}/ns/net")))
     }
 
     /// That of the calling thread.
@@ -40,7 +40,7 @@ impl NetworkNamespace {
     ///
     /// If `/proc` is not mounted.
     pub fn own() -> Result<Self, Error> {
-        Self::open("/proc/thread-self/ns/net".into())
+        Self::open(Path::new("/proc/thread-self/ns/net"))
     }
 
     /// Those of all processes that may be looked at, by [`NetworkNamespace::id`]. A namespace that holds no process but is
@@ -71,8 +71,8 @@ impl NetworkNamespace {
         Ok(found)
     }
 
-    fn open(path: PathBuf) -> Result<Self, Error> {
-        let opened = File::open(&path).and_then(|file| {
+    fn open(path: &Path) -> Result<Self, Error> {
+        let opened = File::open(path).and_then(|file| {
             let id = file.metadata()?.ino();
             Ok(Self { file, id })
         });
