@@ -153,6 +153,7 @@ fn begin(this: &mut Stream, segment: &mut Segment) {
     request.method_len = 0;
     request.path_len = 0;
     request.id_len = 0;
+    request.trace_len = 0;
 }
 
 /// Goes through the window.
@@ -180,7 +181,7 @@ pub fn act(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket, d
     };
     // The one place for it, as it is long and the verifier walks each.
     if let Some(marks) = ended {
-        message_end(outside, segment, socket, direction, marks);
+        message_end(outside, segment.now_ns, socket, direction, marks);
         if marks & flags::TUNNEL != 0 {
             silence(socket);
             segment.offset = segment.end;
@@ -465,7 +466,13 @@ pub fn finish(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket
     }
     if carries_answers(socket, direction) {
         if stream(socket, direction).state == state::UNTIL_CLOSE {
-            message_end(outside, segment, socket, direction, flags::CLOSE_DELIMITED);
+            message_end(
+                outside,
+                segment.now_ns,
+                socket,
+                direction,
+                flags::CLOSE_DELIMITED,
+            );
         }
     } else if segment.last == last::DIRECTION {
         // The answers may still come.

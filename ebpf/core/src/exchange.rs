@@ -5,7 +5,7 @@ use galileo_ebpf_abi::{Ledger, PendingKey, flags};
 use crate::{
     connection::{carries_answers, other, stream, unparsable},
     http::{Body, mark, method_word, state},
-    socket::{Answer, Outside, Segment, Socket},
+    socket::{Outside, Segment, Socket},
     words::copy_words,
 };
 
@@ -75,9 +75,8 @@ fn key(socket: &Socket, sequence: u32) -> PendingKey {
 fn keep_request(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket) {
     let request = &mut segment.carry.request;
     request.sequence = socket.requests;
-    request.reserved = 0;
     if socket.requests == socket.answers {
-        copy_words(&mut socket.request, request);
+        copy_words(&mut socket.record.request, request);
     } else {
         request.flags |= flags::PIPELINED;
         outside.keep_request(key(socket, socket.requests), request);
@@ -95,29 +94,29 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
         stream(socket, direction).flags |= mark::ORPHAN;
         return 0;
     }
-    if socket.request.sequence != socket.answers {
+    if socket.record.request.sequence != socket.answers {
         let key = key(socket, socket.answers);
-        if !outside.take_request(key, &mut socket.request) {
+        if !outside.take_request(key, &mut socket.record.request) {
             outside.count(Ledger::PendingLost);
             socket.answers = socket.answers.wrapping_add(1);
             stream(socket, direction).flags |= mark::ORPHAN;
             return 0;
         }
     }
-    method_word(&socket.request)
+    method_word(&socket.record.request)
 }
 
 /// A message has ended: the next one may follow.
 #[inline(always)]
 pub(crate) fn message_end(
     outside: &impl Outside,
-    segment: &mut Segment,
+    now_ns: u64,
     socket: &mut Socket,
     direction: u32,
     marks: u32,
 ) {
     if carries_answers(socket, direction) {
-        answer_end(outside, segment, socket, direction, marks);
+        answer_end(outside, now_ns, socket, direction, marks);
     } else {
         request_end(outside, socket, direction);
     }
@@ -133,8 +132,8 @@ fn request_end(outside: &impl Outside, socket: &mut Socket, direction: u32) {
         return;
     }
     let sequence = socket.requests.wrapping_sub(1);
-    if socket.request.sequence == sequence {
-        socket.request.bytes = bytes;
+    if socket.record.request.sequence == sequence {
+        socket.record.request.bytes = bytes;
     } else {
         outside.set_request_bytes(key(socket, sequence), bytes);
     }
@@ -143,7 +142,7 @@ fn request_end(outside: &impl Outside, socket: &mut Socket, direction: u32) {
 #[inline(always)]
 fn answer_end(
     outside: &impl Outside,
-    segment: &mut Segment,
+    now_ns: u64,
     socket: &mut Socket,
     direction: u32,
     mut marks: u32,
@@ -163,13 +162,15 @@ fn answer_end(
     {
         marks |= flags::EARLY_ANSWER;
     }
-    let answer = Answer {
-        first_byte_ns,
-        bytes,
-        status,
-        interim,
-        flags: marks,
-    };
-    outside.exchange(socket, segment, &answer);
+    let role = socket.role;
+    let record = &mut socket.record;
+    record.first_byte_ns = first_byte_ns;
+    record.end_ns = now_ns;
+    record.response_bytes = bytes;
+    record.status = status;
+    record.role = role;
+    record.interim = interim;
+    record.request.flags |= marks;
+    outside.exchange(socket);
     socket.answers = socket.answers.wrapping_add(1);
 }

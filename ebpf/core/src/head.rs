@@ -1,7 +1,7 @@
 //! What the lines of a head say: first line, length, coding, request id. Where they stand was noted by
 //! [`scan`](crate::http::scan).
 
-use galileo_ebpf_abi::{METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, Request, flags};
+use galileo_ebpf_abi::{METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, Request, TRACE_BYTES, flags};
 
 use crate::{
     http::{Stream, mark},
@@ -17,9 +17,9 @@ pub fn note_head(
     window: &mut Window,
     is_response: bool,
 ) -> bool {
-    if window.first_at != 0 {
-        let start = window.first_at - 1;
-        let end = window.first_end;
+    if window.first_at.get() != 0 {
+        let start = window.first_at.get() - 1;
+        let end = window.first_end.get();
         let fine = if is_response {
             status_line(stream, window, start)
         } else {
@@ -29,14 +29,17 @@ pub fn note_head(
             return false;
         }
     }
-    if window.length_at != 0 {
+    if window.length_at.get() != 0 {
         content_length(stream, window);
     }
-    if window.transfer_at != 0 {
+    if window.transfer_at.get() != 0 {
         transfer_encoding(stream, window);
     }
-    if window.id_at != 0 && !is_response {
+    if window.id_at.get() != 0 && !is_response {
         request_id(request, window);
+    }
+    if window.trace_at.get() != 0 && !is_response {
+        traceparent(request, window);
     }
     true
 }
@@ -62,6 +65,9 @@ fn status_line(stream: &mut Stream, window: &Window, start: u32) -> bool {
         .wrapping_add(ones) as u16;
     fine
 }
+
+/// Most paths are no longer, and copying all that may be kept costs as much as all else that is done with a request line.
+const SHORT_PATH: usize = 32;
 
 #[inline(always)]
 fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cut: bool) -> bool {
@@ -109,8 +115,13 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
     }
     request.method = window.copy::<METHOD_BYTES>(start);
     request.method_len = length as u8;
-    request.path = window.copy::<PATH_BYTES>(target);
     let available = stop - target;
+    if available <= SHORT_PATH as u32 {
+        let (short, _) = request.path.split_at_mut(SHORT_PATH);
+        short.copy_from_slice(&window.copy::<SHORT_PATH>(target));
+    } else {
+        request.path = window.copy::<PATH_BYTES>(target);
+    }
     if cut || available > PATH_BYTES as u32 {
         request.flags |= flags::PATH_TRUNCATED;
     }
@@ -124,12 +135,11 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
 
 #[inline(always)]
 fn content_length(stream: &mut Stream, window: &mut Window) {
-    let blanks = number::blanks(window.word(window.length_at));
-    let at = window.length_at + blanks;
-    let length = number::decimal([window.word(at), window.word(at + 8), window.word(at + 16)]);
-    // A second line of the same window is taken for a contradiction unread.
+    let length = number_at(window, window.length_at.get());
+    // More than two lines in one window are taken for a contradiction unread.
     if length == number::NONE
-        || window.lengths > 1
+        || window.lengths.get() > 2
+        || (window.lengths.get() == 2 && number_at(window, window.last_length_at.get()) != length)
         || (stream.flags & mark::LENGTH != 0 && stream.length != length)
     {
         stream.flags |= mark::BROKEN;
@@ -138,15 +148,22 @@ fn content_length(stream: &mut Stream, window: &mut Window) {
     stream.flags |= mark::LENGTH;
 }
 
+/// The number that stands at `at`, behind blanks.
+#[inline(always)]
+fn number_at(window: &Window, at: u32) -> u64 {
+    let at = at + number::blanks(window.word(at));
+    number::decimal([window.word(at), window.word(at + 8), window.word(at + 16)])
+}
+
 #[inline(always)]
 fn transfer_encoding(stream: &mut Stream, window: &Window) {
-    let start = window.transfer_at;
+    let start = window.transfer_at.get();
     let named = lower(window.word(start)) & 0xffff == text(b"g:");
     if !named {
         return;
     }
-    let stop =
-        window.transfer_end - u32::from(window.byte(window.transfer_end.wrapping_sub(1)) == b'\r');
+    let stop = window.transfer_end.get()
+        - u32::from(window.byte(window.transfer_end.get().wrapping_sub(1)) == b'\r');
     // Chunked must be the last coding (RFC 9112, 6.1).
     if lower(window.word(stop.wrapping_sub(7))) & (u64::MAX >> 8) == text(b"chunked") {
         stream.flags |= mark::CHUNKED;
@@ -158,10 +175,11 @@ fn transfer_encoding(stream: &mut Stream, window: &Window) {
 
 #[inline(always)]
 fn request_id(request: &mut Request, window: &Window) {
-    let name = window.id_at;
+    let name = window.id_at.get();
     let named = lower(window.word(name)) & (u64::MAX >> 24) == text(b"t-id:");
     let start = name + 5 + u32::from(window.byte(name + 5) == b' ');
-    let stop = window.id_end - u32::from(window.byte(window.id_end.wrapping_sub(1)) == b'\r');
+    let stop =
+        window.id_end.get() - u32::from(window.byte(window.id_end.get().wrapping_sub(1)) == b'\r');
     if !named || stop <= start {
         return;
     }
@@ -169,6 +187,23 @@ fn request_id(request: &mut Request, window: &Window) {
     let length = stop - start;
     request.id_len = if length > REQUEST_ID_BYTES as u32 {
         REQUEST_ID_BYTES as u8
+    } else {
+        length as u8
+    };
+}
+
+#[inline(always)]
+fn traceparent(request: &mut Request, window: &Window) {
+    let start = window.trace_at.get() + u32::from(window.byte(window.trace_at.get()) == b' ');
+    let stop = window.trace_end.get()
+        - u32::from(window.byte(window.trace_end.get().wrapping_sub(1)) == b'\r');
+    if stop <= start {
+        return;
+    }
+    request.trace = window.copy::<TRACE_BYTES>(start);
+    let length = stop - start;
+    request.trace_len = if length > TRACE_BYTES as u32 {
+        TRACE_BYTES as u8
     } else {
         length as u8
     };

@@ -253,6 +253,13 @@ pub enum Opening {
     Other,
 }
 
+/// Whether a message that begins with `word` may be a request.
+#[inline(always)]
+#[must_use]
+pub const fn starts_like_a_request(word: u64) -> bool {
+    (word as u8).is_ascii_uppercase()
+}
+
 /// Judges the first `available` bytes of a segment by up to eight of them.
 #[inline(always)]
 #[must_use]
@@ -266,8 +273,7 @@ pub fn opening(word: u64, available: u64) -> Opening {
     if word & shown == HTTP1 & shown {
         return Opening::Response;
     }
-    let first = word as u8;
-    if first.is_ascii_uppercase() {
+    if starts_like_a_request(word) {
         Opening::Request
     } else {
         Opening::Other
@@ -395,7 +401,7 @@ fn chunks(stream: &mut Stream, window: &mut Window) {
 }
 
 #[inline(always)]
-fn is_empty(window: &Window, start: u32, end: u32) -> bool {
+pub(crate) fn is_empty(window: &Window, start: u32, end: u32) -> bool {
     end == start || (end - start == 1 && window.byte(start) == b'\r')
 }
 
@@ -422,8 +428,8 @@ fn line(stream: &mut Stream, window: &mut Window, start: u32, end: u32) -> Event
         // A server should ignore an empty line before a request (RFC 9112, 2.2).
         state::START if empty => stream.bytes = 0,
         state::START => {
-            window.first_at = start + 1;
-            window.first_end = end;
+            window.first_at.set(start + 1);
+            window.first_end.set(end);
             stream.state = state::HEAD;
         }
         state::CHUNK_SIZE => {
@@ -444,26 +450,37 @@ fn line(stream: &mut Stream, window: &mut Window, start: u32, end: u32) -> Event
     Event::More
 }
 
+/// What `traceparent:` ends with.
+const TRACE_NAME_END: u32 = text(b"ent:") as u32;
+
 /// Notes where the value of a header line stands, if it is one that matters. Sixteen bytes of its name are compared here,
 /// so that no other line takes its place.
 #[inline(always)]
-fn header(window: &mut Window, start: u32, end: u32, is_response: bool) {
+pub(crate) fn header(window: &mut Window, start: u32, end: u32, is_response: bool) {
     let name = lower(window.word(start));
     if name == text(b"content-") {
         if lower(window.word(start + 8)) & (u64::MAX >> 8) == text(b"length:") {
-            window.length_at = start + 15;
-            window.lengths += 1;
+            if window.lengths.get() == 0 {
+                window.length_at.set(start + 15);
+            }
+            window.last_length_at.set(start + 15);
+            let lengths = window.lengths.get().wrapping_add(1);
+            window.lengths.set(lengths);
         }
     } else if name == text(b"transfer") {
         if lower(window.word(start + 8)) == text(b"-encodin") {
-            window.transfer_at = start + 16;
-            window.transfer_end = end;
+            window.transfer_at.set(start + 16);
+            window.transfer_end.set(end);
         }
-    } else if !is_response
-        && name == text(b"x-galile")
-        && lower(window.word(start + 8)) == text(b"o-reques")
-    {
-        window.id_at = start + 16;
-        window.id_end = end;
+    } else if is_response {
+        // An answer's other lines say nothing here.
+    } else if name == text(b"x-galile") {
+        if lower(window.word(start + 8)) == text(b"o-reques") {
+            window.id_at.set(start + 16);
+            window.id_end.set(end);
+        }
+    } else if name == text(b"tracepar") && lower(window.word(start + 8)) as u32 == TRACE_NAME_END {
+        window.trace_at.set(start + 12);
+        window.trace_end.set(end);
     }
 }

@@ -1,6 +1,6 @@
 //! What is kept of a connection and of the segment that is looked at, and what both need of the kernel.
 
-use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request};
+use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request};
 
 use crate::{
     http::Stream,
@@ -11,8 +11,6 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Socket {
-    /// The cgroup that owns it.
-    pub cgroup_id: u64,
     /// Its cookie; 0 until it was looked at for the first time.
     pub cookie: u64,
     /// Slot of the cgroup.
@@ -31,8 +29,23 @@ pub struct Socket {
     pub answers: u32,
     /// Both directions.
     pub streams: [Stream; 2],
-    /// The oldest unanswered request, if its sequence number is `answers`.
-    pub request: Request,
+    /// What is handed out when the present exchange ends: who talks to whom, and the oldest unanswered request, if its
+    /// sequence number is `answers`.
+    pub record: ExchangeRecord,
+}
+
+/// Who talks to whom, from this end; IPv4 as IPv4-mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ends {
+    /// Own address.
+    pub local_addr: [u8; 16],
+    /// The peer's address.
+    pub remote_addr: [u8; 16],
+    /// Own port.
+    pub local_port: u16,
+    /// The peer's port.
+    pub remote_port: u16,
 }
 
 /// What is kept of a head between two segments.
@@ -69,14 +82,8 @@ pub struct Segment {
     pub next_seq: u32,
     /// See [`last`].
     pub last: u32,
-    /// Own address.
-    pub local_addr: [u8; 16],
-    /// The peer's address.
-    pub remote_addr: [u8; 16],
-    /// Own port.
-    pub local_port: u16,
-    /// The peer's port.
-    pub remote_port: u16,
+    /// Who talks to whom; filled only where the connection is found by it.
+    pub ends: Ends,
     /// Where in the window the byte at `offset` stands: behind what was carried over from the segment before.
     pub carried: u32,
     /// How reading ended, for the step that acts on it: a [`Step`](crate::connection::Step).
@@ -87,20 +94,6 @@ pub struct Segment {
     pub carry: Carry,
     /// The lines that are looked at.
     pub window: Window,
-}
-
-/// What a finished exchange's answer was.
-pub struct Answer {
-    /// First byte of it.
-    pub first_byte_ns: u64,
-    /// Head and body.
-    pub bytes: u64,
-    /// Final status.
-    pub status: u16,
-    /// Interim answers before it.
-    pub interim: u8,
-    /// Bits of [`flags`](galileo_ebpf_abi::flags) beyond those of the request.
-    pub flags: u32,
 }
 
 /// What a connection needs of the place it is watched in: the object's maps, or a test's.
@@ -120,6 +113,6 @@ pub trait Outside {
     fn take_request(&self, key: PendingKey, request: &mut Request) -> bool;
     /// Sets the length of a request that was kept, now that it is known.
     fn set_request_bytes(&self, key: PendingKey, bytes: u64);
-    /// Takes the exchange that `socket.request` and `answer` are.
-    fn exchange(&self, socket: &Socket, segment: &Segment, answer: &Answer);
+    /// Takes the exchange that `socket.record` is.
+    fn exchange(&self, socket: &Socket);
 }

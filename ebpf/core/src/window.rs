@@ -9,6 +9,30 @@ pub const FRESH: usize = 512;
 /// What may be read beyond the end of a window, so that a read at a masked position needs no second check.
 const SLACK: usize = 136;
 
+/// A number that is written in a loop and read behind it, always from memory: the compiler would keep it in a register, and
+/// the verifier, which knows nothing of what lies in map memory but all of registers, would walk what follows once for
+/// each combination of what was met.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Note(u32);
+
+impl Note {
+    /// The number.
+    #[inline(always)]
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        // SAFETY: a shared reference to an integer.
+        unsafe { core::ptr::from_ref(&self.0).read_volatile() }
+    }
+
+    /// Writes it down.
+    #[inline(always)]
+    pub fn set(&mut self, value: u32) {
+        // SAFETY: an exclusive reference to an integer.
+        unsafe { core::ptr::from_mut(&mut self.0).write_volatile(value) };
+    }
+}
+
 /// See the module.
 #[repr(C)]
 pub struct Window {
@@ -19,23 +43,31 @@ pub struct Window {
     /// Where the present line begins.
     pub line: u32,
     /// Begin of the value of a Content-Length line; 0 if none was met.
-    pub length_at: u32,
+    pub length_at: Note,
     /// Sixteen bytes behind the begin of the line with our request id; 0 if none was met.
-    pub id_at: u32,
+    pub id_at: Note,
     /// End of that line.
-    pub id_end: u32,
+    pub id_end: Note,
     /// Sixteen bytes behind the begin of a Transfer-Encoding line; 0 if none was met.
-    pub transfer_at: u32,
+    pub transfer_at: Note,
     /// End of that line.
-    pub transfer_end: u32,
+    pub transfer_end: Note,
     /// Number of Content-Length lines met.
-    pub lengths: u32,
-    /// Always 0.
-    pub reserved: u32,
-    /// Begin of the first line of a message, plus one; 0 if none was met.
-    pub first_at: u32,
+    pub lengths: Note,
+    /// As `length_at`, of the last such line.
+    pub last_length_at: Note,
+    /// Behind the colon of a `traceparent` line; 0 if none was met.
+    pub trace_at: Note,
     /// End of that line.
-    pub first_end: u32,
+    pub trace_end: Note,
+    /// Begin of the first line of a message, plus one; 0 if none was met.
+    pub first_at: Note,
+    /// End of that line.
+    pub first_end: Note,
+    /// What [`plain`](crate::plain) reads: begin of the present line.
+    pub begin: Note,
+    /// Whether it is an answer.
+    pub answer: Note,
     /// The bytes; what lies beyond `len` is arbitrary.
     pub bytes: [u8; WINDOW + SLACK],
 }
@@ -62,11 +94,24 @@ impl Window {
     #[inline(always)]
     pub fn go_on(&mut self) {
         self.at = self.line;
-        self.length_at = 0;
-        self.lengths = 0;
-        self.id_at = 0;
-        self.transfer_at = 0;
-        self.first_at = 0;
+        self.length_at.set(0);
+        self.lengths.set(0);
+        self.id_at.set(0);
+        self.trace_at.set(0);
+        self.transfer_at.set(0);
+        self.first_at.set(0);
+    }
+
+    /// Marks the line feeds among the 64 bytes from `at` on, the first byte's by the lowest bit.
+    #[inline(always)]
+    #[must_use]
+    pub fn line_feeds(&self, at: u32) -> u64 {
+        const { assert!(SLACK >= 64) };
+        let mut marks = 0;
+        for index in 0..8 {
+            marks |= gather(equal(self.word(at + 8 * index), b'\n')) << (8 * index);
+        }
+        marks
     }
 
     /// Passes over bytes that are no lines, which may go beyond the end.
@@ -116,6 +161,34 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 pub const fn matches(word: u64, byte: u8) -> u64 {
     let zeroed = word ^ (byte as u64 * ONES);
     zeroed.wrapping_sub(ONES) & !zeroed & HIGHS
+}
+
+/// Marks the bytes of `word` that equal `byte` by their highest bit: exact for each, for two operations more than
+/// [`matches`].
+#[inline(always)]
+#[must_use]
+pub const fn equal(word: u64, byte: u8) -> u64 {
+    let zeroed = word ^ (byte as u64 * ONES);
+    !(((zeroed & !HIGHS) + !HIGHS) | zeroed) & HIGHS
+}
+
+/// The marks of eight bytes as eight bits, the first byte's as the lowest. The multiplication moves bit 8k to bit 56 + k, and no
+/// two products meet.
+#[inline(always)]
+const fn gather(marks: u64) -> u64 {
+    (marks >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// Index of the lowest bit that is set; `bits` must not be 0. eBPF has no instruction that counts zeros.
+#[inline(always)]
+#[must_use]
+pub const fn lowest(bits: u64) -> u32 {
+    // The number of bits below it, added up in pairs, fours and bytes ("Hacker's Delight", 5-1).
+    let below = bits.wrapping_sub(1) & !bits;
+    let pairs = below - ((below >> 1) & 0x5555_5555_5555_5555);
+    let fours = (pairs & 0x3333_3333_3333_3333) + ((pairs >> 2) & 0x3333_3333_3333_3333);
+    let bytes = (fours + (fours >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+    (bytes.wrapping_mul(ONES) >> 56) as u32
 }
 
 /// Index of the first marked byte; `marks` must not be 0. eBPF has no instruction that counts zeros.
@@ -180,6 +253,32 @@ mod tests {
             matches(u64::from_le_bytes(*b"\x0b\x8a\x09\x00\xffabc"), b'\n'),
             0
         );
+    }
+
+    #[test]
+    fn every_line_feed_is_marked_at_its_place() {
+        let mut bytes = [b'\r'; 64];
+        let places = [0, 1, 7, 8, 9, 31, 62, 63];
+        for place in places {
+            bytes[place] = b'\n';
+        }
+        // SAFETY: a window consists of integers, for which zero is a value.
+        let mut window: Window = unsafe { core::mem::zeroed() };
+        window.bytes[100..164].copy_from_slice(&bytes);
+        let mut marks = window.line_feeds(100);
+        for place in places {
+            assert_eq!(lowest(marks) as usize, place);
+            marks &= marks - 1;
+        }
+        assert_eq!(marks, 0);
+    }
+
+    #[test]
+    fn the_lowest_bit_is_found_whatever_lies_above() {
+        for place in 0..64 {
+            assert_eq!(lowest(u64::MAX << place), place);
+            assert_eq!(lowest(1 << place), place);
+        }
     }
 
     #[test]

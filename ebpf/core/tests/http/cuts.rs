@@ -14,6 +14,7 @@ fn expected(pair: &Pair) -> Seen {
         method: pair.method.to_owned(),
         path: pair.path.chars().take(PATH_BYTES).collect(),
         id: pair.id.clone(),
+        trace: pair.trace.clone(),
         status: pair.status,
         interim: pair.interim,
         request_bytes: pair.request.len() as u64,
