@@ -10,11 +10,11 @@ use crate::{
     head,
     http::{self, Body, header, is_empty, mark, method_word, state},
     socket::{Outside, Socket},
-    window::{FRESH, Window, lowest, text},
+    window::{FRESH, Window, first, matches, text},
 };
 
-/// Lines looked at in 64 bytes. A header line has at least four.
-const LINES: u32 = 16;
+/// Turns of the loop over lines: one for eight bytes or one for a line, whichever ends first.
+const TURNS: u32 = FRESH as u32 / 8 + 32;
 
 /// Whether the next segment of this direction can hold a plain message.
 #[inline(always)]
@@ -143,33 +143,31 @@ pub fn message(
 /// the window.
 #[inline(always)]
 fn lines(window: &mut Window, answer: bool) -> bool {
-    let mut at = 0;
-    while at < FRESH as u32 && at < window.len {
-        let mut feeds = window.line_feeds(at);
-        for _ in 0..LINES {
-            if feeds == 0 {
-                break;
-            }
-            let end = at + lowest(feeds);
-            feeds &= feeds - 1;
-            if end >= window.len {
-                return false;
-            }
-            let start = window.begin.get();
-            window.begin.set(end + 1);
-            let empty = is_empty(window, start, end);
-            if start == 0 {
-                window.first_end.set(end);
-            }
-            if empty {
-                return start != 0;
-            }
-            header(window, start, end, answer);
-        }
-        if feeds != 0 {
+    window.place.set(0);
+    for _ in 0..TURNS {
+        let at = window.place.get();
+        if at >= window.len {
             return false;
         }
-        at += 64;
+        let feeds = matches(window.word(at), b'\n');
+        if feeds == 0 {
+            window.place.set(at + 8);
+            continue;
+        }
+        let end = at + first(feeds);
+        if end >= window.len {
+            return false;
+        }
+        let start = window.begin.get();
+        window.begin.set(end + 1);
+        window.place.set(end + 1);
+        if end.wrapping_sub(start) < 2 && is_empty(window, start, end) {
+            return start != 0;
+        }
+        if start == 0 {
+            window.first_end.set(end);
+        }
+        header(window, start, end, answer);
     }
     false
 }

@@ -66,8 +66,12 @@ pub struct Window {
     pub first_end: Note,
     /// What [`plain`](crate::plain) reads: begin of the present line.
     pub begin: Note,
+    /// The next byte to look at.
+    pub place: Note,
     /// Whether it is an answer.
     pub answer: Note,
+    /// Always 0.
+    pub reserved: u32,
     /// The bytes; what lies beyond `len` is arbitrary.
     pub bytes: [u8; WINDOW + SLACK],
 }
