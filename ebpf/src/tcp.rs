@@ -172,7 +172,7 @@ fn ends(ctx: &SockOpsContext, before: u32) {
         return;
     };
     let counters = counters(socket);
-    let cgroup_id = socket.cgroup_id;
+    let cgroup_id = socket.record.cgroup_id;
     let connection = &mut socket.tcp;
     let Some(counters) = counters else {
         connection.begin_ns = 0;

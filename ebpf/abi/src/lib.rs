@@ -19,7 +19,7 @@ pub use cpu::{
 };
 pub use http::{
     CarryKey, ExchangeRecord, HttpCounters, METHOD_BYTES, PATH_BYTES, PendingKey, REQUEST_ID_BYTES,
-    Request, flags, role,
+    Request, TRACE_BYTES, flags, role,
 };
 pub use ledger::Ledger;
 pub use tcp::{ConnectionRecord, TcpCounters, TcpSocket, connection_end, connection_state};
