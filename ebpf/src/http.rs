@@ -252,9 +252,14 @@ fn scan_step(ctx: &SkBuffContext, way: u32) {
     if let Some(segment) = net::segment(depth)
         && let Some(socket) = socket(ctx, segment, way)
     {
-        segment.event = connection::scan(segment, socket, direction(way)) as u32;
-        go_on(ctx, way, ACT);
-        connection::exceeded(&Here(ctx), segment, socket, direction(way));
+        let (here, direction) = (Here(ctx), direction(way));
+        segment.event = connection::scan(segment, socket, direction) as u32;
+        if connection::scan_on(&here, segment, socket, direction) {
+            go_on(ctx, way, SCAN);
+        } else {
+            go_on(ctx, way, ACT);
+        }
+        connection::exceeded(&here, segment, socket, direction);
     }
     net::release(depth);
 }

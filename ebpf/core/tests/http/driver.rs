@@ -218,11 +218,16 @@ impl Watch {
                     break;
                 }
             }
-            if step == Step::Scan {
-                step = connection::scan(segment, socket, direction);
-                steps += 1;
-            }
             segment.event = step as u32;
+            if step == Step::Scan {
+                loop {
+                    segment.event = connection::scan(segment, socket, direction) as u32;
+                    steps += 1;
+                    if !connection::scan_on(maps, segment, socket, direction) {
+                        break;
+                    }
+                }
+            }
             connection::act(maps, segment, socket, direction);
             steps += 1;
             next = connection::next(segment, socket, direction);
