@@ -300,7 +300,7 @@ const fn bits(from: u8) -> u64 {
 }
 
 /// What a message begins with that a server ought to pass over: empty lines (RFC 9112, 2.2).
-const EMPTY_LINES: u32 = 4;
+const EMPTY_LINES: u32 = 7;
 
 /// Judges the first `available` bytes of a segment by up to eight of them.
 #[inline(always)]

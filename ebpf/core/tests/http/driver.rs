@@ -70,12 +70,7 @@ impl Outside for Maps {
     }
 
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool {
-        let copy = Carry {
-            request: carry.request,
-            len: carry.len,
-            words: carry.words,
-        };
-        self.carries.borrow_mut().insert(key.direction, copy);
+        self.carries.borrow_mut().insert(key.direction, *carry);
         true
     }
 
