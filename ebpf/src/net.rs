@@ -77,12 +77,28 @@ pub fn release(depth: u32) {
 /// The storage of the packet's socket.
 #[inline(always)]
 pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
-    storage(sk(ctx)?, create)
+    storage(ctx, &SOCKETS, create)
 }
 
 /// The storage of a socket, which is not null. Its cookie is 0 until the first packet of its own has passed.
 #[inline(always)]
-pub fn storage(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
+pub fn socket_of(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
+    kept(sk, &SOCKETS, create)
+}
+
+/// What a map keeps of the packet's socket.
+#[inline(always)]
+pub fn storage<T>(
+    ctx: &SkBuffContext,
+    map: &'static SkStorage<T>,
+    create: bool,
+) -> Option<&'static mut T> {
+    kept(sk(ctx)?, map, create)
+}
+
+/// What a map keeps of a socket, which is not null.
+#[inline(always)]
+fn kept<T>(sk: *mut bpf_sock, map: &'static SkStorage<T>, create: bool) -> Option<&'static mut T> {
     let flags = if create {
         u64::from(BPF_SK_STORAGE_GET_F_CREATE)
     } else {
@@ -91,12 +107,12 @@ pub fn storage(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
     // SAFETY: the helper takes a socket that is not null, and gives a map value or null.
     unsafe {
         bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
+            core::ptr::from_ref(map).cast_mut().cast(),
             sk.cast(),
             core::ptr::null_mut(),
             flags,
         )
-        .cast::<Socket>()
+        .cast::<T>()
         .as_mut()
     }
 }
@@ -115,6 +131,7 @@ const LISTEN: u32 = 10;
 /// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `SEGMENTS`, those of
 /// [`crate::traffic`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, RECEIVED);
     1
@@ -123,6 +140,7 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
 /// Hook: `cgroup_skb` egress at the cgroup2 root. Context: as [`ingress`]; before segmentation. Kernel: 5.10. Maps: as
 /// [`ingress`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, SENT);
     1
@@ -219,7 +237,7 @@ fn look(
     }
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
-    let here = Here(ctx);
+    let here = Here { ctx, way };
     let how = if tcp.flags & RST != 0 {
         last::CONNECTION
     } else if tcp.flags & FIN != 0 {
@@ -326,7 +344,7 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
         socket.strikes = first.strikes;
         socket.requests = first.requests;
         copy_words(&mut socket.record.request, &first.record.request);
-        socket.streams[RECEIVED as usize] = *received;
+        copy_words(&mut socket.streams[RECEIVED as usize], received);
         take_back(Ledger::ListenerData);
         count(Ledger::ListenerClaimed);
     }

@@ -83,7 +83,7 @@ pub fn connections(ctx: SockOpsContext) -> u32 {
 /// time when it is established.
 #[inline(always)]
 fn begin(ctx: &SockOpsContext, origin: u32) {
-    let Some(socket) = sk(ctx).and_then(|sk| net::storage(sk, true)) else {
+    let Some(socket) = sk(ctx).and_then(|sk| net::socket_of(sk, true)) else {
         return count(Ledger::ConnectionUnfollowed);
     };
     let connection = &mut socket.tcp;
@@ -347,7 +347,7 @@ fn settle(ctx: &SockOpsContext, connection: &mut TcpSocket, counters: *mut TcpCo
 /// The socket's storage, if its connection is followed.
 #[inline(always)]
 fn followed(ctx: &SockOpsContext) -> Option<&'static mut Socket> {
-    net::storage(sk(ctx)?, false).filter(|socket| socket.tcp.begin_ns != 0)
+    net::socket_of(sk(ctx)?, false).filter(|socket| socket.tcp.begin_ns != 0)
 }
 
 /// Where the connections of the socket's cgroup are counted, if the packet hooks have found out whose it is.
