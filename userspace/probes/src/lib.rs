@@ -21,6 +21,11 @@ pub mod cgroup;
 mod cost;
 mod error;
 mod exchange;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "classic tracepoints alone need it")
+)]
+mod format;
 mod mapped;
 mod messages;
 mod object;
