@@ -3,6 +3,7 @@
 //! | file | hooks | what it tells |
 //! |---|---|---|
 //! | [`cpu`] | raw tracepoints of the scheduler | who ran, who waited, who held the CPU meanwhile |
+//! | [`steps`] | the same, cut off | what each step of [`cpu`] costs |
 //! | [`net`] | `cgroup_skb`, both directions | bytes and packets; finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
 //! | [`slots`] | – | the dense slot of a cgroup |
@@ -20,6 +21,7 @@ mod ledger;
 mod messages;
 mod net;
 mod slots;
+mod steps;
 
 /// Kernel helpers such as `bpf_ktime_get_boot_ns` are for programs under the GPL only.
 #[unsafe(link_section = "license")]

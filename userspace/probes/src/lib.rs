@@ -27,6 +27,7 @@ mod exchange;
 )]
 mod format;
 mod mapped;
+mod matrix;
 mod messages;
 mod object;
 mod probes;
@@ -39,4 +40,4 @@ pub use error::Error;
 pub use exchange::{Exchange, ExchangeStream, Role};
 pub use galileo_ebpf_abi::{Ledger, flags};
 pub use probes::{Config, Probes};
-pub use snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot};
+pub use snapshot::{Blame, CgroupStats, CpuTimes, Durations, ExchangeStats, Snapshot};
