@@ -12,12 +12,17 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Reading order: [`probes`] (load, read), [`attach`], [`snapshot`] (what was counted), [`exchange`] (single exchanges),
-//! [`capability`] (what is off, and why), [`cost`] (what the probes themselves use).
+//! Reading order: [`probes`] (load, read), [`attach`], [`snapshot`] (what was counted), [`running`] and [`matrix`] (how
+//! it is read from the CPUs), [`closure`] (whether any time is missing), [`causes`] (what waits were for), [`accounting`]
+//! (how the kernel counts), [`exchange`] (single exchanges), [`capability`] (what is off, and why), [`cost`] (what the
+//! probes themselves use).
 
+mod accounting;
 mod attach;
 mod capability;
+mod causes;
 pub mod cgroup;
+mod closure;
 mod cost;
 mod error;
 mod exchange;
@@ -34,7 +39,10 @@ mod probes;
 mod running;
 mod snapshot;
 
+pub use accounting::{Accounting, TakenOff, Ticks};
 pub use capability::{Capability, Feature};
+pub use causes::{Bounds, Causes};
+pub use closure::Closure;
 pub use cost::{ProgramCost, Statistics};
 pub use error::Error;
 pub use exchange::{Exchange, ExchangeStream, Role};
