@@ -3,6 +3,7 @@
 //! | file | hooks | what it tells |
 //! |---|---|---|
 //! | [`cpu`] | raw tracepoints of the scheduler | who ran, who waited, who held the CPU meanwhile |
+//! | [`irq`] | raw tracepoints of interrupts | how long interrupts and softirqs took |
 //! | [`steps`] | the same, cut off | what each step of [`cpu`] costs |
 //! | [`net`] | `cgroup_skb`, both directions | bytes and packets; finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
@@ -16,6 +17,7 @@
 
 mod cpu;
 mod http;
+mod irq;
 mod ledger;
 #[cfg(feature = "log")]
 mod messages;

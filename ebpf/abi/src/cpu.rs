@@ -129,6 +129,26 @@ pub struct CpuState {
     pub history: [Run; HISTORY],
 }
 
+/// What interrupts took of a CPU; one entry a CPU in the array map `INTERRUPTS`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CpuInterrupts {
+    /// Since when a handler runs; 0 if none does.
+    pub irq_since_ns: u64,
+    /// Since when a softirq runs, moved by what interrupted it; 0 if none does.
+    pub softirq_since_ns: u64,
+    /// Time in handlers of hardware interrupts.
+    pub irq_ns: u64,
+    /// Their runs.
+    pub irqs: u64,
+    /// Time in softirqs.
+    pub softirq_ns: u64,
+    /// Their runs.
+    pub softirqs: u64,
+    /// Always 0.
+    pub reserved: [u64; 2],
+}
+
 /// What is known of a task that has left a CPU or was woken: one cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -232,6 +252,7 @@ pub mod step {
 const _: () = assert!(size_of::<CgroupCounters>() == (7 + BUCKETS) * 8);
 const _: () = assert!(size_of::<CpuLine>() == 64);
 const _: () = assert!(size_of::<CpuState>() == 128 + HISTORY * 16);
+const _: () = assert!(size_of::<CpuInterrupts>() == 64);
 const _: () = assert!(size_of::<Task>() == 64);
 const _: () = assert!(size_of::<PairSet>() == 64);
 const _: () = assert!(pair_of(pair_key(3, 5)).0 == 3 && pair_of(pair_key(3, 5)).1 == 5);

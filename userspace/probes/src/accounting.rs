@@ -64,7 +64,7 @@ impl Ticks {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/stat has no CPU line"))
     }
 
-    /// The first line: user, nice, system, idle, iowait, irq, softirq, steal, guest, … (proc_stat(5)).
+    /// The first line: user, nice, system, idle, iowait, irq, softirq, steal, guest, … (`proc_stat(5)`).
     fn parse(stat: &str) -> Option<Self> {
         let numbers: Vec<u64> = stat
             .lines()

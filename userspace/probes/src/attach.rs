@@ -46,6 +46,14 @@ fn scheduler(step: u32) -> impl Iterator<Item = (&'static str, &'static str)> {
         })
 }
 
+/// The hooks of interrupts: ends first, as a beginning whose end is not seen would last until the next.
+const INTERRUPTS: [&str; 4] = [
+    "irq_handler_exit",
+    "softirq_exit",
+    "irq_handler_entry",
+    "softirq_entry",
+];
+
 /// The packet hooks.
 const NETWORK: [(&str, CgroupSkbAttachType); 2] = [
     ("ingress", CgroupSkbAttachType::Ingress),
@@ -64,24 +72,51 @@ const STEPS: [(&str, [&str; 3]); 3] = [
 
 /// Attached programs; they are detached when this is dropped.
 pub(crate) enum Links {
-    Scheduler { _links: Vec<RawTracePointLink> },
+    Tracepoints { _links: Vec<RawTracePointLink> },
     Network { _links: Vec<CgroupSkbLink> },
 }
 
 /// Loads the scheduler's programs, those of the hottest hooks cut off after `step`. An error is the reason why this kernel
 /// refuses one.
 pub(crate) fn load_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<(), String> {
-    scheduler(step).try_for_each(|(_, name)| {
+    load_tracepoints(ebpf, scheduler(step).map(|(_, name)| name))
+}
+
+/// Attaches the scheduler's programs, which are loaded.
+pub(crate) fn attach_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<Links, String> {
+    let links = attach_tracepoints(ebpf, scheduler(step))?;
+    visit_cpus();
+    Ok(links)
+}
+
+/// Loads the programs of interrupts.
+pub(crate) fn load_interrupts(ebpf: &mut Ebpf) -> Result<(), String> {
+    load_tracepoints(ebpf, INTERRUPTS)
+}
+
+/// Attaches the programs of interrupts, which are loaded.
+pub(crate) fn attach_interrupts(ebpf: &mut Ebpf) -> Result<Links, String> {
+    attach_tracepoints(ebpf, INTERRUPTS.map(|name| (name, name)))
+}
+
+fn load_tracepoints(
+    ebpf: &mut Ebpf,
+    names: impl IntoIterator<Item = &'static str>,
+) -> Result<(), String> {
+    names.into_iter().try_for_each(|name| {
         tracepoint(ebpf, name)?
             .load()
             .map_err(|error| refused(name, &error))
     })
 }
 
-/// Attaches the scheduler's programs, which are loaded.
-pub(crate) fn attach_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<Links, String> {
+/// Attaches programs, each given after its hook.
+fn attach_tracepoints(
+    ebpf: &mut Ebpf,
+    programs: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> Result<Links, String> {
     let mut links = Vec::new();
-    for (hook, name) in scheduler(step) {
+    for (hook, name) in programs {
         let program = tracepoint(ebpf, name)?;
         let link = program
             .attach(hook)
@@ -92,8 +127,7 @@ pub(crate) fn attach_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<Links, Stri
                 .map_err(|error| refused(name, &error))?,
         );
     }
-    visit_cpus();
-    Ok(Links::Scheduler { _links: links })
+    Ok(Links::Tracepoints { _links: links })
 }
 
 /// How long attaching waits for [`visit_cpus`].

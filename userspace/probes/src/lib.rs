@@ -48,4 +48,4 @@ pub use error::Error;
 pub use exchange::{Exchange, ExchangeStream, Role};
 pub use galileo_ebpf_abi::{Ledger, flags};
 pub use probes::{Config, Probes};
-pub use snapshot::{Blame, CgroupStats, CpuTimes, Durations, ExchangeStats, Snapshot};
+pub use snapshot::{Blame, CgroupStats, CpuTimes, Durations, ExchangeStats, Interrupts, Snapshot};

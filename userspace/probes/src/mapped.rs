@@ -28,6 +28,8 @@ unsafe impl Counters for galileo_ebpf_abi::CpuState {}
 unsafe impl Counters for galileo_ebpf_abi::CpuLine {}
 // SAFETY: as above.
 unsafe impl Counters for galileo_ebpf_abi::PairSet {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::CpuInterrupts {}
 // SAFETY: eight 64-bit integers.
 unsafe impl Counters for [u64; 8] {}
 

@@ -39,6 +39,8 @@ pub struct Config {
     pub keep_query: bool,
     /// Count runs and time of each program while the probes are loaded. Costs about 30 ns a run.
     pub statistics: bool,
+    /// Count what interrupts take of each CPU. Costs two runs for each of them.
+    pub interrupts: bool,
     /// How far the scheduler's programs go, for measuring what each step costs: 0 for programs that do nothing. What comes
     /// after the step is then not counted. All of them by default.
     pub scheduler_step: u32,
@@ -53,6 +55,7 @@ impl Default for Config {
             ring_bytes: 8 << 20,
             keep_query: false,
             statistics: false,
+            interrupts: false,
             scheduler_step: u32::MAX,
             cgroup_mount: None,
         }
@@ -106,6 +109,7 @@ impl Probes {
             .map_max_entries("SLOT_OF", config.cgroups)
             .map_max_entries("FREE_SLOTS", config.cgroups)
             .map_max_entries("CPUS", cpus)
+            .map_max_entries("INTERRUPTS", cpus)
             .map_max_entries("CPU_LINES", lines)
             .map_max_entries("PAIRS", cpus * PAIR_SETS as u32)
             .override_global("SLOT_COUNT", &config.cgroups, true)
@@ -136,10 +140,22 @@ impl Probes {
             rest: HashMap::try_from(take(&mut ebpf, "MATRIX")?)
                 .map_err(|error| mismatch(&error))?,
         };
+        // Loaded early: what is not watched must not read as nothing.
+        let interrupts_off = if config.interrupts {
+            attach::load_interrupts(&mut ebpf).err()
+        } else {
+            Some("not asked for".to_owned())
+        };
+        let interrupts = array(&mut ebpf, "INTERRUPTS")?;
+        let interrupts = match &interrupts_off {
+            None => Some(Mapped::writable(interrupts, cpus, "INTERRUPTS")?),
+            Some(_) => None,
+        };
         let cpus = Cpus::new(
             Mapped::writable(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?,
             Mapped::new(array(&mut ebpf, "CPU_LINES")?, lines, "CPU_LINES")?,
             config.cgroups as usize,
+            interrupts,
         );
         let ledger = Mapped::new(array(&mut ebpf, "LEDGER")?, Ledger::COUNT, "LEDGER")?;
         let ring =
@@ -156,6 +172,10 @@ impl Probes {
         let cpu_off = attach::load_scheduler(&mut ebpf, config.scheduler_step)
             .err()
             .or_else(|| hang(attach::attach_scheduler(&mut ebpf, config.scheduler_step)));
+        let interrupts_off = match interrupts_off {
+            None => hang(attach::attach_interrupts(&mut ebpf)),
+            off => off,
+        };
         // The steps must be in place before the first packet comes.
         let http_off = attach::install_steps(&mut ebpf).err();
         let network_off = attach::load_network(&mut ebpf)
@@ -170,6 +190,7 @@ impl Probes {
             (Feature::Cpu, cpu_off),
             (Feature::Http, network_off.clone().or(http_off)),
             (Feature::Network, network_off),
+            (Feature::Interrupts, interrupts_off),
             (Feature::Statistics, statistics_off),
         ]
         .map(|(feature, off)| Capability { feature, off })
@@ -177,6 +198,7 @@ impl Probes {
         for Capability { feature, off } in &capabilities {
             if let Some(reason) = off
                 && *feature != Feature::Statistics
+                && (config.interrupts || *feature != Feature::Interrupts)
             {
                 tracing::warn!(
                     feature = feature.as_str(),
@@ -228,8 +250,13 @@ impl Probes {
                 .any(|capability| capability.feature == feature && capability.off.is_none())
         };
         let (cpu, network) = (is_on(Feature::Cpu), is_on(Feature::Network));
+        let interrupts = is_on(Feature::Interrupts);
+        self.cpus.begin_anew();
+        if interrupts {
+            self.links
+                .push(attach::attach_interrupts(&mut self.ebpf).map_err(Error::Load)?);
+        }
         if cpu {
-            self.cpus.begin_anew();
             self.links.push(
                 attach::attach_scheduler(&mut self.ebpf, self.scheduler_step)
                     .map_err(Error::Load)?,

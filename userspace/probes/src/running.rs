@@ -7,9 +7,13 @@
 
 use std::mem::offset_of;
 
-use galileo_ebpf_abi::{CpuLine, CpuState, SLOT_IDLE, SLOT_UNKNOWN};
+use galileo_ebpf_abi::{CpuInterrupts, CpuLine, CpuState, SLOT_IDLE, SLOT_UNKNOWN};
 
-use crate::{mapped::Mapped, probes::boot_ns, snapshot::CpuTimes};
+use crate::{
+    mapped::Mapped,
+    probes::boot_ns,
+    snapshot::{CpuTimes, Interrupts},
+};
 
 /// How often it is tried to read a CPU between two switches.
 const LOOKS: u32 = 64;
@@ -28,6 +32,8 @@ pub(crate) struct Cpus {
     states: Mapped<CpuState>,
     lines: Mapped<CpuLine>,
     slots: usize,
+    /// None while they are not watched.
+    interrupts: Option<Mapped<CpuInterrupts>>,
     /// How long each was watched before the programs were detached.
     earlier_ns: Vec<u64>,
 }
@@ -53,13 +59,19 @@ struct Now {
 }
 
 impl Cpus {
-    /// `states` must be writable; `lines` has `slots` entries a CPU.
-    pub(crate) fn new(states: Mapped<CpuState>, lines: Mapped<CpuLine>, slots: usize) -> Self {
+    /// `states` and `interrupts` must be writable; `lines` has `slots` entries a CPU.
+    pub(crate) fn new(
+        states: Mapped<CpuState>,
+        lines: Mapped<CpuLine>,
+        slots: usize,
+        interrupts: Option<Mapped<CpuInterrupts>>,
+    ) -> Self {
         Self {
             earlier_ns: vec![0; states.len()],
             states,
             lines,
             slots,
+            interrupts,
         }
     }
 
@@ -75,6 +87,10 @@ impl Cpus {
             if now.since_ns != 0 {
                 self.earlier_ns[cpu] += now.since_ns - now.began_ns;
                 self.states.set_word(cpu, offset_of!(CpuState, since_ns), 0);
+            }
+            if let Some(interrupts) = &self.interrupts {
+                interrupts.set_word(cpu, offset_of!(CpuInterrupts, irq_since_ns), 0);
+                interrupts.set_word(cpu, offset_of!(CpuInterrupts, softirq_since_ns), 0);
             }
         }
     }
@@ -98,6 +114,7 @@ impl Cpus {
                 watched_ns: earlier_ns,
                 idle_ns: now.idle_ns,
                 unassigned_ns: now.unknown_ns,
+                interrupts: self.interrupts(cpu),
             };
             if now.since_ns != 0 {
                 let runs_ns = at_ns.saturating_sub(now.since_ns);
@@ -138,6 +155,16 @@ impl Cpus {
                 return (before, at_ns);
             }
         }
+    }
+
+    fn interrupts(&self, cpu: usize) -> Option<Interrupts> {
+        let read = self.interrupts.as_ref()?.read(cpu)?;
+        Some(Interrupts {
+            irq_ns: read.irq_ns,
+            irqs: read.irqs,
+            softirq_ns: read.softirq_ns,
+            softirqs: read.softirqs,
+        })
     }
 
     fn now(&self, cpu: usize) -> Now {
