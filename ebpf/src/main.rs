@@ -3,6 +3,8 @@
 //! | file | hooks | what it tells |
 //! |---|---|---|
 //! | [`cpu`] | raw tracepoints of the scheduler | who ran, who waited, who held the CPU meanwhile |
+//! | [`irq`] | raw tracepoints of interrupts | how long interrupts and softirqs took |
+//! | [`steps`] | the same, cut off | what each step of [`cpu`] costs |
 //! | [`net`] | `cgroup_skb`, both directions | bytes and packets; finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
 //! | [`slots`] | – | the dense slot of a cgroup |
@@ -15,11 +17,13 @@
 
 mod cpu;
 mod http;
+mod irq;
 mod ledger;
 #[cfg(feature = "log")]
 mod messages;
 mod net;
 mod slots;
+mod steps;
 
 /// Kernel helpers such as `bpf_ktime_get_boot_ns` are for programs under the GPL only.
 #[unsafe(link_section = "license")]

@@ -9,13 +9,21 @@ pub enum Feature {
     Network,
     /// HTTP/1.x exchanges.
     Http,
+    /// What interrupts took of each CPU.
+    Interrupts,
     /// What each eBPF program costs.
     Statistics,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::Network, Self::Http, Self::Statistics];
+    pub const ALL: [Self; 5] = [
+        Self::Cpu,
+        Self::Network,
+        Self::Http,
+        Self::Interrupts,
+        Self::Statistics,
+    ];
 
     /// A short name.
     #[must_use]
@@ -24,6 +32,7 @@ impl Feature {
             Self::Cpu => "cpu",
             Self::Network => "network",
             Self::Http => "http",
+            Self::Interrupts => "interrupts",
             Self::Statistics => "statistics",
         }
     }
@@ -35,6 +44,7 @@ impl Feature {
             Self::Cpu => "CPU time, waits and interference by cgroup",
             Self::Network => "bytes and packets by cgroup",
             Self::Http => "HTTP/1.x exchanges, server and client side",
+            Self::Interrupts => "time of interrupts and softirqs by CPU",
             Self::Statistics => "what each eBPF program costs",
         }
     }
