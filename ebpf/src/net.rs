@@ -1,4 +1,4 @@
-//! Bytes and packets of every cgroup, and the way from a packet to its socket and the piece of its byte stream.
+//! The way from a packet to its socket and the piece of its byte stream.
 
 use aya_ebpf::{
     bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -11,7 +11,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray},
     programs::SkBuffContext,
 };
-use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
+use galileo_ebpf_abi::{Ledger, role};
 use galileo_ebpf_core::{
     connection::{self, RECEIVED, SENT},
     http::state,
@@ -22,8 +22,9 @@ use galileo_ebpf_core::{
 
 use crate::{
     http::{self, FIRST, Here},
-    ledger::{add, count, take_back},
-    slots::{CGROUPS, slot_of},
+    ledger::{count, take_back},
+    slots::slot_of,
+    traffic::count_packet,
 };
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
@@ -76,7 +77,12 @@ pub fn release(depth: u32) {
 /// The storage of the packet's socket.
 #[inline(always)]
 pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
-    let sk = sk(ctx)?;
+    storage(sk(ctx)?, create)
+}
+
+/// The storage of a socket, which is not null. Its cookie is 0 until the first packet of its own has passed.
+#[inline(always)]
+pub fn storage(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
     let flags = if create {
         u64::from(BPF_SK_STORAGE_GET_F_CREATE)
     } else {
@@ -106,7 +112,8 @@ fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
 const LISTEN: u32 = 10;
 
 /// Hook: `cgroup_skb` ingress at the cgroup2 root. Context: softirq or process; after routing, before TCP orders segments.
-/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `CGROUPS`, `SEGMENTS`.
+/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `SEGMENTS`, those of
+/// [`crate::traffic`].
 #[cgroup_skb]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, RECEIVED);
@@ -125,16 +132,16 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 fn packet(ctx: &SkBuffContext, direction: u32) {
     let length = ctx.len();
     let Some(tcp) = tcp(ctx) else {
-        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
+        return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
     };
     let listening = match sk(ctx) {
-        None => return count_packet(slot_of(cgroup_id(ctx)), direction, length),
+        None => return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length),
         // SAFETY: not null; the verifier checks the access.
         Some(sk) => unsafe { (*sk).state == LISTEN },
     };
     let payload = length.saturating_sub(tcp.payload);
     if listening {
-        count_packet(slot_of(cgroup_id(ctx)), direction, length);
+        count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
         if payload > 0
             && direction == RECEIVED
             && let Some(ends) = ends(ctx, &tcp, direction)
@@ -145,7 +152,7 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     }
     let Some(socket) = socket(ctx, true) else {
         count(Ledger::StorageFailed);
-        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
+        return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
     };
     if socket.cookie == 0 {
         introduce(ctx, socket);
@@ -157,7 +164,7 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
             }
         }
     }
-    count_packet(socket.slot, direction, length);
+    count_packet(ctx, socket.slot, direction, length);
 
     let ends = tcp.flags & (FIN | RST) != 0;
     if payload == 0 && (!ends || plain::ends_nothing(socket, direction, tcp.sequence)) {
@@ -334,26 +341,6 @@ fn set_ends(socket: &mut Socket, ends: &Ends) {
 fn cgroup_id(ctx: &SkBuffContext) -> u64 {
     // SAFETY: the context is valid for the run.
     unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }
-}
-
-#[inline(always)]
-fn count_packet(slot: u32, direction: u32, length: u32) {
-    if slot >= SLOT_UNKNOWN {
-        return;
-    }
-    let Some(counters) = CGROUPS.get_ptr_mut(slot) else {
-        return;
-    };
-    // SAFETY: a map value, added to atomically.
-    unsafe {
-        if direction == RECEIVED {
-            add(&raw mut (*counters).rx_bytes, u64::from(length));
-            add(&raw mut (*counters).rx_packets, 1);
-        } else {
-            add(&raw mut (*counters).tx_bytes, u64::from(length));
-            add(&raw mut (*counters).tx_packets, 1);
-        }
-    }
 }
 
 const FIN: u8 = 1;

@@ -14,7 +14,7 @@ use galileo_ebpf_abi::{CgroupCounters, Ledger, SLOT_UNKNOWN};
 use crate::ledger::{MMAPABLE, count};
 
 /// Cgroups followed at once, unless user space sets another number.
-const SLOTS: u32 = 1024;
+pub const SLOTS: u32 = 1024;
 
 /// Counters by slot.
 #[map]

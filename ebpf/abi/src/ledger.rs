@@ -47,11 +47,23 @@ pub enum Ledger {
     WaitUnassigned = 19,
     /// Segments with data on a listening socket that a connection claimed: nothing is missing.
     ListenerClaimed = 20,
+    /// Packets whose interface is not told because the table of cgroups and interfaces was full; they are counted without it.
+    InterfacesFull = 21,
+    /// TCP connections that ended while somebody read them: each becomes a record or a [`Ledger::ConnectionRingFull`].
+    ConnectionsAttempted = 22,
+    /// TCP connections whose record was handed to the ring buffer.
+    ConnectionsSeen = 23,
+    /// TCP connections whose record found the ring buffer full; they are counted with their cgroup.
+    ConnectionRingFull = 24,
+    /// TCP connections that ended without a packet that would have told their cgroup, or whose cgroup found no slot.
+    ConnectionUnassigned = 25,
+    /// TCP connections not followed because the kernel gave no socket storage.
+    ConnectionUnfollowed = 26,
 }
 
 impl Ledger {
     /// How many kinds there are.
-    pub const COUNT: u32 = 21;
+    pub const COUNT: u32 = 27;
 
     /// All kinds, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -76,6 +88,12 @@ impl Ledger {
         Self::TimeDisorder,
         Self::WaitUnassigned,
         Self::ListenerClaimed,
+        Self::InterfacesFull,
+        Self::ConnectionsAttempted,
+        Self::ConnectionsSeen,
+        Self::ConnectionRingFull,
+        Self::ConnectionUnassigned,
+        Self::ConnectionUnfollowed,
     ];
 
     /// The word used in results.
@@ -103,6 +121,12 @@ impl Ledger {
             Self::TimeDisorder => "time_disorder",
             Self::WaitUnassigned => "wait_unassigned",
             Self::ListenerClaimed => "listener_claimed",
+            Self::InterfacesFull => "interfaces_full",
+            Self::ConnectionsAttempted => "connections_attempted",
+            Self::ConnectionsSeen => "connections_seen",
+            Self::ConnectionRingFull => "connection_ring_full",
+            Self::ConnectionUnassigned => "connection_unassigned",
+            Self::ConnectionUnfollowed => "connection_unfollowed",
         }
     }
 
@@ -121,6 +145,8 @@ impl Ledger {
                 | Self::Unparsable
                 | Self::WaitUnassigned
                 | Self::ListenerClaimed
+                | Self::ConnectionsAttempted
+                | Self::ConnectionsSeen
         )
     }
 }

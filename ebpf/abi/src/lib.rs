@@ -9,6 +9,8 @@
 mod cpu;
 mod http;
 mod ledger;
+mod tcp;
+mod traffic;
 
 pub use cpu::{
     BUCKET_FIRST_EXPONENT, BUCKET_LAST_EXPONENT, BUCKET_SUB_BITS, BUCKETS, CgroupCounters,
@@ -20,3 +22,5 @@ pub use http::{
     Request, TRACE_BYTES, flags, role,
 };
 pub use ledger::Ledger;
+pub use tcp::{ConnectionRecord, TcpCounters, TcpSocket, connection_end, connection_state};
+pub use traffic::{CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, Traffic, recent};
