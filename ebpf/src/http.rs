@@ -20,7 +20,7 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
-    ledger::{MMAPABLE, add, count, count_duration, opaque},
+    ledger::{MMAPABLE, add, count, count_duration, count_many, opaque},
     net,
 };
 
@@ -288,8 +288,8 @@ pub struct Here<'a>(pub &'a SkBuffContext);
 
 impl Outside for Here<'_> {
     #[inline(always)]
-    fn count(&self, kind: Ledger) {
-        count(kind);
+    fn count(&self, kind: Ledger, events: u32) {
+        count_many(kind, events);
         #[cfg(feature = "log")]
         crate::messages::counted(self.0, kind);
     }
@@ -346,10 +346,13 @@ impl Outside for Here<'_> {
     }
 
     #[inline(always)]
-    fn set_request_bytes(&self, key: PendingKey, bytes: u64) {
+    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32) {
         if let Some(pending) = PENDING.get_ptr_mut(key) {
             // SAFETY: a map value that only this socket uses.
-            unsafe { (*pending).bytes = bytes };
+            unsafe {
+                (*pending).bytes = bytes;
+                (*pending).flags |= marks;
+            }
         }
     }
 
@@ -387,7 +390,7 @@ impl Outside for Here<'_> {
         if failed == 0 {
             count(Ledger::ExchangesSeen);
         } else {
-            self.count(Ledger::RingFull);
+            self.count(Ledger::RingFull, 1);
         }
     }
 }

@@ -5,7 +5,7 @@ use aya_ebpf::{
     btf_maps::SkStorage,
     helpers::{
         bpf_get_socket_cookie, bpf_skb_load_bytes,
-        generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id},
+        generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id, bpf_tcp_sock},
     },
     macros::{btf_map, cgroup_skb, map},
     maps::{Array, LruHashMap, PerCpuArray},
@@ -13,8 +13,8 @@ use aya_ebpf::{
 };
 use galileo_ebpf_abi::{Ledger, role};
 use galileo_ebpf_core::{
-    connection::{self, RECEIVED, SENT},
-    http::state,
+    connection::{self, Place, RECEIVED, SENT},
+    http::{mark, state},
     plain,
     socket::{Ends, Segment, Socket, last},
     words::copy_words,
@@ -134,11 +134,11 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     let Some(tcp) = tcp(ctx) else {
         return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
     };
-    let listening = match sk(ctx) {
-        None => return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length),
-        // SAFETY: not null; the verifier checks the access.
-        Some(sk) => unsafe { (*sk).state == LISTEN },
+    let Some(sk) = sk(ctx) else {
+        return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
     };
+    // SAFETY: not null; the verifier checks the access.
+    let listening = unsafe { (*sk).state == LISTEN };
     let payload = length.saturating_sub(tcp.payload);
     if listening {
         count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
@@ -154,8 +154,9 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         count(Ledger::StorageFailed);
         return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
     };
-    if socket.cookie == 0 {
-        introduce(ctx, socket);
+    let new = socket.cookie == 0;
+    if new {
+        introduce(ctx, sk, socket, direction);
         if let Some(ends) = ends(ctx, &tcp, direction) {
             set_ends(socket, &ends);
             // Who begins with a SYN of its own did not listen. With fast open, the connection begins with its SYN and ACK.
@@ -165,6 +166,15 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         }
     }
     count_packet(ctx, socket.slot, direction, length);
+    if tcp.flags & SYN != 0
+        && (new || connection::stream(socket, direction).flags & mark::SYNCED == 0)
+    {
+        let begin = Place {
+            next_seq: tcp.sequence.wrapping_add(1),
+            begun: true,
+        };
+        connection::synchronise(socket, direction, begin);
+    }
 
     let ends = tcp.flags & (FIN | RST) != 0;
     if payload == 0 && (!ends || plain::ends_nothing(socket, direction, tcp.sequence)) {
@@ -188,7 +198,6 @@ fn look(
 ) {
     let direction = http::direction(way);
     let payload = length.saturating_sub(tcp.payload);
-    let ends = tcp.flags & (FIN | RST) != 0;
     let Some(depth) = acquire() else {
         return count(Ledger::ScratchBusy);
     };
@@ -211,7 +220,14 @@ fn look(
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
     let here = Here(ctx);
-    let Some(ahead) = connection::place(&here, socket, direction, sequence, payload, ends) else {
+    let how = if tcp.flags & RST != 0 {
+        last::CONNECTION
+    } else if tcp.flags & FIN != 0 {
+        last::DIRECTION
+    } else {
+        last::NO
+    };
+    let Some(ahead) = connection::place(&here, socket, direction, sequence, payload, how) else {
         return release(depth);
     };
     if let Some(ends) = first {
@@ -221,13 +237,7 @@ fn look(
     segment.offset = tcp.payload + ahead;
     segment.end = length;
     segment.next_seq = sequence.wrapping_add(payload);
-    segment.last = if tcp.flags & RST != 0 {
-        last::CONNECTION
-    } else if ends {
-        last::DIRECTION
-    } else {
-        last::NO
-    };
+    segment.last = how;
     http::enter(ctx, segment, socket, way, depth);
 }
 
@@ -272,6 +282,12 @@ fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32) {
     // SAFETY: as above.
     let socket = unsafe { &mut *socket };
     socket.role = role::UNKNOWN;
+    // Nothing can come before it: it is the first data of all, or of those that come before the connection is accepted.
+    let begin = Place {
+        next_seq: tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0)),
+        begun: true,
+    };
+    connection::synchronise(socket, RECEIVED, begin);
     // A key for what is carried over; cookies of sockets count up from 1 and never come near.
     socket.cookie = 1 << 63
         | u64::from(tcp.sequence) << 31
@@ -318,14 +334,32 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
     let _ = FIRSTS.remove(ends);
 }
 
-/// Fills in what the storage of a socket says of it all its life.
+/// Fills in what the storage of a socket says of it all its life, and where both streams stand.
 #[inline(always)]
-fn introduce(ctx: &SkBuffContext, socket: &mut Socket) {
+fn introduce(ctx: &SkBuffContext, sk: *mut bpf_sock, socket: &mut Socket, direction: u32) {
     socket.record.cgroup_id = cgroup_id(ctx);
     socket.slot = slot_of(socket.record.cgroup_id);
     socket.role = role::UNKNOWN;
     // SAFETY: the context is valid for the run.
     socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+    // SAFETY: a socket that is not null; the helper gives null for what is no full TCP socket.
+    let Some(tcp) = (unsafe { bpf_tcp_sock(sk).as_ref() }) else {
+        return;
+    };
+    let received = Place {
+        next_seq: tcp.rcv_nxt,
+        begun: tcp.bytes_received == 0,
+    };
+    // A segment that is being sent is counted already, but `snd_nxt` is still its begin.
+    let own = u32::from(direction == SENT);
+    let sent = Place {
+        next_seq: tcp.snd_nxt,
+        begun: tcp.data_segs_out <= own && tcp.bytes_acked <= 1,
+    };
+    if tcp.rcv_nxt != 0 {
+        connection::synchronise(socket, RECEIVED, received);
+    }
+    connection::synchronise(socket, SENT, sent);
 }
 
 #[inline(always)]

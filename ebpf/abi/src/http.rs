@@ -2,8 +2,8 @@
 
 use crate::BUCKETS;
 
-/// Bytes kept of a method.
-pub const METHOD_BYTES: usize = 16;
+/// Bytes kept of a method: the longest that is registered has 17. A longer one is taken for no HTTP.
+pub const METHOD_BYTES: usize = 24;
 /// Bytes kept of a request target, query included.
 pub const PATH_BYTES: usize = 128;
 /// Bytes kept of a request id.
@@ -38,8 +38,14 @@ pub mod flags {
     /// Segments within the bodies came out of order.
     pub const REORDERED: u32 = 1 << 6;
 
+    /// The connection ended before the answer's body did.
+    pub const CUT_OFF: u32 = 1 << 7;
+    /// That a message begins where this exchange does is judged by its first bytes: the connection is older than the probes, or
+    /// its place was lost to bytes out of order.
+    pub const RESUMED: u32 = 1 << 8;
+
     /// Name of each bit, in order.
-    pub const NAMES: [&str; 7] = [
+    pub const NAMES: [&str; 9] = [
         "path_truncated",
         "close_delimited",
         "early_answer",
@@ -47,6 +53,8 @@ pub mod flags {
         "head_cut",
         "pipelined",
         "reordered",
+        "cut_off",
+        "resumed",
     ];
 }
 

@@ -39,7 +39,14 @@ pub(crate) fn head_end(
             0
         };
         segment.carry.request.bytes = this.bytes + announced;
+        if this.flags & mark::RESUMED != 0 {
+            segment.carry.request.flags |= flags::RESUMED;
+        }
         keep_request(outside, segment, socket);
+        let answers = other(socket, direction);
+        if answers.state == state::LOST {
+            answers.may_resume = 1;
+        }
         body
     };
     let this = stream(socket, direction);
@@ -97,7 +104,7 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
     if socket.record.request.sequence != socket.answers {
         let key = key(socket, socket.answers);
         if !outside.take_request(key, &mut socket.record.request) {
-            outside.count(Ledger::PendingLost);
+            outside.count(Ledger::PendingLost, 1);
             socket.answers = socket.answers.wrapping_add(1);
             stream(socket, direction).flags |= mark::ORPHAN;
             return 0;
@@ -117,6 +124,10 @@ pub(crate) fn message_end(
 ) {
     if carries_answers(socket, direction) {
         answer_end(outside, now_ns, socket, direction, marks);
+        let requests = other(socket, direction);
+        if requests.state == state::LOST {
+            requests.may_resume = 1;
+        }
     } else {
         request_end(outside, socket, direction);
     }
@@ -127,15 +138,21 @@ pub(crate) fn message_end(
 #[inline(always)]
 fn request_end(outside: &impl Outside, socket: &mut Socket, direction: u32) {
     let this = stream(socket, direction);
-    let (bytes, chunked) = (this.bytes, this.flags & mark::CHUNKED != 0);
-    if !chunked {
+    if this.flags & (mark::CHUNKED | mark::REORDERED) == 0 {
         return;
     }
+    let bytes = this.bytes;
+    let marks = if this.flags & mark::REORDERED == 0 {
+        0
+    } else {
+        flags::REORDERED
+    };
     let sequence = socket.requests.wrapping_sub(1);
     if socket.record.request.sequence == sequence {
         socket.record.request.bytes = bytes;
+        socket.record.request.flags |= marks;
     } else {
-        outside.set_request_bytes(key(socket, sequence), bytes);
+        outside.end_request(key(socket, sequence), bytes, marks);
     }
 }
 
@@ -150,17 +167,25 @@ fn answer_end(
     let interim = core::mem::take(&mut socket.interim);
     let this = stream(socket, direction);
     if this.flags & mark::ORPHAN != 0 {
-        outside.count(Ledger::JoinedLate);
+        outside.count(Ledger::JoinedLate, 1);
         return;
     }
     if this.flags & mark::REORDERED != 0 {
         marks |= flags::REORDERED;
     }
+    if this.flags & mark::RESUMED != 0 {
+        marks |= flags::RESUMED;
+    }
     let (status, first_byte_ns, bytes) = (this.status, this.first_ns, this.bytes);
-    if other(socket, direction).state != state::START
-        && socket.requests.wrapping_sub(1) == socket.answers
-    {
-        marks |= flags::EARLY_ANSWER;
+    if socket.requests.wrapping_sub(1) == socket.answers {
+        marks |= match other(socket, direction).state {
+            state::BODY | state::CHUNK_SIZE | state::CHUNK_DATA | state::TRAILER => {
+                flags::EARLY_ANSWER
+            }
+            // The place was lost in the body of this request, or behind it.
+            state::LOST => flags::REORDERED,
+            _ => 0,
+        };
     }
     let role = socket.role;
     let record = &mut socket.record;

@@ -16,12 +16,11 @@ use crate::{
 /// Turns of the loop over lines: one for eight bytes or one for a line, whichever ends first.
 const TURNS: u32 = FRESH as u32 / 8 + 32;
 
-/// Whether the next segment of this direction can hold a plain message.
+/// Whether the next segment of this direction, of a connection seen from its begin on, can hold a plain message.
 #[inline(always)]
 pub fn may_begin(socket: &mut Socket, direction: u32, sequence: u32) -> bool {
     let this = stream(socket, direction);
-    let fresh = this.flags & mark::SYNCED == 0 || this.next_seq == sequence;
-    fresh && this.state == state::START && this.flags & !mark::SYNCED == 0
+    this.flags == mark::OF_CONNECTION && this.next_seq == sequence && this.state == state::START
 }
 
 /// The segment that may hold one.
@@ -62,7 +61,10 @@ pub fn message(
         return false;
     }
     let outstanding = socket.requests.wrapping_sub(socket.answers);
-    if outstanding != u32::from(answer) || socket.interim != 0 {
+    if outstanding != u32::from(answer)
+        || socket.interim != 0
+        || other(socket, direction).state == state::LOST
+    {
         return false;
     }
     window.first_at.set(1);
@@ -113,7 +115,6 @@ pub fn message(
         return false;
     }
     this.next_seq = sequence.wrapping_add(payload);
-    this.flags |= mark::SYNCED;
     this.first_ns = now_ns;
     this.bytes = u64::from(payload);
     if !answer {

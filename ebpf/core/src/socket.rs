@@ -17,12 +17,12 @@ pub struct Socket {
     pub slot: u32,
     /// See [`role`](galileo_ebpf_abi::role).
     pub role: u8,
-    /// Segments in a row that began like no message while the role was unknown.
+    /// Turns that began like no message while the role was unknown.
     pub strikes: u8,
     /// Interim answers to the present request.
     pub interim: u8,
-    /// Always 0.
-    pub reserved: u8,
+    /// The direction of the last such turn, plus one.
+    pub turn: u8,
     /// Requests whose head has ended. Written by the direction of the requests only.
     pub requests: u32,
     /// Requests that are answered or given up. Written by the direction of the answers only, but for a resynchronisation.
@@ -101,8 +101,8 @@ pub struct Segment {
 
 /// What a connection needs of the place it is watched in: the object's maps, or a test's.
 pub trait Outside {
-    /// Counts an event of this kind.
-    fn count(&self, kind: Ledger);
+    /// Counts so many events of this kind.
+    fn count(&self, kind: Ledger, events: u32);
     /// Copies `length` bytes, 1 to [`FRESH`](crate::window::FRESH), that begin at `offset` of the packet to the place `at`, less than
     /// [`CARRY`], of the window. False if that fails.
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool;
@@ -114,8 +114,8 @@ pub trait Outside {
     fn keep_request(&self, key: PendingKey, request: &Request);
     /// Copies the request that was kept and forgets it. False if it is no longer there.
     fn take_request(&self, key: PendingKey, request: &mut Request) -> bool;
-    /// Sets the length of a request that was kept, now that it is known.
-    fn set_request_bytes(&self, key: PendingKey, bytes: u64);
+    /// Sets the length of a request that was kept, now that it is known, and further bits of its flags.
+    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32);
     /// Takes the exchange that `socket.record` is.
     fn exchange(&self, socket: &Socket);
 }

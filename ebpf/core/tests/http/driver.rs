@@ -7,7 +7,7 @@ use std::{
 
 use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, role};
 use galileo_ebpf_core::{
-    connection::{self, Next, RECEIVED, SENT, Step},
+    connection::{self, Next, Place, RECEIVED, SENT, Step},
     http::{mark, state},
     plain::{self, Piece},
     socket::{Carry, Outside, Segment, Socket, last},
@@ -57,8 +57,8 @@ struct Maps {
 }
 
 impl Outside for Maps {
-    fn count(&self, kind: Ledger) {
-        *self.ledger.borrow_mut().entry(kind).or_default() += 1;
+    fn count(&self, kind: Ledger, events: u32) {
+        *self.ledger.borrow_mut().entry(kind).or_default() += u64::from(events);
     }
 
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool {
@@ -96,9 +96,10 @@ impl Outside for Maps {
         true
     }
 
-    fn set_request_bytes(&self, key: PendingKey, bytes: u64) {
+    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32) {
         if let Some(pending) = self.pending.borrow_mut().get_mut(&key.sequence) {
             pending.bytes = bytes;
+            pending.flags |= marks;
         }
     }
 
@@ -134,7 +135,7 @@ const HEADERS: u32 = 52;
 const STALE: u8 = b'\n';
 
 impl Watch {
-    fn new(plain: bool) -> Self {
+    fn new(plain: bool, next_seq: [u32; 2], begun: bool) -> Self {
         // SAFETY: both consist of integers only, for which zero is a value.
         let (mut socket, mut segment) = unsafe {
             (
@@ -145,6 +146,10 @@ impl Watch {
         socket.cookie = 1;
         socket.role = role::UNKNOWN;
         segment.window.bytes.fill(STALE);
+        for direction in [RECEIVED, SENT] {
+            let next_seq = next_seq[direction as usize];
+            connection::synchronise(&mut socket, direction, Place { next_seq, begun });
+        }
         Self {
             socket,
             segment,
@@ -194,7 +199,7 @@ impl Watch {
             }
         }
         let (socket, segment, maps) = (&mut *self.socket, &mut *self.segment, &self.maps);
-        let Some(ahead) = connection::place(maps, socket, direction, sequence, length, ends) else {
+        let Some(ahead) = connection::place(maps, socket, direction, sequence, length, how) else {
             return 0;
         };
         segment.now_ns = now_ns;
@@ -230,12 +235,22 @@ impl Watch {
 }
 
 impl Connection {
-    /// A connection of which nothing was seen yet.
+    /// A connection that begins.
     pub fn new() -> Self {
+        Self::watched(true)
+    }
+
+    /// A connection through which data went before it was watched.
+    pub fn older() -> Self {
+        Self::watched(false)
+    }
+
+    fn watched(begun: bool) -> Self {
+        // Shortly before the sequence numbers wrap.
+        let next_seq = [u32::MAX - 100, u32::MAX - 7];
         Self {
-            watches: [Watch::new(true), Watch::new(false)],
-            // Shortly before the sequence numbers wrap.
-            next_seq: [u32::MAX - 100, u32::MAX - 7],
+            watches: [true, false].map(|plain| Watch::new(plain, next_seq, begun)),
+            next_seq,
             steps: 0,
         }
     }
