@@ -1,6 +1,6 @@
 //! What is kept of a connection and of the segment that is looked at, and what both need of the kernel.
 
-use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request};
+use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request, TcpSocket};
 
 use crate::{
     http::Stream,
@@ -33,6 +33,9 @@ pub struct Socket {
     /// What is handed out when the present exchange ends: who talks to whom, and the oldest unanswered request, if its
     /// sequence number is `answers`.
     pub record: ExchangeRecord,
+    /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
+    /// kernel allocates memory for each storage of a socket.
+    pub tcp: TcpSocket,
 }
 
 /// Who talks to whom, from this end; IPv4 as IPv4-mapped.
