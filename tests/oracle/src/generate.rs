@@ -28,6 +28,10 @@ pub struct Oddities {
     pub like_id: bool,
     /// Chunk extensions of some hundred bytes (RFC 9112, 7.1.1).
     pub long_extensions: bool,
+    /// Many chunks in a body whose size lines are not plain digits.
+    pub many_extensions: bool,
+    /// Fields and targets of more than 1,500 bytes.
+    pub long_lines: bool,
     /// A FIN that arrives before bytes in front of it.
     pub hasty_fin: bool,
     /// Methods that begin like the name of the protocol.
@@ -37,6 +41,11 @@ pub struct Oddities {
 }
 
 impl Oddities {
+    /// The longest line.
+    pub(crate) fn longest(self) -> usize {
+        if self.long_lines { 6000 } else { 1500 }
+    }
+
     /// All of them.
     pub const ALL: Self = Self {
         equal_lengths: true,
@@ -46,6 +55,8 @@ impl Oddities {
         blanks_behind: true,
         like_id: true,
         long_extensions: true,
+        many_extensions: true,
+        long_lines: true,
         hasty_fin: true,
         methods_like_http: true,
         many_unanswered: true,

@@ -36,6 +36,8 @@ const ODD: Oddities = Oddities {
     blanks_behind: false,
     like_id: false,
     long_extensions: false,
+    many_extensions: true,
+    long_lines: true,
     hasty_fin: false,
     methods_like_http: false,
     many_unanswered: false,

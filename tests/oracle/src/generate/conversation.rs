@@ -146,10 +146,10 @@ impl Conversation {
     }
 }
 
-fn target(dice: &mut Dice) -> String {
+fn target(dice: &mut Dice, odd: Oddities) -> String {
     let length = match dice.below(12) {
         0 => dice.between(100, 160),
-        1 if dice.one_in(3) => dice.between(160, 5000),
+        1 if dice.one_in(3) => dice.between(160, odd.longest()),
         _ => dice.below(40),
     };
     let mut target = format!("/{}", dice.letters(length));
@@ -176,7 +176,7 @@ fn request(dice: &mut Dice, odd: Oddities) -> Message {
     } else {
         method
     };
-    let mut target = target(dice);
+    let mut target = target(dice, odd);
     if method == "OPTIONS" && dice.one_in(2) {
         target = "*".to_owned();
     }

@@ -107,15 +107,21 @@ impl Message {
         self.framing.extend(chunked_fields(dice, odd));
         let mut rest = content(dice);
         let mut chunks = Vec::new();
+        // How many size lines need not be plain.
+        let mut odd_sizes = if odd.many_extensions {
+            usize::MAX
+        } else {
+            dice.below(3).saturating_sub(1)
+        };
         let most = *dice.pick(&[&8_usize, &100, &700, &5000]);
         while !rest.is_empty() && chunks.len() < 40 {
             let data: Vec<u8> = rest
                 .drain(..dice.between(1, most).min(rest.len()))
                 .collect();
-            let size = chunk_size(dice, data.len(), odd);
+            let size = chunk_size(dice, data.len(), odd, &mut odd_sizes);
             chunks.push(Chunk { data, size });
         }
-        let last = chunk_size(dice, 0, odd);
+        let last = chunk_size(dice, 0, odd, &mut odd_sizes);
         let trailers = if dice.one_in(3) {
             vec![
                 "X-T: HTTP/1.1 500".to_owned(),
@@ -170,8 +176,12 @@ pub(super) fn chunked_fields(dice: &mut Dice, odd: Oddities) -> Vec<String> {
     vec![format!("{name}:{value}")]
 }
 
-fn chunk_size(dice: &mut Dice, size: usize, odd: Oddities) -> String {
-    match dice.below(10) {
+fn chunk_size(dice: &mut Dice, size: usize, odd: Oddities, left: &mut usize) -> String {
+    if *left == 0 || dice.one_in(2) {
+        return format!("{size:x}");
+    }
+    *left -= 1;
+    match dice.below(6) {
         0 => format!("{size:X};ext=1"),
         1 => format!("{size:08x}"),
         2 => format!("{size:x};name=\"a quoted value\";b"),
@@ -217,7 +227,7 @@ pub(super) fn fields(dice: &mut Dice, odd: Oddities) -> Vec<String> {
             7 => "X-Quote: \"GET / HTTP/1.1\"".to_owned(),
             8 => format!("Cookie: {}", dice.letters(700)),
             9 if dice.one_in(4) => {
-                let length = dice.between(700, 6000);
+                let length = dice.between(700, odd.longest());
                 format!("Cookie: {}", dice.letters(length))
             }
             10 => {

@@ -1,0 +1,3 @@
+//! The probes on the running kernel, against segments that the test makes itself.
+
+mod differential;
