@@ -144,6 +144,12 @@ impl Peer {
         assert_eq!(syn.flags & (flag::SYN | flag::ACK), flag::SYN);
         connection.opened(&syn);
         connection.put(initial, flag::SYN | flag::ACK, b"");
+        let third = connection.next_packet();
+        assert_eq!(
+            third.flags & (flag::SYN | flag::ACK),
+            flag::ACK,
+            "{third:?}"
+        );
         connection.ready(socket);
         connection
     }
@@ -242,9 +248,11 @@ impl Connection<'_> {
             return;
         };
         if !payload.is_empty() {
+            socket.set_nonblocking(false).expect("a TCP socket");
             socket
                 .write_all(payload)
                 .expect("the connection holds, and its window is open");
+            socket.set_nonblocking(true).expect("a TCP socket");
             self.read_until(last);
         }
         match mark {
