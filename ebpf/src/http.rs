@@ -5,7 +5,7 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::bpf_skb_load_bytes,
+    helpers::{bpf_skb_load_bytes, generated::bpf_ringbuf_output},
     macros::{cgroup_skb, map},
     maps::{Array, LruHashMap, ProgramArray, RingBuf},
     programs::SkBuffContext,
@@ -13,13 +13,14 @@ use aya_ebpf::{
 use galileo_ebpf_abi::{CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, role};
 use galileo_ebpf_core::{
     connection::{self, Next, RECEIVED, SENT, Step},
-    socket::{Answer, Carry, Outside, Segment, Socket},
+    plain::{self, Piece},
+    socket::{Carry, Outside, Segment, Socket},
     window::{FRESH, Window},
     words::copy_words,
 };
 
 use crate::{
-    ledger::{MMAPABLE, add, count, count_duration, opaque},
+    ledger::{MMAPABLE, add, count, count_duration, count_many, opaque},
     net,
 };
 
@@ -81,6 +82,39 @@ const READ: u32 = 0;
 const SCAN: u32 = 1;
 /// Index of the step that acts on what was come upon.
 const ACT: u32 = 2;
+
+/// Looks at a segment of nothing but data that may hold a plain message, or go on with a body: most do. False if it is for
+/// the steps. `payload` is where its data begins in the packet.
+#[inline(always)]
+pub fn is_plain(
+    ctx: &SkBuffContext,
+    window: &mut Window,
+    socket: &mut Socket,
+    direction: u32,
+    sequence: u32,
+    payload: u32,
+) -> bool {
+    let here = Here(ctx);
+    let length = ctx.len().wrapping_sub(payload);
+    if !plain::may_begin(socket, direction, sequence) {
+        return plain::body(&here, socket, direction, sequence, length, net::now_ns);
+    }
+    let filled = if length > FRESH as u32 {
+        FRESH as u32
+    } else {
+        length
+    };
+    if !here.load(window, 0, payload, filled) {
+        return false;
+    }
+    let piece = Piece {
+        sequence,
+        payload: length,
+        filled,
+        now_ns: net::now_ns(),
+    };
+    plain::message(&here, window, socket, direction, piece)
+}
 
 /// Looks at the segment that lies in the work space `depth`, and gives that back when done.
 #[inline(always)]
@@ -254,8 +288,8 @@ pub struct Here<'a>(pub &'a SkBuffContext);
 
 impl Outside for Here<'_> {
     #[inline(always)]
-    fn count(&self, kind: Ledger) {
-        count(kind);
+    fn count(&self, kind: Ledger, events: u32) {
+        count_many(kind, events);
         #[cfg(feature = "log")]
         crate::messages::counted(self.0, kind);
     }
@@ -312,19 +346,24 @@ impl Outside for Here<'_> {
     }
 
     #[inline(always)]
-    fn set_request_bytes(&self, key: PendingKey, bytes: u64) {
+    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32) {
         if let Some(pending) = PENDING.get_ptr_mut(key) {
             // SAFETY: a map value that only this socket uses.
-            unsafe { (*pending).bytes = bytes };
+            unsafe {
+                (*pending).bytes = bytes;
+                (*pending).flags |= marks;
+            }
         }
     }
 
     #[inline(always)]
-    fn exchange(&self, socket: &Socket, segment: &Segment, answer: &Answer) {
+    fn exchange(&self, socket: &Socket) {
         count(Ledger::ExchangesAttempted);
+        let record = &socket.record;
         count_exchange(
-            socket,
-            segment.now_ns.saturating_sub(socket.request.start_ns),
+            socket.slot,
+            record.role,
+            record.end_ns.saturating_sub(record.request.start_ns),
         );
         // Records are some hundred bytes: a reader that comes every few milliseconds needs no wake-up.
         let wake = if EXCHANGES.query(AVAILABLE) > WAKE_AT {
@@ -332,28 +371,27 @@ impl Outside for Here<'_> {
         } else {
             BPF_RB_NO_WAKEUP
         };
-        let Some(mut entry) = EXCHANGES.reserve::<ExchangeRecord>(0) else {
-            return self.count(Ledger::RingFull);
+        // In a form that the verifier follows.
+        let bytes = opaque(record.bytes());
+        let bytes = if bytes > size_of::<ExchangeRecord>() {
+            size_of::<ExchangeRecord>()
+        } else {
+            bytes
         };
-        let record = entry.as_mut_ptr();
-        // SAFETY: the ring gave this much memory; every field is written before it is handed over.
-        unsafe {
-            (*record).cgroup_id = socket.cgroup_id;
-            (*record).first_byte_ns = answer.first_byte_ns;
-            (*record).end_ns = segment.now_ns;
-            (*record).response_bytes = answer.bytes;
-            copy_words(&mut (*record).local_addr, &segment.local_addr);
-            copy_words(&mut (*record).remote_addr, &segment.remote_addr);
-            (*record).local_port = segment.local_port;
-            (*record).remote_port = segment.remote_port;
-            (*record).status = answer.status;
-            (*record).role = socket.role;
-            (*record).interim = answer.interim;
-            copy_words(&mut (*record).request, &socket.request);
-            (*record).request.flags |= answer.flags;
+        // SAFETY: so many bytes of a map value, which the helper copies.
+        let failed = unsafe {
+            bpf_ringbuf_output(
+                (&raw const EXCHANGES).cast_mut().cast(),
+                core::ptr::from_ref(record).cast_mut().cast(),
+                bytes as u64,
+                u64::from(wake),
+            )
+        };
+        if failed == 0 {
+            count(Ledger::ExchangesSeen);
+        } else {
+            self.count(Ledger::RingFull, 1);
         }
-        entry.submit(u64::from(wake));
-        count(Ledger::ExchangesSeen);
     }
 }
 
@@ -361,13 +399,13 @@ impl Outside for Here<'_> {
 const AVAILABLE: u64 = 0;
 
 #[inline(always)]
-fn count_exchange(socket: &Socket, duration_ns: u64) {
-    let Some(counters) = HTTP.get_ptr_mut(socket.slot) else {
+fn count_exchange(slot: u32, role: u8, duration_ns: u64) {
+    let Some(counters) = HTTP.get_ptr_mut(slot) else {
         return;
     };
     // SAFETY: a map value, added to atomically.
     unsafe {
-        if socket.role == role::SERVER {
+        if role == role::SERVER {
             add(&raw mut (*counters).exchanges[0], 1);
             add(&raw mut (*counters).duration_ns[0], duration_ns);
             count_duration(&raw mut (*counters).server_buckets, duration_ns);

@@ -22,9 +22,15 @@ pub const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 /// Counts one event of this kind.
 #[inline(always)]
 pub fn count(kind: Ledger) {
+    count_many(kind, 1);
+}
+
+/// Counts so many events of this kind.
+#[inline(always)]
+pub fn count_many(kind: Ledger, events: u32) {
     if let Some(counter) = LEDGER.get_ptr_mut(kind as u32) {
         // SAFETY: a map value, added to atomically.
-        add(unsafe { &raw mut (*counter).count }, 1);
+        add(unsafe { &raw mut (*counter).count }, u64::from(events));
     }
 }
 

@@ -17,6 +17,6 @@ pub use cpu::{
 };
 pub use http::{
     CarryKey, ExchangeRecord, HttpCounters, METHOD_BYTES, PATH_BYTES, PendingKey, REQUEST_ID_BYTES,
-    Request, flags, role,
+    Request, TRACE_BYTES, flags, role,
 };
 pub use ledger::Ledger;

@@ -5,8 +5,8 @@
 //! within a loop lies in memory, not in registers, so that the verifier walks one path and not one per value.
 //!
 //! Reading order: [`histogram`], [`runqueue`]; [`socket`] (what is kept), [`connection`] (the steps), [`http`]
-//! (framing), [`head`], [`exchange`] (which answer belongs to which request), [`window`], [`number`],
-//! [`words`].
+//! (framing), [`head`], [`exchange`] (which answer belongs to which request), [`plain`] (the same for the message that most are),
+//! [`window`], [`number`], [`words`].
 
 #![no_std]
 
@@ -16,6 +16,7 @@ pub mod head;
 pub mod histogram;
 pub mod http;
 pub mod number;
+pub mod plain;
 pub mod runqueue;
 pub mod socket;
 pub mod window;

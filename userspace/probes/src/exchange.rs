@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -43,6 +44,8 @@ pub struct Exchange {
     pub response_bytes: u64,
     /// `x-galileo-request-id` of the request.
     pub request_id: Option<String>,
+    /// `traceparent` of the request (W3C Trace Context), if it is one of version 00.
+    pub traceparent: Option<String>,
     /// Bits of [`flags`]: what is not plain or not certain.
     pub flags: u32,
 }
@@ -68,15 +71,12 @@ impl Exchange {
 
     /// Reads a record; none if what it says is no HTTP: a method that is no token, a target with control characters.
     fn read(bytes: &[u8], keep_query: bool) -> Option<Self> {
-        if bytes.len() < size_of::<ExchangeRecord>() {
-            return None;
-        }
-        // SAFETY: long enough; `ExchangeRecord` consists of integers, for which every bit pattern is a value.
-        let record = unsafe { bytes.as_ptr().cast::<ExchangeRecord>().read_unaligned() };
+        let record = whole(bytes)?;
         let request = &record.request;
         let method = request.method.get(..usize::from(request.method_len))?;
         let target = request.path.get(..usize::from(request.path_len))?;
         let id = request.id.get(..usize::from(request.id_len))?;
+        let trace = request.trace.get(..usize::from(request.trace_len))?;
         if method.is_empty()
             || !method.iter().all(|byte| is_token(*byte))
             || target.iter().any(u8::is_ascii_control)
@@ -111,10 +111,42 @@ impl Exchange {
             end_ns: record.end_ns,
             request_bytes: request.bytes,
             response_bytes: record.response_bytes,
+            traceparent: is_traceparent(trace).then(|| String::from_utf8_lossy(trace).into_owned()),
             request_id: (!id.is_empty()).then(|| String::from_utf8_lossy(id).into_owned()),
             flags,
         })
     }
+}
+
+/// The record of which the ring carries what is used: see [`ExchangeRecord::bytes`]. None if it is shorter than that.
+fn whole(bytes: &[u8]) -> Option<ExchangeRecord> {
+    let mut record = MaybeUninit::<ExchangeRecord>::zeroed();
+    let used = bytes.len().min(size_of::<ExchangeRecord>());
+    // SAFETY: both are that long, and do not overlap.
+    unsafe {
+        bytes
+            .as_ptr()
+            .copy_to_nonoverlapping(record.as_mut_ptr().cast(), used)
+    };
+    // SAFETY: `ExchangeRecord` consists of integers, for which every bit pattern is a value.
+    let record = unsafe { record.assume_init() };
+    (used >= ExchangeRecord::BEFORE_PATH && used >= record.bytes()).then_some(record)
+}
+
+/// W3C Trace Context, 3.2.2: `version-format` of version 00, whose ids are not all zeros.
+fn is_traceparent(text: &[u8]) -> bool {
+    let hex = |part: &[u8]| {
+        part.iter()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let id = |part: &[u8]| hex(part) && part.iter().any(|byte| *byte != b'0');
+    text.len() == 55
+        && text.starts_with(b"00-")
+        && id(&text[3..35])
+        && text[35] == b'-'
+        && id(&text[36..52])
+        && text[52] == b'-'
+        && hex(&text[53..])
 }
 
 /// `tchar` of RFC 9110, 5.6.2.
