@@ -18,8 +18,6 @@ const SEARCHED: usize = 512;
 pub enum Doubt {
     /// Bytes that delimit messages came out of order, at this exchange or before it.
     OutOfOrder,
-    /// The connection ended before the answer did.
-    Cut,
 }
 
 /// One exchange.
@@ -62,6 +60,8 @@ pub struct Reading {
     pub exchanges: Vec<Truth>,
     /// Whole requests to which no whole answer came.
     pub unanswered: usize,
+    /// How many of these came when no answer could come any more.
+    pub too_late: usize,
     /// Answers, interim ones apart, to which there was no request.
     pub orphans: usize,
     /// Bytes that delimit messages came out of order, first with this segment.
@@ -70,8 +70,10 @@ pub struct Reading {
     pub tunnel: bool,
     /// Either way holds what is no HTTP.
     pub wrong: bool,
-    /// Either way has ended.
+    /// No answer can come any more.
     pub ended: bool,
+    /// The last exchange's answer was cut off by that.
+    pub cut: bool,
 }
 
 struct Request {
@@ -119,7 +121,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(&mut self) {
-        self.reading.ended = self.up.end.is_some() || self.down.end.is_some();
+        self.reading.ended = self.down.end.is_some() || self.up.end.is_some_and(|end| end.reset);
         let requests = self.requests();
         let mut at = 0;
         let mut next = 0;
@@ -163,7 +165,7 @@ impl Reader<'_> {
                 continue;
             };
             let Some(end) = end else {
-                self.cut(request, &head, interim, before);
+                ends.extend(self.cut(request, &head, body, interim, before));
                 break;
             };
             let (truth, last) = self.truth(request, &head, body, end, interim, before);
@@ -179,13 +181,19 @@ impl Reader<'_> {
             }
         }
         if !self.reading.tunnel {
-            self.reading.unanswered = requests.len().saturating_sub(next);
+            let left = requests.get(next..).unwrap_or_default();
+            self.reading.unanswered = left.len();
+            if let Some(end) = self.down.end {
+                let head = |request: &Request| self.up.last_seen(request.head.bytes.clone());
+                let late = left.iter().filter(|request| head(request) > end.segment);
+                self.reading.too_late = late.count();
+            }
         }
         self.disturbances();
         for (truth, last) in self.reading.exchanges.iter_mut().zip(ends) {
             if self.reading.disturbed.is_some_and(|first| first <= last) {
                 truth.doubt = truth.doubt.or(Some(Doubt::OutOfOrder));
-                truth.may |= flags::REORDERED;
+                truth.may |= flags::REORDERED | flags::RESUMED | flags::PIPELINED;
             }
         }
     }
@@ -291,7 +299,7 @@ impl Reader<'_> {
         if body == Delimited::Close
             && let Some(fin) = self.down.end
         {
-            (last, latest) = (fin.segment, latest.max(fin.segment));
+            (last, latest) = (fin.segment, latest.max(self.down.last_end));
             must |= flags::CLOSE_DELIMITED;
         }
         if body == Delimited::Tunnel {
@@ -355,20 +363,41 @@ impl Reader<'_> {
         (truth, last)
     }
 
-    /// An answer that will not be whole: if the connection has ended, it may be handed out as far as it came.
-    fn cut(&mut self, request: &Request, head: &Head, interim: u8, before: Option<usize>) {
+    /// An answer that will not be whole: if the connection has ended, it is handed out as far as it came. Returns the index of
+    /// the segment that ended it.
+    fn cut(
+        &mut self,
+        request: &Request,
+        head: &Head,
+        body: Delimited,
+        interim: u8,
+        before: Option<usize>,
+    ) -> Option<usize> {
         if !self.reading.ended {
-            return;
+            return None;
         }
+        let ends = [self.up.end.filter(|end| end.reset), self.down.end];
+        let last = ends.into_iter().flatten().map(|end| end.segment).min()?;
         let here = self.down.bytes.len();
         let (mut truth, _) = self.truth(request, head, Delimited::Length(0), here, interim, before);
+        // Whether the request had ended by then is not looked at closely.
         truth.request_bytes = 0..=u64::MAX;
-        truth.response_bytes = 0..=u64::MAX;
-        truth.end_ns = truth.first_byte_ns..=u64::MAX;
-        truth.may = u32::MAX;
-        truth.must &= flags::PATH_TRUNCATED;
-        truth.doubt = Some(Doubt::Cut);
+        if body == Delimited::Chunks {
+            // A line that is not whole may not be counted yet.
+            truth.response_bytes = head.bytes.len() as u64..=*truth.response_bytes.end();
+        }
+        truth.end_ns = self.segments[last].time_ns..=self.segments[last].time_ns;
+        truth.must &= !(flags::EARLY_ANSWER | flags::CLOSE_DELIMITED);
+        truth.may |= flags::EARLY_ANSWER;
+        if body == Delimited::Close {
+            // Its end cannot be told from a cut.
+            truth.may |= flags::CUT_OFF | flags::CLOSE_DELIMITED;
+        } else {
+            truth.must |= flags::CUT_OFF;
+        }
         self.reading.exchanges.push(truth);
+        self.reading.cut = true;
+        Some(last)
     }
 
     /// All flags if anything of the connection came out of order up to this segment.

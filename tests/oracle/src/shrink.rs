@@ -123,6 +123,7 @@ fn messages(message: &Message) -> Vec<Message> {
         all.push(candidate);
     };
     with(&|message| message.empty_lines = 0);
+    with(&|message| message.empty_lines = message.empty_lines.saturating_sub(1));
     with(&|message| message.bare = false);
     with(&|message| message.fields.clear());
     for at in 0..message.fields.len() {

@@ -35,6 +35,8 @@ pub struct Stream {
     pub gaps: Vec<Gap>,
     /// The first FIN or RST.
     pub end: Option<End>,
+    /// Index of the last one.
+    pub last_end: usize,
 }
 
 impl Stream {
@@ -47,6 +49,7 @@ impl Stream {
         // Up to here all bytes have come.
         let mut whole = 0;
         let mut end: Option<End> = None;
+        let mut last_end = 0;
         for (index, segment) in segments.iter().enumerate() {
             if segment.way != way {
                 continue;
@@ -81,6 +84,9 @@ impl Stream {
                 .iter()
                 .take_while(|place| place.is_some())
                 .count();
+            if ends {
+                last_end = index;
+            }
             if ends && end.is_none() {
                 end = Some(End {
                     at: reaches,
@@ -95,6 +101,7 @@ impl Stream {
             seen,
             gaps,
             end,
+            last_end,
         }
     }
 

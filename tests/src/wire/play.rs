@@ -161,6 +161,7 @@ fn counted(since: &Snapshot) -> Counted {
             Ledger::RingFull
             | Ledger::PendingLost
             | Ledger::CarryLost
+            | Ledger::GivenUp
             | Ledger::Reordered
             | Ledger::Unparsable
             | Ledger::ListenerData

@@ -17,7 +17,7 @@ use galileo_oracle::{
     generate::{Conversation, Oddities},
     shrink::{Input, shrink},
 };
-use galileo_probes::{Role, flags};
+use galileo_probes::Role;
 use galileo_tests::{
     turn,
     wire::{place::Family, play::Stage},
@@ -28,24 +28,15 @@ const CASES: u64 = 250;
 
 /// What is generated; what is left out here is not read yet.
 const ODD: Oddities = Oddities {
-    equal_lengths: false,
     empty_lines_first: false,
-    empty_lines: true,
-    long_methods: false,
-    blanks_behind: false,
-    like_id: false,
-    long_extensions: false,
-    many_extensions: false,
-    long_lines: false,
     hasty_fin: false,
-    methods_like_http: false,
-    many_unanswered: false,
+    ..Oddities::ALL
 };
 
 const LET_PASS: Tolerance = Tolerance {
     late_ns: 0,
-    flags: flags::EARLY_ANSWER,
-    counts: true,
+    flags: 0,
+    counts: false,
     disturbed: true,
 };
 
