@@ -76,6 +76,16 @@ pub fn release(depth: u32) {
 /// The storage of the packet's socket.
 #[inline(always)]
 pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
+    storage(ctx, &SOCKETS, create)
+}
+
+/// What a map keeps of the packet's socket.
+#[inline(always)]
+pub fn storage<T>(
+    ctx: &SkBuffContext,
+    map: &'static SkStorage<T>,
+    create: bool,
+) -> Option<&'static mut T> {
     let sk = sk(ctx)?;
     let flags = if create {
         u64::from(BPF_SK_STORAGE_GET_F_CREATE)
@@ -85,12 +95,12 @@ pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> 
     // SAFETY: the helper takes a socket that is not null, and gives a map value or null.
     unsafe {
         bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
+            core::ptr::from_ref(map).cast_mut().cast(),
             sk.cast(),
             core::ptr::null_mut(),
             flags,
         )
-        .cast::<Socket>()
+        .cast::<T>()
         .as_mut()
     }
 }
@@ -212,7 +222,7 @@ fn look(
     }
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
-    let here = Here(ctx);
+    let here = Here { ctx, way };
     let how = if tcp.flags & RST != 0 {
         last::CONNECTION
     } else if tcp.flags & FIN != 0 {

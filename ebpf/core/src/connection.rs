@@ -194,6 +194,54 @@ pub fn scan(segment: &mut Segment, socket: &mut Socket, direction: u32) -> Step 
     }
 }
 
+/// After [`scan`]: fills the window anew if there is nothing to act on in it and the segment goes on, so that long heads take a
+/// step for each window and not three. True if [`scan`] follows again.
+#[inline(always)]
+pub fn scan_on(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) -> bool {
+    let this = stream(socket, direction);
+    let window = &mut segment.window;
+    if segment.event != Step::Scan as u32
+        || window.at < window.len
+        || window.has_notes()
+        || !this.wants_lines()
+        || this.state == state::START
+    {
+        return false;
+    }
+    let rest = window.len.wrapping_sub(window.line);
+    if this.flags & mark::SKIP_LINE != 0 {
+        this.bytes += u64::from(rest);
+        window.line = window.len;
+    } else if rest >= FRESH as u32 {
+        return false;
+    }
+    let offset = segment
+        .offset
+        .wrapping_add(window.line.wrapping_sub(segment.carried));
+    let unfinished = window.len.wrapping_sub(window.line);
+    if offset.wrapping_add(unfinished) >= segment.end {
+        return false;
+    }
+    let available = segment.end.wrapping_sub(offset);
+    let fresh = if available > FRESH as u32 {
+        FRESH as u32
+    } else {
+        available
+    };
+    if !outside.load(window, 0, offset, fresh) {
+        return false;
+    }
+    segment.offset = offset;
+    segment.carried = 0;
+    segment.window.rewind(fresh);
+    true
+}
+
 /// Acts on how reading ended, which `segment.event` says.
 #[inline(always)]
 pub fn act(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket, direction: u32) {

@@ -48,7 +48,20 @@ pub struct Ends {
     pub remote_port: u16,
 }
 
+/// Unanswered requests that are kept of a connection besides the oldest. Of a connection that has more, the answers to some
+/// miss their request.
+pub const PIPELINED: usize = 32;
+
+/// The pipelined requests of a connection, by their sequence number.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Pipeline {
+    /// See [`Pipeline`].
+    pub requests: [Request; PIPELINED],
+}
+
 /// What is kept of a head between two segments.
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Carry {
     /// The request as far as it was read.

@@ -127,6 +127,18 @@ impl Window {
         (start, stop)
     }
 
+    /// Whether something was noted.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_notes(&self) -> bool {
+        self.first_at.get()
+            | self.lengths.get()
+            | self.transfer_at.get()
+            | self.id_at.get()
+            | self.trace_at.get()
+            != 0
+    }
+
     /// Passes over bytes that are no lines, which may go beyond the end.
     #[inline(always)]
     pub fn skip(&mut self, count: u32) {
