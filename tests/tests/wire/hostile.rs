@@ -69,6 +69,24 @@ impl Scene {
         self.drain();
     }
 
+    /// Requests without waiting, answers in parts; what is hostile happens before the first answer.
+    fn pipelined(&mut self, count: usize, hostile: impl FnOnce(&mut Self)) {
+        let first = self.said.len();
+        for number in first..first + count {
+            let (path, id) = (format!("/polite/{number}"), format!("id-{number}"));
+            let request = format!("GET {path} HTTP/1.1\r\nx-galileo-request-id: {id}\r\n\r\n");
+            self.talk.ask(request.as_bytes());
+            self.said.push((path, id));
+        }
+        hostile(self);
+        for _ in 0..count {
+            let (one, two) = ANSWER.split_at(20);
+            self.talk.answer(one);
+            self.talk.answer(two);
+        }
+        self.drain();
+    }
+
     fn drain(&mut self) {
         for exchange in self.watch.stream.drain() {
             if server_port(&exchange) == self.talk.port {
@@ -163,6 +181,56 @@ impl Target {
 fn reset(end: TcpStream) {
     sockopt::set_socket_linger(&end, Some(Duration::ZERO)).expect("a TCP socket");
     drop(end);
+}
+
+#[test]
+fn thousands_of_unfinished_heads_harm_no_other_connection() {
+    let _turn = turn();
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let target = Target::new();
+    let mut ends = Vec::new();
+    for begin in [&b"G"[..], b"GET /x HTTP/1.1\r\nHost"] {
+        scene.exchange(|_| {
+            for _ in 0..2500 {
+                let (mut client, server) = target.connect();
+                client.write_all(begin).expect("the connection holds");
+                ends.push((client, server));
+            }
+        });
+        scene.pipelined(3, |_| {
+            for (client, _) in &mut ends {
+                client.write_all(b"T").expect("the connection holds");
+            }
+        });
+    }
+    let since = scene.check();
+    assert_eq!(since.ledger[&Ledger::CarryLost], 0);
+}
+
+#[test]
+fn thousands_of_pipelined_requests_harm_no_other_connection() {
+    let _turn = turn();
+    let Some(mut scene) = Scene::new() else {
+        return;
+    };
+    let target = Target::new();
+    let mut ends = Vec::new();
+    let requests = b"GET /x HTTP/1.1\r\n\r\n".repeat(10);
+    scene.pipelined(8, |_| {
+        for _ in 0..100 {
+            let (mut client, mut server) = target.connect();
+            for _ in 0..20 {
+                client.write_all(&requests).expect("the connection holds");
+                server
+                    .read_exact(&mut vec![0; requests.len()])
+                    .expect("the connection holds");
+            }
+            ends.push((client, server));
+        }
+    });
+    scene.check();
 }
 
 #[test]
