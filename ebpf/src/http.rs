@@ -186,6 +186,7 @@ fn go_on(ctx: &SkBuffContext, way: u32, step: u32) {
 /// Hook: tail-called from [`act_received`]. Context: as [`net::ingress`]. Kernel: 5.10. Maps: `SOCKETS`, `SEGMENTS`,
 /// `CARRY_RECEIVED`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn read_received(ctx: SkBuffContext) -> i32 {
     read_step(&ctx, RECEIVED);
     1
@@ -193,6 +194,7 @@ pub fn read_received(ctx: SkBuffContext) -> i32 {
 
 /// Hook: tail-called from [`act_sent`]. Context, kernel, maps: as [`read_received`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn read_sent(ctx: SkBuffContext) -> i32 {
     read_step(&ctx, SENT);
     1
@@ -200,6 +202,7 @@ pub fn read_sent(ctx: SkBuffContext) -> i32 {
 
 /// Hook: tail-called from [`net::ingress`], [`read_received`] and [`act_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn scan_received(ctx: SkBuffContext) -> i32 {
     scan_step(&ctx, RECEIVED);
     1
@@ -207,6 +210,7 @@ pub fn scan_received(ctx: SkBuffContext) -> i32 {
 
 /// Hook: tail-called from [`net::egress`], [`read_sent`] and [`act_sent`]. Context, kernel, maps: as [`scan_received`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn scan_sent(ctx: SkBuffContext) -> i32 {
     scan_step(&ctx, SENT);
     1
@@ -215,6 +219,7 @@ pub fn scan_sent(ctx: SkBuffContext) -> i32 {
 /// Hook: tail-called from [`scan_received`], [`net::ingress`] and [`read_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`, `CARRY_RECEIVED`,
 /// `PIPELINES`, `HTTP`, `EXCHANGES`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn act_received(ctx: SkBuffContext) -> i32 {
     act_step(&ctx, RECEIVED);
     1
@@ -222,6 +227,7 @@ pub fn act_received(ctx: SkBuffContext) -> i32 {
 
 /// Hook: tail-called from [`scan_sent`], [`net::egress`] and [`read_sent`]. Context, kernel, maps: as [`act_received`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn act_sent(ctx: SkBuffContext) -> i32 {
     act_step(&ctx, SENT);
     1
@@ -229,6 +235,7 @@ pub fn act_sent(ctx: SkBuffContext) -> i32 {
 
 /// Hook: as [`read_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`, `FIRST_CARRIES`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn read_first(ctx: SkBuffContext) -> i32 {
     read_step(&ctx, FIRST);
     1
@@ -236,6 +243,7 @@ pub fn read_first(ctx: SkBuffContext) -> i32 {
 
 /// Hook: as [`scan_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn scan_first(ctx: SkBuffContext) -> i32 {
     scan_step(&ctx, FIRST);
     1
@@ -244,6 +252,7 @@ pub fn scan_first(ctx: SkBuffContext) -> i32 {
 /// Hook: as [`act_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`, `FIRST_CARRIES`,
 /// `FIRST_PIPELINED`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn act_first(ctx: SkBuffContext) -> i32 {
     act_step(&ctx, FIRST);
     1
@@ -376,22 +385,26 @@ impl Outside for Here<'_> {
     }
 
     #[inline(always)]
-    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool {
-        if self.way == FIRST || is_first(key.cookie) {
-            if let Some(carry) = FIRST_CARRIES.get_ptr(key) {
-                // SAFETY: a map value that only this direction of this socket uses; it is read before it is removed.
-                read(unsafe { &*carry });
-                // It may have been pushed out in between, which is as good.
-                let _ = FIRST_CARRIES.remove(key);
-                return true;
-            }
+    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32> {
+        let first = self.way == FIRST || is_first(key.cookie);
+        let mut kept = core::ptr::null();
+        if first && let Some(carry) = FIRST_CARRIES.get_ptr(key) {
+            kept = carry;
         }
-        if self.way == FIRST {
-            return false;
+        if kept.is_null()
+            && self.way != FIRST
+            && let Some(carry) = self.carry(key.direction, false)
+        {
+            kept = carry;
         }
-        self.carry(key.direction, false)
-            .map(|kept| read(kept))
-            .is_some()
+        // SAFETY: a map value that only this direction of this socket uses; it is read before it is removed.
+        let carry = unsafe { kept.as_ref() }?;
+        let length = carry.restore(request, window);
+        if first {
+            // It may have been pushed out in between, or be none of these, which is as good.
+            let _ = FIRST_CARRIES.remove(key);
+        }
+        Some(length)
     }
 
     #[inline(always)]

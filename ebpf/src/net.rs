@@ -118,6 +118,7 @@ const LISTEN: u32 = 10;
 /// Hook: `cgroup_skb` ingress at the cgroup2 root. Context: softirq or process; after routing, before TCP orders segments.
 /// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `CGROUPS`, `SEGMENTS`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, RECEIVED);
     1
@@ -126,6 +127,7 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
 /// Hook: `cgroup_skb` egress at the cgroup2 root. Context: as [`ingress`]; before segmentation. Kernel: 5.10. Maps: as
 /// [`ingress`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, SENT);
     1
@@ -329,7 +331,7 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
         socket.strikes = first.strikes;
         socket.requests = first.requests;
         copy_words(&mut socket.record.request, &first.record.request);
-        socket.streams[RECEIVED as usize] = *received;
+        copy_words(&mut socket.streams[RECEIVED as usize], received);
         take_back(Ledger::ListenerData);
         count(Ledger::ListenerClaimed);
     }

@@ -74,9 +74,9 @@ impl Outside for Maps {
         true
     }
 
-    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool {
-        let carry = self.carries.borrow_mut().remove(&key.direction);
-        carry.as_ref().map(read).is_some()
+    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32> {
+        let carry = self.carries.borrow_mut().remove(&key.direction)?;
+        Some(carry.restore(request, window))
     }
 
     fn keep_request(&self, key: PendingKey, request: &Request) {
