@@ -199,3 +199,20 @@ fn conversations_in_order_are_seen_whole_wherever_they_are_cut() {
 fn conversations_out_of_order_are_seen_or_counted_and_never_wrong() {
     run(true);
 }
+
+#[test]
+fn inputs_that_once_failed_agree() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/oracle/cases");
+    let mut count = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let segments = case::read(&fs::read_to_string(&path).unwrap()).unwrap();
+        for role in [role::SERVER, role::CLIENT] {
+            if let Err(why) = disagreement(&segments, role) {
+                panic!("{}, role {role}: {why}", path.display());
+            }
+        }
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}
