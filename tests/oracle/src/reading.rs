@@ -295,6 +295,10 @@ impl Reader<'_> {
             self.down.first_seen(end - 1),
             self.down.last_seen(answer.clone()),
         );
+        // Where the last byte is late, what comes behind it ends the answer as well.
+        let gaps = self.down.gaps.iter();
+        let passed = gaps.filter(|gap| gap.bytes.contains(&(end - 1)));
+        last = passed.map(|gap| gap.segment).fold(last, usize::min);
         let (mut must, mut may) = (0, flags::REORDERED & self.marks_of_gaps(latest));
         if body == Delimited::Close
             && let Some(fin) = self.down.end
