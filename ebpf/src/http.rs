@@ -85,7 +85,7 @@ fn socket(ctx: &SkBuffContext, segment: &Segment, way: u32) -> Option<&'static m
     if way == FIRST {
         net::first(segment)
     } else {
-        net::socket(ctx, false)
+        net::socket(ctx)
     }
 }
 
@@ -326,16 +326,16 @@ impl Here<'_> {
     #[inline(always)]
     fn carry(&self, direction: u64, create: bool) -> Option<&'static mut Carry> {
         if direction == u64::from(RECEIVED) {
-            net::storage(self.ctx, &CARRY_RECEIVED, create)
+            net::storage(net::sk(self.ctx)?, &CARRY_RECEIVED, create)
         } else {
-            net::storage(self.ctx, &CARRY_SENT, create)
+            net::storage(net::sk(self.ctx)?, &CARRY_SENT, create)
         }
     }
 
     /// The place of a pipelined request of this socket; a later one may lie there.
     #[inline(always)]
     fn pipelined(&self, key: PendingKey, create: bool) -> Option<&'static mut Request> {
-        let pipeline = net::storage(self.ctx, &PIPELINES, create)?;
+        let pipeline = net::storage(net::sk(self.ctx)?, &PIPELINES, create)?;
         pipeline
             .requests
             .get_mut(opaque(key.sequence as usize & (PIPELINED - 1)))

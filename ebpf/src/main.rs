@@ -3,6 +3,8 @@
 //! | file | hooks | what it tells |
 //! |---|---|---|
 //! | [`cpu`] | raw tracepoints of the scheduler | who ran, who waited, who held the CPU meanwhile |
+//! | [`irq`] | raw tracepoints of interrupts | how long interrupts and softirqs took |
+//! | [`steps`] | the same, cut off | what each step of [`cpu`] costs |
 //! | [`net`] | `cgroup_skb`, both directions | finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
 //! | [`tcp`] | `sock_ops` | connections: opened, failed, ended, retransmissions, round trips |
@@ -17,11 +19,13 @@
 
 mod cpu;
 mod http;
+mod irq;
 mod ledger;
 #[cfg(feature = "log")]
 mod messages;
 mod net;
 mod slots;
+mod steps;
 mod tcp;
 mod traffic;
 

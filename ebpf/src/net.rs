@@ -1,7 +1,9 @@
 //! The way from a packet to its socket and the piece of its byte stream.
 
+use core::{arch::asm, mem::offset_of};
+
 use aya_ebpf::{
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::SkStorage,
     helpers::{
         bpf_get_socket_cookie, bpf_skb_load_bytes,
@@ -76,29 +78,23 @@ pub fn release(depth: u32) {
 
 /// The storage of the packet's socket.
 #[inline(always)]
-pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
-    storage(ctx, &SOCKETS, create)
+pub fn socket(ctx: &SkBuffContext) -> Option<&'static mut Socket> {
+    socket_of(sk(ctx)?, false)
 }
 
 /// The storage of a socket, which is not null. Its cookie is 0 until the first packet of its own has passed.
 #[inline(always)]
 pub fn socket_of(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
-    kept(sk, &SOCKETS, create)
-}
-
-/// What a map keeps of the packet's socket.
-#[inline(always)]
-pub fn storage<T>(
-    ctx: &SkBuffContext,
-    map: &'static SkStorage<T>,
-    create: bool,
-) -> Option<&'static mut T> {
-    kept(sk(ctx)?, map, create)
+    storage(sk, &SOCKETS, create)
 }
 
 /// What a map keeps of a socket, which is not null.
 #[inline(always)]
-fn kept<T>(sk: *mut bpf_sock, map: &'static SkStorage<T>, create: bool) -> Option<&'static mut T> {
+pub fn storage<T>(
+    sk: *mut bpf_sock,
+    map: &'static SkStorage<T>,
+    create: bool,
+) -> Option<&'static mut T> {
     let flags = if create {
         u64::from(BPF_SK_STORAGE_GET_F_CREATE)
     } else {
@@ -117,10 +113,17 @@ fn kept<T>(sk: *mut bpf_sock, map: &'static SkStorage<T>, create: bool) -> Optio
     }
 }
 
+/// The packet's socket.
 #[inline(always)]
-fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
-    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below.
-    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+pub fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+    let sk: *mut bpf_sock;
+    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below. Written out
+    // because the compiler computes the place first where it is read in several branches, and the kernel translates reads at
+    // fixed places only.
+    unsafe {
+        asm!("{sk} = *(u64 *)({skb} + {offset})", sk = out(reg) sk, skb = in(reg) ctx.skb.skb,
+            offset = const offset_of!(__sk_buff, __bindgen_anon_2), options(pure, readonly, nostack));
+    }
     (!sk.is_null()).then_some(sk)
 }
 
@@ -149,17 +152,36 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn packet(ctx: &SkBuffContext, direction: u32) {
     let length = ctx.len();
-    let Some(tcp) = tcp(ctx) else {
-        return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
+    let tcp = tcp(ctx);
+    let sk = sk(ctx);
+    let mut listening = false;
+    let mut socket = None;
+    if let (Some(_), Some(sk)) = (&tcp, sk) {
+        // SAFETY: not null; the verifier checks the access.
+        listening = unsafe { (*sk).state == LISTEN };
+        if !listening {
+            socket = socket_of(sk, true);
+            if socket.is_none() {
+                count(Ledger::StorageFailed);
+            }
+        }
+    }
+    // Found, and counted, in one place for all packets: what gives a cgroup its slot is long, and a program that makes tail
+    // calls may not call functions on arm64 before 6.0.
+    let (cgroup_id, slot) = match &socket {
+        Some(socket) if socket.cookie != 0 => (socket.record.cgroup_id, socket.slot),
+        _ => {
+            // SAFETY: the context is valid for the run.
+            let cgroup_id = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
+            (cgroup_id, slot_of(cgroup_id))
+        }
     };
-    let Some(sk) = sk(ctx) else {
-        return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
+    count_packet(ctx, slot, direction, length);
+    let (Some(tcp), Some(sk)) = (tcp, sk) else {
+        return;
     };
-    // SAFETY: not null; the verifier checks the access.
-    let listening = unsafe { (*sk).state == LISTEN };
     let payload = length.saturating_sub(tcp.payload);
     if listening {
-        count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
         if payload > 0
             && direction == RECEIVED
             && let Some(ends) = ends(ctx, &tcp, direction)
@@ -168,12 +190,11 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         }
         return;
     }
-    let Some(socket) = socket(ctx, true) else {
-        count(Ledger::StorageFailed);
-        return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
-    };
+    let Some(socket) = socket else { return };
     let new = socket.cookie == 0;
     if new {
+        socket.record.cgroup_id = cgroup_id;
+        socket.slot = slot;
         introduce(ctx, sk, socket, direction);
         if let Some(ends) = ends(ctx, &tcp, direction) {
             set_ends(socket, &ends);
@@ -183,7 +204,6 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
             }
         }
     }
-    count_packet(ctx, socket.slot, direction, length);
     if tcp.flags & SYN != 0
         && (new || connection::stream(socket, direction).flags & mark::SYNCED == 0)
     {
@@ -352,11 +372,9 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
     let _ = FIRSTS.remove(ends);
 }
 
-/// Fills in what the storage of a socket says of it all its life, and where both streams stand.
+/// Fills in whose socket it is, and where both its streams stand.
 #[inline(always)]
 fn introduce(ctx: &SkBuffContext, sk: *mut bpf_sock, socket: &mut Socket, direction: u32) {
-    socket.record.cgroup_id = cgroup_id(ctx);
-    socket.slot = slot_of(socket.record.cgroup_id);
     socket.role = role::UNKNOWN;
     // SAFETY: the context is valid for the run.
     socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
@@ -387,12 +405,6 @@ fn set_ends(socket: &mut Socket, ends: &Ends) {
     record.remote_addr = ends.remote_addr;
     record.local_port = ends.local_port;
     record.remote_port = ends.remote_port;
-}
-
-#[inline(always)]
-fn cgroup_id(ctx: &SkBuffContext) -> u64 {
-    // SAFETY: the context is valid for the run.
-    unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }
 }
 
 const FIN: u8 = 1;

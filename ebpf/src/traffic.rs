@@ -99,7 +99,6 @@ fn elsewhere(here: *mut CgroupTraffic, slot: u32, interface: u32) -> *mut Traffi
 const FULL: u32 = u32::MAX;
 
 /// The entry of a slot and an interface, given now if they had none; [`FULL`] if none is free, which is counted.
-/// Inlined, as arm64 kernels before 6.0 take no functions in programs that make tail calls.
 #[inline(always)]
 fn entry_of(key: InterfaceKey) -> u32 {
     // SAFETY: the value is a plain number that is written once, before it can be found.

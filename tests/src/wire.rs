@@ -18,9 +18,9 @@ pub const ETHERNET: u64 = 14;
 /// A wire with a namespace at either end. Addresses of both families are set and the neighbours known, so that nothing
 /// but the tests' packets passes.
 pub struct Wire {
-    /// One end: `10.9.0.1` and `fd09::1`.
+    /// One end: 10.9.0.1 and `fd09::1`.
     pub left: Namespace,
-    /// The other end: `10.9.0.2` and `fd09::2`.
+    /// The other end: 10.9.0.2 and `fd09::2`.
     pub right: Namespace,
 }
 

@@ -108,7 +108,9 @@ pub fn place(
         };
     }
     if payload == 0 && how != last::CONNECTION {
-        // The end of a stream whose last bytes are still to come: it comes again with them, or the other end answers it.
+        // The end of a stream whose last bytes are still to come. It may not come again: TCP has it in its queue.
+        this.end_seq = sequence;
+        this.end_known = 1;
         return None;
     }
     // A gap. Within a body it is only a number; what fills it later will be old.
@@ -121,7 +123,7 @@ pub fn place(
         if this.state != state::LOST {
             outside.count(Ledger::Reordered, 1);
         }
-        lose(this);
+        lose(outside, socket, direction);
     }
     Some(0)
 }
@@ -369,7 +371,7 @@ fn load(
         let request = &mut segment.carry.request;
         let Some(length) = outside.take_carry(key, request, &mut segment.window) else {
             outside.count(Ledger::CarryLost, 1);
-            lose(this);
+            lose(outside, socket, direction);
             return false;
         };
         carried = length;
@@ -381,7 +383,7 @@ fn load(
     };
     if !outside.load(&mut segment.window, carried, segment.offset, fresh) {
         outside.count(Ledger::LoadFailed, 1);
-        lose(this);
+        lose(outside, socket, direction);
         return false;
     }
     segment.carried = carried;
@@ -410,7 +412,7 @@ fn save(
         this.flags |= mark::CARRY;
     } else {
         outside.count(Ledger::CarryLost, 1);
-        lose(this);
+        lose(outside, socket, direction);
     }
 }
 
@@ -475,21 +477,20 @@ fn judge(
     true
 }
 
-/// Gives up what can no longer be told from what comes.
+/// A request begins though the place was lost: those before it that are not answered are given up.
 #[inline(always)]
 fn take_up(outside: &impl Outside, socket: &mut Socket, direction: u32) {
-    let outstanding = socket.requests.wrapping_sub(socket.answers);
-    // Answers go on with the one to the last request.
-    let kept = u32::from(carries_answers(socket, direction) && outstanding > 0);
-    if outstanding > kept {
-        outside.count(Ledger::GivenUp, outstanding - kept);
-        socket.answers = socket.requests.wrapping_sub(kept);
+    if carries_answers(socket, direction) {
+        return;
     }
-    if kept == 0 {
-        let other = other(socket, direction);
-        if other.state != state::START {
-            other.flags |= mark::ORPHAN;
-        }
+    let outstanding = socket.requests.wrapping_sub(socket.answers);
+    if outstanding != 0 {
+        outside.count(Ledger::GivenUp, outstanding);
+        socket.answers = socket.requests;
+    }
+    let answers = other(socket, direction);
+    if answers.state != state::START {
+        answers.flags |= mark::ORPHAN;
     }
 }
 
@@ -522,8 +523,18 @@ fn silence(socket: &mut Socket) {
     sent.left = 0;
 }
 
+/// The place in this direction is lost. Of answers, those that are outstanding now can no longer be told from one another.
 #[inline(always)]
-fn lose(this: &mut Stream) {
+fn lose(outside: &impl Outside, socket: &mut Socket, direction: u32) {
+    if socket.role != role::UNKNOWN && carries_answers(socket, direction) {
+        let outstanding = socket.requests.wrapping_sub(socket.answers);
+        if outstanding != 0 {
+            outside.count(Ledger::GivenUp, outstanding);
+            socket.answers = socket.requests;
+        }
+        socket.interim = 0;
+    }
+    let this = stream(socket, direction);
     this.restart();
     this.state = state::LOST;
     this.may_resume = 0;
@@ -538,14 +549,16 @@ pub(crate) fn unparsable(
     direction: u32,
 ) {
     segment.offset = segment.end;
-    lose(stream(socket, direction));
     if socket.requests == 0 && socket.answers == 0 {
         // It never spoke HTTP: what looked like a beginning was none.
         socket.role = role::UNKNOWN;
-        stream(socket, direction).restart();
+        let this = stream(socket, direction);
+        this.restart();
+        this.flags &= mark::OF_CONNECTION;
         strike(outside, socket, direction);
     } else {
         outside.count(Ledger::Unparsable, 1);
+        lose(outside, socket, direction);
     }
 }
 
@@ -558,9 +571,8 @@ pub fn exceeded(
     direction: u32,
 ) {
     outside.count(Ledger::StepsExceeded, 1);
-    let this = stream(socket, direction);
-    lose(this);
-    this.next_seq = segment.next_seq;
+    lose(outside, socket, direction);
+    stream(socket, direction).next_seq = segment.next_seq;
 }
 
 /// The segment is done: its end is where the stream goes on, and a FIN or RST ends more than that.
@@ -570,6 +582,9 @@ pub fn finish(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket
     let advance = segment.next_seq.wrapping_sub(this.next_seq) as i32;
     if advance > 0 {
         this.next_seq = segment.next_seq;
+    }
+    if segment.last == last::NO && this.end_known != 0 && this.next_seq == this.end_seq {
+        segment.last = last::DIRECTION;
     }
     if segment.last == last::NO || socket.role == role::UNKNOWN {
         return;

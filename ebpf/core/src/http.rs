@@ -97,8 +97,12 @@ pub struct Stream {
     pub state: u8,
     /// 1 if a message may begin with the next segment though the place is lost. Set by the other direction, which knows.
     pub may_resume: u8,
+    /// 1 if `end_seq` is known.
+    pub end_known: u8,
     /// Always 0.
-    pub reserved: [u8; 6],
+    pub reserved: u8,
+    /// Where the stream ends, of one whose end has overtaken its last bytes.
+    pub end_seq: u32,
 }
 
 /// What [`scan`] came upon.
@@ -224,10 +228,10 @@ impl Stream {
             Body::UntilClose => self.state = state::UNTIL_CLOSE,
             Body::Tunnel => self.state = state::SILENT,
             Body::Interim => {
-                // The final answer to a request that was not seen is no other's.
-                let orphan = self.flags & mark::ORPHAN;
+                // What is to be said of the final answer is known from here on.
+                let kept = self.flags & (mark::ORPHAN | mark::RESUMED);
                 self.restart();
-                self.flags |= orphan;
+                self.flags |= kept;
             }
         }
         true

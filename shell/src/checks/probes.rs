@@ -7,6 +7,7 @@ use super::{Check, State};
 pub(super) fn all() -> Vec<Check> {
     let config = Config {
         statistics: true,
+        interrupts: true,
         ..Config::default()
     };
     match Probes::load(&config) {
@@ -25,6 +26,8 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
         Feature::Network => "network probes",
         Feature::Tcp => "TCP probes",
         Feature::Http => "HTTP probes",
+        Feature::Tcp => "TCP probes",
+        Feature::Interrupts => "interrupt probes",
         Feature::Statistics => "probe costs",
     };
     let Some(why) = off else {
@@ -40,7 +43,7 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
             why,
             "run as root, or add cap_sys_admin to the program's capabilities",
         ),
-        Feature::Cpu => Check::lacks(
+        Feature::Cpu | Feature::Interrupts => Check::lacks(
             name,
             State::Off,
             missing,

@@ -15,6 +15,9 @@ use std::{
 
 use galileo_probes::{Config, ExchangeStream, Feature, Ledger, Probes, Role};
 
+#[path = "bootstrap/mod.rs"]
+mod bootstrap;
+
 /// How long a state is measured.
 const PHASE: Duration = Duration::from_millis(100);
 /// How long it may settle before: attaching patches the kernel's code, and connections that were not watched are watched
@@ -79,24 +82,14 @@ async fn read_until(stream: &mut ExchangeStream, end: Instant) -> Result<(), Box
     Ok(())
 }
 
-/// The ratio of all throughput with to all without, and its 95 % interval by the percentile bootstrap over pairs (Efron 1979).
+/// The ratio of all throughput with to all without, and its 95 % interval.
 fn interval(pairs: &[(f64, f64)]) -> (f64, f64, f64) {
-    let ratio = |sum: (f64, f64)| sum.0 / sum.1;
-    let add = |sum: (f64, f64), pair: &(f64, f64)| (sum.0 + pair.0, sum.1 + pair.1);
-    let whole = ratio(pairs.iter().fold((0.0, 0.0), add));
-    // xorshift64 (Marsaglia 2003): the same interval for the same pairs.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut draw = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as usize % pairs.len()
-    };
-    let mut ratios: Vec<f64> = (0..2_000)
-        .map(|_| ratio((0..pairs.len()).fold((0.0, 0.0), |sum, _| add(sum, &pairs[draw()]))))
-        .collect();
-    ratios.sort_by(f64::total_cmp);
-    (ratios[50], whole, ratios[1_949])
+    bootstrap::interval(pairs, |pairs| {
+        let (with, without) = pairs
+            .iter()
+            .fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
+        with / without
+    })
 }
 
 async fn recall(port: u16) -> Result<(), Box<dyn Error>> {

@@ -11,17 +11,20 @@ pub enum Feature {
     Tcp,
     /// HTTP/1.x exchanges.
     Http,
+    /// What interrupts took of each CPU.
+    Interrupts,
     /// What each eBPF program costs.
     Statistics,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Cpu,
         Self::Network,
         Self::Tcp,
         Self::Http,
+        Self::Interrupts,
         Self::Statistics,
     ];
 
@@ -33,6 +36,7 @@ impl Feature {
             Self::Network => "network",
             Self::Tcp => "tcp",
             Self::Http => "http",
+            Self::Interrupts => "interrupts",
             Self::Statistics => "statistics",
         }
     }
@@ -45,6 +49,7 @@ impl Feature {
             Self::Network => "bytes and packets by cgroup and interface",
             Self::Tcp => "TCP connections, retransmissions and round-trip times by cgroup",
             Self::Http => "HTTP/1.x exchanges, server and client side",
+            Self::Interrupts => "time of interrupts and softirqs by CPU",
             Self::Statistics => "what each eBPF program costs",
         }
     }

@@ -25,10 +25,64 @@ pub struct Snapshot {
     pub blames: BTreeMap<Blame, u64>,
     /// What could not be kept, by kind.
     pub ledger: BTreeMap<Ledger, u64>,
-    /// Time without a task to run, by CPU.
-    pub idle_ns: Vec<u64>,
+    /// What each possible CPU did.
+    pub cpus: Vec<CpuTimes>,
     /// What the programs cost; empty without statistics.
     pub programs: Vec<ProgramCost>,
+}
+
+/// What one CPU did. What it ran for cgroups is in [`CgroupStats::on_cpu_ns`]; `closure` makes sure that nothing is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuTimes {
+    /// The moment for which this CPU's times hold, what it ran for cgroups included (`CLOCK_BOOTTIME`). For a difference:
+    /// that of the later reading.
+    pub at_ns: u64,
+    /// How long it was watched: since its first switch that was seen, without the time for which the probes were detached.
+    pub watched_ns: u64,
+    /// Time without a task to run.
+    pub idle_ns: u64,
+    /// Time of tasks whose cgroup has no slot, and of the present task if its cgroup shows when it leaves.
+    pub unassigned_ns: u64,
+    /// Of all these, and of what ran for cgroups: what interrupts took. None if that is not watched.
+    pub interrupts: Option<Interrupts>,
+}
+
+/// What interrupts took of one CPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    /// Time in handlers of hardware interrupts; on x86 without the local timer's and those between CPUs.
+    pub irq_ns: u64,
+    /// Their runs.
+    pub irqs: u64,
+    /// Time in softirqs, without interrupts of these. ksoftirqd's is in it, which the root cgroup has as well.
+    pub softirq_ns: u64,
+    /// Their runs.
+    pub softirqs: u64,
+}
+
+impl Interrupts {
+    fn since(self, before: Self) -> Self {
+        Self {
+            irq_ns: self.irq_ns.saturating_sub(before.irq_ns),
+            irqs: self.irqs.saturating_sub(before.irqs),
+            softirq_ns: self.softirq_ns.saturating_sub(before.softirq_ns),
+            softirqs: self.softirqs.saturating_sub(before.softirqs),
+        }
+    }
+}
+
+impl CpuTimes {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            at_ns: self.at_ns,
+            watched_ns: self.watched_ns.saturating_sub(before.watched_ns),
+            idle_ns: self.idle_ns.saturating_sub(before.idle_ns),
+            unassigned_ns: self.unassigned_ns.saturating_sub(before.unassigned_ns),
+            interrupts: self
+                .interrupts
+                .map(|after| after.since(before.interrupts.unwrap_or_default())),
+        }
+    }
 }
 
 /// A pair of the interference matrix.
@@ -49,16 +103,20 @@ pub struct CgroupStats {
     pub switches_voluntary: u64,
     /// Switches away from a CPU of a task that could have gone on.
     pub switches_involuntary: u64,
-    /// Wake-ups of its tasks.
+    /// Wake-ups of its tasks, counted when a task has run thereafter.
     pub wakeups: u64,
     /// Moves of its tasks to another CPU.
     pub migrations: u64,
-    /// Waits for a CPU.
+    /// Waits for a CPU, counted when they end.
     pub wait: Durations,
     /// The part of all waits during which tasks of the same cgroup ran on that CPU.
     pub wait_own_ns: u64,
-    /// The part of all waits during which other cgroups ran on that CPU.
+    /// The part of all waits during which other cgroups ran on that CPU: see [`Snapshot::blames`].
     pub wait_other_ns: u64,
+    /// The part of all waits during which that CPU idled: the wake-up was under way, or a limit held the task.
+    pub wait_idle_ns: u64,
+    /// What is left of all waits: a task of unknown cgroup ran, or more ran during one wait than is remembered.
+    pub wait_unexplained_ns: u64,
     /// Bytes received over all interfaces, IP headers included; see [`Traffic`].
     pub rx_bytes: u64,
     /// Packets received over all interfaces, merged ones counted once.
@@ -162,13 +220,11 @@ impl Snapshot {
                 .collect(),
             blames: difference(&self.blames, &before.blames),
             ledger: difference(&self.ledger, &before.ledger),
-            idle_ns: self
-                .idle_ns
+            cpus: self
+                .cpus
                 .iter()
                 .enumerate()
-                .map(|(cpu, idle)| {
-                    idle.saturating_sub(before.idle_ns.get(cpu).copied().unwrap_or(0))
-                })
+                .map(|(cpu, times)| times.since(&before.cpus.get(cpu).copied().unwrap_or_default()))
                 .collect(),
             programs: self
                 .programs
@@ -230,6 +286,8 @@ macro_rules! each_counter {
         apply(&mut $into.migrations, $from.migrations);
         apply(&mut $into.wait_own_ns, $from.wait_own_ns);
         apply(&mut $into.wait_other_ns, $from.wait_other_ns);
+        apply(&mut $into.wait_idle_ns, $from.wait_idle_ns);
+        apply(&mut $into.wait_unexplained_ns, $from.wait_unexplained_ns);
         apply(&mut $into.rx_bytes, $from.rx_bytes);
         apply(&mut $into.rx_packets, $from.rx_packets);
         apply(&mut $into.tx_bytes, $from.tx_bytes);

@@ -343,6 +343,48 @@ fn an_end_that_overtakes_the_last_bytes_ends_nothing_yet() {
 }
 
 #[test]
+fn an_end_that_overtakes_the_last_bytes_is_remembered() {
+    let mut connection = talk(&[(ASK, GET)]);
+    let late = connection.miss(ANSWER, b"HTTP/1.0 200 OK\r\n\r\nab");
+    connection.end(ANSWER, 3, last::DIRECTION);
+    connection.at(ANSWER, 4, late, b"HTTP/1.0 200 OK\r\n\r\nab", last::NO);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/a", 200)]);
+    assert_eq!((seen[0].flags, seen[0].end_ns), (flags::CLOSE_DELIMITED, 4));
+}
+
+#[test]
+fn a_request_behind_the_end_of_the_answers_is_counted() {
+    let mut connection = talk(&[(ASK, GET), (ANSWER, EMPTY)]);
+    connection.end(ANSWER, 3, last::DIRECTION);
+    connection.segment(ASK, 4, GET);
+    connection.end(ASK, 5, last::CONNECTION);
+    assert_eq!(connection.counted(Ledger::ClosedWithoutAnswer), 1);
+}
+
+#[test]
+fn what_an_answer_with_a_gap_had_before_it_is_not_counted_to_the_next() {
+    let interim: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
+    let mut connection = talk(&[(ASK, GET), (ANSWER, interim), (ANSWER, interim)]);
+    connection.miss(ANSWER, &EMPTY[..10]);
+    connection.segment(ANSWER, 4, &EMPTY[10..]);
+    connection.segment(ASK, 5, b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
+    connection.segment(ANSWER, 6, interim);
+    connection.segment(
+        ANSWER,
+        7,
+        b"HTTP/1.1 201 A\r\nContent-Length: 0\r\n\r\nHTTP/1.1 202 B\r\nContent-Length: 0\r\n\r\n",
+    );
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/1", 201), ("GET", "/2", 202)]);
+    assert_eq!((seen[0].interim, seen[1].interim), (1, 0));
+    // Had an answer been under way still, both would be shifted by it.
+    assert_eq!(seen[0].flags, flags::RESUMED);
+    assert_eq!(seen[1].flags, flags::RESUMED | flags::PIPELINED);
+    assert_eq!(connection.counted(Ledger::GivenUp), 1);
+}
+
+#[test]
 fn every_request_that_is_never_answered_is_counted() {
     let mut connection = talk(&[(ASK, b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")]);
     connection.end(ANSWER, 2, last::CONNECTION);

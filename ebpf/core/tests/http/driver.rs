@@ -126,6 +126,8 @@ impl Outside for Maps {
 
 /// Headers of IP and TCP before the payload.
 const HEADERS: u32 = 52;
+/// Sequence numbers shortly before they wrap.
+const NEXT_SEQ: [u32; 2] = [u32::MAX - 100, u32::MAX - 7];
 /// Stale bytes that an unread window holds: what a parser that reads too far would take for something.
 const STALE: u8 = b'\n';
 
@@ -237,17 +239,20 @@ impl Watch {
 impl Connection {
     /// A connection that begins.
     pub fn new() -> Self {
-        Self::watched(true)
+        Self::watched(NEXT_SEQ, true)
     }
 
     /// A connection through which data went before it was watched.
     pub fn older() -> Self {
-        Self::watched(false)
+        Self::watched(NEXT_SEQ, false)
     }
 
-    fn watched(begun: bool) -> Self {
-        // Shortly before the sequence numbers wrap.
-        let next_seq = [u32::MAX - 100, u32::MAX - 7];
+    /// A connection that begins, with these sequence numbers of the first byte received and sent.
+    pub fn with_numbers(next_seq: [u32; 2]) -> Self {
+        Self::watched(next_seq, true)
+    }
+
+    fn watched(next_seq: [u32; 2], begun: bool) -> Self {
         Self {
             watches: [true, false].map(|plain| Watch::new(plain, next_seq, begun)),
             next_seq,
