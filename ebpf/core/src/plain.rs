@@ -20,7 +20,10 @@ const TURNS: u32 = FRESH as u32 / 8 + 32;
 #[inline(always)]
 pub fn may_begin(socket: &mut Socket, direction: u32, sequence: u32) -> bool {
     let this = stream(socket, direction);
-    this.flags == mark::OF_CONNECTION && this.next_seq == sequence && this.state == state::START
+    this.flags == mark::OF_CONNECTION
+        && this.next_seq == sequence
+        && this.state == state::START
+        && this.end_known == 0
 }
 
 /// The segment that may hold one.
@@ -184,7 +187,11 @@ pub fn body(
     now_ns: impl FnOnce() -> u64,
 ) -> bool {
     let this = stream(socket, direction);
-    if this.next_seq != sequence || this.state != state::BODY || this.left < u64::from(payload) {
+    if this.next_seq != sequence
+        || this.state != state::BODY
+        || this.left < u64::from(payload)
+        || this.end_known != 0
+    {
         return false;
     }
     this.left -= u64::from(payload);

@@ -390,7 +390,9 @@ impl Reader<'_> {
             // A line that is not whole may not be counted yet.
             truth.response_bytes = head.bytes.len() as u64..=*truth.response_bytes.end();
         }
-        truth.end_ns = self.segments[last].time_ns..=self.segments[last].time_ns;
+        // An end may overtake the last bytes.
+        let latest = last.max(self.down.last_seen(head.bytes.start..here));
+        truth.end_ns = self.segments[last].time_ns..=self.segments[latest].time_ns;
         truth.must &= !(flags::EARLY_ANSWER | flags::CLOSE_DELIMITED);
         truth.may |= flags::EARLY_ANSWER;
         if body == Delimited::Close {
