@@ -26,13 +26,13 @@ use aya_ebpf::{
 };
 use galileo_ebpf_abi::{
     CpuLine, CpuState, Ledger, PAIR_SETS, PAIR_WAYS, Pair, PairSet, SLOT_IDLE, SLOT_UNKNOWN,
-    TASK_PLACES, Task, pair_key, step, task_state,
+    TASK_PLACES, Task, pair_key, pair_of, slot_generation, slot_index, step, task_state,
 };
 use galileo_ebpf_core::runqueue;
 
 use crate::{
     ledger::{MMAPABLE, add, count, count_duration, opaque},
-    slots::{CGROUPS, slot_of},
+    slots::{self, is_current, slot_of},
 };
 
 /// One entry a possible CPU; user space sets the number.
@@ -127,15 +127,15 @@ fn find_or_take_elsewhere(key: u64) -> Option<&'static mut Task> {
     Some(task)
 }
 
-/// What this CPU counted of a cgroup.
+/// What this CPU counted of a cgroup; none if the slot is no longer its own.
 #[inline(always)]
-fn line(cpu_index: u32, slot: u32, cgroup_id: u64) -> Option<&'static mut CpuLine> {
+fn line(cpu_index: u32, slot: u32) -> Option<&'static mut CpuLine> {
     // SAFETY: a constant of this object; volatile, as user space sets it after compiling.
     let slots = unsafe { ptr::read_volatile(&raw const SLOT_COUNT) };
     // SAFETY: a map value; only this CPU writes it, with interrupts off.
-    let line = unsafe { &mut *CPU_LINES.get_ptr_mut(cpu_index * slots + slot)? };
-    if line.cgroup_id != cgroup_id {
-        begin_line(line, cgroup_id);
+    let line = unsafe { &mut *CPU_LINES.get_ptr_mut(cpu_index * slots + slot_index(slot))? };
+    if line.generation != slot_generation(slot) && !begin_line(line, slot) {
+        return None;
     }
     Some(line)
 }
@@ -143,8 +143,12 @@ fn line(cpu_index: u32, slot: u32, cgroup_id: u64) -> Option<&'static mut CpuLin
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text")]
-fn begin_line(line: &mut CpuLine, cgroup_id: u64) {
-    *line = CpuLine::new(cgroup_id);
+fn begin_line(line: &mut CpuLine, slot: u32) -> bool {
+    let current = is_current(slot);
+    if current {
+        *line = CpuLine::new(slot_generation(slot));
+    }
+    current
 }
 
 /// Counts what is rare.
@@ -274,7 +278,9 @@ fn count_run(cpu_index: u32, task: &mut Task, ran_ns: u64, preempted: bool) {
     if task.slot >= SLOT_UNKNOWN {
         return;
     }
-    let Some(line) = line(cpu_index, task.slot, task.cgroup_id) else {
+    let Some(line) = line(cpu_index, task.slot) else {
+        // The next time it is asked for anew.
+        task.slot = SLOT_UNKNOWN;
         return;
     };
     line.on_cpu_ns += ran_ns;
@@ -286,7 +292,7 @@ fn count_run(cpu_index: u32, task: &mut Task, ran_ns: u64, preempted: bool) {
     line.wakeups += u64::from(task.wakeups);
     task.wakeups = 0;
     if task.migrations != 0
-        && let Some(counters) = CGROUPS.get_ptr_mut(task.slot)
+        && let Some(counters) = slots::counters(task.slot)
     {
         // SAFETY: a map value, added to atomically.
         add(
@@ -321,7 +327,7 @@ fn arrive<const STEP: u32>(
     }
     task.since_ns = 0;
     let ns = now - since;
-    if let Some(line) = line(cpu_index, victim, task.cgroup_id) {
+    if let Some(line) = line(cpu_index, victim) {
         line.wait_ns += ns;
         if prev_slot == victim {
             line.wait_own_ns += ns;
@@ -351,7 +357,7 @@ fn arrive_after_many(cpu: &CpuState, cpu_index: u32, task: &mut Task, now: u64) 
         task.until_ns = now;
     } else {
         task.since_ns = 0;
-        account(cpu_index, task.slot, task.cgroup_id, since, now);
+        account(cpu_index, task.slot, since, now);
         end_wait(task, now - since);
     }
 }
@@ -367,7 +373,7 @@ fn settle_late(cpu: &CpuState, cpu_index: u32, task: &mut Task) {
         return;
     }
     let since = task.since_ns;
-    account(cpu_index, task.slot, task.cgroup_id, since, until);
+    account(cpu_index, task.slot, since, until);
     end_wait(task, until - since);
 }
 
@@ -375,7 +381,7 @@ fn settle_late(cpu: &CpuState, cpu_index: u32, task: &mut Task) {
 #[inline(always)]
 fn end_wait(task: &mut Task, ns: u64) {
     let ns = ns + core::mem::take(&mut task.settled_ns);
-    if let Some(counters) = CGROUPS.get_ptr_mut(task.slot) {
+    if let Some(counters) = slots::counters(task.slot) {
         // SAFETY: a map value, added to atomically.
         count_duration(unsafe { &raw mut (*counters).wait_buckets }, ns);
     }
@@ -387,12 +393,10 @@ fn end_wait(task: &mut Task, ns: u64) {
 /// and must return one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn account(waited_for: u32, victim: u32, cgroup_id: u64, since: u64, until: u64) -> u32 {
+extern "C" fn account(waited_for: u32, victim: u32, since: u64, until: u64) -> u32 {
     let cpu_index = this_cpu();
-    let (Some(waited_for), Some(line)) = (
-        CPUS.get_ptr_mut(waited_for),
-        line(cpu_index, victim, cgroup_id),
-    ) else {
+    let (Some(waited_for), Some(line)) = (CPUS.get_ptr_mut(waited_for), line(cpu_index, victim))
+    else {
         return 0;
     };
     // SAFETY: a map value; the run-queue lock that is held keeps that CPU from switching.
@@ -408,7 +412,7 @@ extern "C" fn account(waited_for: u32, victim: u32, cgroup_id: u64, since: u64, 
         }
     });
     if left != 0
-        && let Some(counters) = CGROUPS.get_ptr_mut(victim)
+        && let Some(counters) = slots::counters(victim)
     {
         // SAFETY: a map value, added to atomically.
         add(unsafe { &raw mut (*counters).wait_unexplained_ns }, left);
@@ -443,6 +447,14 @@ extern "C" fn place(cpu_index: u32, set: u32, key: u64, ns: u64) -> u32 {
     if runqueue::take_place(pairs, key, ns) {
         cpu.pairs_used[(set as usize / 64) & (PAIR_SETS / 64 - 1)] |= 1 << (set & 63);
         return 0;
+    }
+    // A pair of which one is gone was read before its slot became another's.
+    for way in &mut pairs.ways {
+        let (victim, aggressor) = pair_of(way.key);
+        if !is_current(victim) || !is_current(aggressor) {
+            *way = Pair { key, ns };
+            return 0;
+        }
     }
     // In turn, so that a pair that is entered often comes back to a place that one of the others leaves.
     let evictions = cpu.evictions;
@@ -536,7 +548,7 @@ pub fn sched_migrate_task(ctx: RawTracePointContext) -> i32 {
         count(Ledger::WaitUnassigned);
         return 0;
     }
-    account(u32::from(from), task.slot, task.cgroup_id, since, now);
+    account(u32::from(from), task.slot, since, now);
     task.settled_ns += now - since;
     0
 }

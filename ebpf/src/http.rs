@@ -10,7 +10,10 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, ProgramArray, RingBuf},
     programs::SkBuffContext,
 };
-use galileo_ebpf_abi::{CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, role};
+use galileo_ebpf_abi::{
+    CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, SLOT_UNKNOWN, role,
+    slot_index,
+};
 use galileo_ebpf_core::{
     connection::{self, Next, RECEIVED, SENT, Step},
     plain::{self, Piece},
@@ -20,7 +23,7 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
-    ledger::{MMAPABLE, add, count, count_duration, count_many, opaque},
+    ledger::{MMAPABLE, add, count_duration, count_for, opaque},
     net,
 };
 
@@ -94,7 +97,7 @@ pub fn is_plain(
     sequence: u32,
     payload: u32,
 ) -> bool {
-    let here = Here(ctx);
+    let here = Here(ctx, socket.slot);
     let length = ctx.len().wrapping_sub(payload);
     if !plain::may_begin(socket, direction, sequence) {
         return plain::body(&here, socket, direction, sequence, length, net::now_ns);
@@ -135,7 +138,7 @@ pub fn enter(
 /// Reads and goes on with what follows from that. True if there is something to follow and it could not be called.
 #[inline(always)]
 fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, way: u32) -> bool {
-    let here = Here(ctx);
+    let here = Here(ctx, socket.slot);
     let direction = direction(way);
     let step = connection::read(&here, segment, socket, direction);
     if step as u32 == Step::Nothing as u32 {
@@ -240,7 +243,7 @@ fn read_step(ctx: &SkBuffContext, way: u32) {
         && let Some(socket) = socket(ctx, segment, way)
         && read(ctx, segment, socket, way)
     {
-        connection::exceeded(&Here(ctx), segment, socket, direction(way));
+        connection::exceeded(&Here(ctx, socket.slot), segment, socket, direction(way));
     }
     net::release(depth);
 }
@@ -254,7 +257,7 @@ fn scan_step(ctx: &SkBuffContext, way: u32) {
     {
         segment.event = connection::scan(segment, socket, direction(way)) as u32;
         go_on(ctx, way, ACT);
-        connection::exceeded(&Here(ctx), segment, socket, direction(way));
+        connection::exceeded(&Here(ctx, socket.slot), segment, socket, direction(way));
     }
     net::release(depth);
 }
@@ -266,7 +269,7 @@ fn act_step(ctx: &SkBuffContext, way: u32) {
     if let Some(segment) = net::segment(depth)
         && let Some(socket) = socket(ctx, segment, way)
     {
-        let here = Here(ctx);
+        let here = Here(ctx, socket.slot);
         let direction = direction(way);
         connection::act(&here, segment, socket, direction);
         let next = connection::next(segment, socket, direction);
@@ -283,13 +286,13 @@ fn act_step(ctx: &SkBuffContext, way: u32) {
     net::release(depth);
 }
 
-/// The packet that is looked at, and the maps.
-pub struct Here<'a>(pub &'a SkBuffContext);
+/// The packet that is looked at, the slot of its socket, and the maps.
+pub struct Here<'a>(pub &'a SkBuffContext, pub u32);
 
 impl Outside for Here<'_> {
     #[inline(always)]
     fn count(&self, kind: Ledger, events: u32) {
-        count_many(kind, events);
+        count_for(self.1, kind, events);
         #[cfg(feature = "log")]
         crate::messages::counted(self.0, kind);
     }
@@ -358,7 +361,7 @@ impl Outside for Here<'_> {
 
     #[inline(always)]
     fn exchange(&self, socket: &Socket) {
-        count(Ledger::ExchangesAttempted);
+        count_for(self.1, Ledger::ExchangesAttempted, 1);
         let record = &socket.record;
         count_exchange(
             socket.slot,
@@ -388,7 +391,7 @@ impl Outside for Here<'_> {
             )
         };
         if failed == 0 {
-            count(Ledger::ExchangesSeen);
+            count_for(self.1, Ledger::ExchangesSeen, 1);
         } else {
             self.count(Ledger::RingFull, 1);
         }
@@ -400,7 +403,10 @@ const AVAILABLE: u64 = 0;
 
 #[inline(always)]
 fn count_exchange(slot: u32, role: u8, duration_ns: u64) {
-    let Some(counters) = HTTP.get_ptr_mut(slot) else {
+    if slot >= SLOT_UNKNOWN {
+        return;
+    }
+    let Some(counters) = HTTP.get_ptr_mut(slot_index(slot)) else {
         return;
     };
     // SAFETY: a map value, added to atomically.

@@ -132,16 +132,16 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 fn packet(ctx: &SkBuffContext, direction: u32) {
     let length = ctx.len();
     let Some(tcp) = tcp(ctx) else {
-        return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
+        return count_unfollowed(ctx, direction, length);
     };
     let Some(sk) = sk(ctx) else {
-        return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
+        return count_unfollowed(ctx, direction, length);
     };
     // SAFETY: not null; the verifier checks the access.
     let listening = unsafe { (*sk).state == LISTEN };
     let payload = length.saturating_sub(tcp.payload);
     if listening {
-        count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
+        count_unfollowed(ctx, direction, length);
         if payload > 0
             && direction == RECEIVED
             && let Some(ends) = ends(ctx, &tcp, direction)
@@ -152,7 +152,7 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     }
     let Some(socket) = socket(ctx, true) else {
         count(Ledger::StorageFailed);
-        return count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
+        return count_unfollowed(ctx, direction, length);
     };
     let new = socket.cookie == 0;
     if new {
@@ -165,7 +165,9 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
             }
         }
     }
-    count_packet(ctx, socket.slot, direction, length);
+    if !count_packet(ctx, socket.slot, direction, length) {
+        renew(ctx, socket, direction, length);
+    }
     if tcp.flags & SYN != 0
         && (new || connection::stream(socket, direction).flags & mark::SYNCED == 0)
     {
@@ -184,6 +186,23 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         return;
     }
     look(ctx, socket, None, &tcp, length, direction);
+}
+
+/// Counts a packet of which no socket keeps anything.
+#[inline(always)]
+fn count_unfollowed(ctx: &SkBuffContext, direction: u32, length: u32) {
+    // A cgroup without a slot is counted where it found none.
+    count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
+}
+
+/// Counts a packet of a socket whose slot is none, or has been given to another cgroup.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+fn renew(ctx: &SkBuffContext, socket: &mut Socket, direction: u32, length: u32) {
+    socket.slot = slot_of(socket.record.cgroup_id);
+    // As in `count_unfollowed`.
+    count_packet(ctx, socket.slot, direction, length);
 }
 
 /// Looks at the segment: what it carries, or that it ends something.
@@ -219,7 +238,7 @@ fn look(
     }
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
-    let here = Here(ctx);
+    let here = Here(ctx, socket.slot);
     let how = if tcp.flags & RST != 0 {
         last::CONNECTION
     } else if tcp.flags & FIN != 0 {
@@ -282,6 +301,7 @@ fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32) {
     // SAFETY: as above.
     let socket = unsafe { &mut *socket };
     socket.role = role::UNKNOWN;
+    socket.slot = slot_of(cgroup_id(ctx));
     // Nothing can come before it: it is the first data of all, or of those that come before the connection is accepted.
     let begin = Place {
         next_seq: tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0)),

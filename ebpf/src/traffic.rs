@@ -11,11 +11,12 @@
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     macros::map,
-    maps::{Array, HashMap, Queue},
+    maps::{Array, HashMap, Stack},
     programs::SkBuffContext,
 };
 use galileo_ebpf_abi::{
-    CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, Ledger, SLOT_UNKNOWN, Traffic, recent,
+    CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, Ledger, Traffic, recent,
+    slot_generation, slot_index,
 };
 use galileo_ebpf_core::connection::RECEIVED;
 
@@ -41,17 +42,18 @@ static INTERFACE_OF: HashMap<InterfaceKey, u32> = HashMap::with_max_entries(INTE
 
 /// Entries of `INTERFACES` that belong to nobody; user space fills it.
 #[map]
-static FREE_INTERFACES: Queue<u32> = Queue::with_max_entries(INTERFACE_ENTRIES, 0);
+static FREE_INTERFACES: Stack<u32> = Stack::with_max_entries(INTERFACE_ENTRIES, 0);
 
-/// Counts a packet of the cgroup that has this slot.
+/// Counts a packet of the cgroup that has this slot. False if the slot is no longer its cgroup's, or none.
 #[inline(always)]
-pub fn count_packet(ctx: &SkBuffContext, slot: u32, direction: u32, length: u32) {
-    if slot >= SLOT_UNKNOWN {
-        return;
-    }
-    let Some(here) = TRAFFIC.get_ptr_mut(slot) else {
-        return;
+pub fn count_packet(ctx: &SkBuffContext, slot: u32, direction: u32, length: u32) -> bool {
+    let Some(here) = TRAFFIC.get_ptr_mut(slot_index(slot)) else {
+        return false;
     };
+    // SAFETY: a map value; user space writes this word with one store.
+    if unsafe { (*here).generation } != slot_generation(slot) {
+        return false;
+    }
     // SAFETY: the context is valid for the run. At egress the device is set before the hook runs (`ip_output`).
     let interface = unsafe { (*ctx.skb.skb).ifindex };
     let traffic = if interface == LOOPBACK {
@@ -70,6 +72,7 @@ pub fn count_packet(ctx: &SkBuffContext, slot: u32, direction: u32, length: u32)
             add(&raw mut (*traffic).tx_packets, 1);
         }
     }
+    true
 }
 
 /// Where the traffic of a cgroup over an interface other than loopback is counted.

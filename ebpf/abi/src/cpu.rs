@@ -1,10 +1,5 @@
 //! Who ran, who waited, and what a cgroup used.
 
-/// Slot of the idle task in [`CpuState`] and [`Run`]: no cgroup.
-pub const SLOT_IDLE: u32 = u32::MAX;
-/// Slot of a task whose cgroup is not known yet, or whose cgroup found no free slot.
-pub const SLOT_UNKNOWN: u32 = u32::MAX - 1;
-
 /// Histograms are log-linear: each power of two is divided into 2^`BUCKET_SUB_BITS` buckets of equal width, so that a
 /// bucket's middle is at most 6.25 % away from any value in it.
 pub const BUCKET_SUB_BITS: u32 = 3;
@@ -22,15 +17,13 @@ pub const BUCKETS: usize =
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct CgroupCounters {
-    /// The kernel's id of the cgroup: the inode number of its folder on 64-bit machines.
-    pub cgroup_id: u64,
     /// Moves of its tasks to another CPU.
     pub migrations: u64,
     /// The part of all waits that is neither laid on anybody nor on an idle CPU: a task of unknown cgroup ran, or more ran
     /// than is remembered.
     pub wait_unexplained_ns: u64,
-    /// Waits by length.
-    pub wait_buckets: [u64; BUCKETS],
+    /// Waits by length. 32 bits, as of [`SlotLedger`](crate::SlotLedger).
+    pub wait_buckets: [u32; BUCKETS],
 }
 
 /// What one CPU counted of one cgroup: a cache line in the array map `CPU_LINES`, at CPU × slots + slot. Only that CPU
@@ -38,8 +31,11 @@ pub struct CgroupCounters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct CpuLine {
-    /// Whose it is. A CPU that finds another cgroup's id here begins anew: the slot has changed hands.
-    pub cgroup_id: u64,
+    /// Generation of the slot that is counted. A CPU that comes with another one, which is the present one, begins anew: the
+    /// place has changed hands.
+    pub generation: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// Time on this CPU, without what runs at the moment of reading ([`CpuState`] tells that).
     pub on_cpu_ns: u64,
     /// Switches away from this CPU because the task slept.
@@ -59,9 +55,10 @@ pub struct CpuLine {
 impl CpuLine {
     /// A line in which nothing is counted.
     #[must_use]
-    pub const fn new(cgroup_id: u64) -> Self {
+    pub const fn new(generation: u32) -> Self {
         Self {
-            cgroup_id,
+            generation,
+            reserved: 0,
             on_cpu_ns: 0,
             switches_voluntary: 0,
             switches_involuntary: 0,
@@ -241,7 +238,7 @@ pub mod step {
     pub const ALL: u32 = MATRIX;
 }
 
-const _: () = assert!(size_of::<CgroupCounters>() == (3 + BUCKETS) * 8);
+const _: () = assert!(size_of::<CgroupCounters>() == 2 * 8 + BUCKETS * 4);
 const _: () = assert!(size_of::<CpuLine>() == 64);
 const _: () = assert!(size_of::<CpuState>() == 128 + HISTORY * 16);
 const _: () = assert!(size_of::<CpuInterrupts>() == 64);

@@ -26,7 +26,9 @@ impl Closure {
     pub fn between(before: &Snapshot, after: &Snapshot) -> Self {
         let cgroups = |snapshot: &Snapshot| -> i64 {
             let each = snapshot.cgroups.values();
-            each.map(|stats| stats.on_cpu_ns.cast_signed()).sum()
+            each.chain([&snapshot.departed])
+                .map(|stats| stats.on_cpu_ns.cast_signed())
+                .sum()
         };
         let cpus = |of: fn(&crate::CpuTimes) -> u64| -> i64 {
             let sum = |snapshot: &Snapshot| -> i64 {

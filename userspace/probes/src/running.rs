@@ -7,9 +7,12 @@
 
 use std::mem::offset_of;
 
-use galileo_ebpf_abi::{CpuInterrupts, CpuLine, CpuState, SLOT_IDLE, SLOT_UNKNOWN};
+use galileo_ebpf_abi::{
+    CpuInterrupts, CpuLine, CpuState, SLOT_IDLE, SLOT_UNKNOWN, slot_generation, slot_index,
+};
 
 use crate::{
+    Error,
     mapped::Mapped,
     probes::boot_ns,
     snapshot::{CpuTimes, Interrupts},
@@ -21,10 +24,8 @@ const LOOKS: u32 = 64;
 /// A slot that is to be read, and its cgroup.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
-    /// The slot.
+    /// The slot; in a list of these they stand in the order of their indexes.
     pub(crate) slot: u32,
-    /// The cgroup's id.
-    pub(crate) cgroup_id: u64,
 }
 
 /// The arrays that the CPUs write.
@@ -38,12 +39,15 @@ pub(crate) struct Cpus {
     earlier_ns: Vec<u64>,
 }
 
-/// What was read.
+/// What was read; kept for the next reading, so that nothing is allocated.
+#[derive(Default)]
 pub(crate) struct Running {
     /// What all CPUs together counted, in the order of what was wanted; what runs now is in it.
     pub(crate) lines: Vec<CpuLine>,
     /// Times by CPU.
     pub(crate) cpus: Vec<CpuTimes>,
+    /// Those of one CPU.
+    one: Vec<CpuLine>,
 }
 
 /// What a CPU does now.
@@ -95,17 +99,35 @@ impl Cpus {
         }
     }
 
+    /// Makes what all CPUs count of a place readable.
+    pub(crate) fn reach(&self, index: usize) -> Result<(), Error> {
+        (0..self.states.len()).try_for_each(|cpu| self.lines.reach(cpu * self.slots + index))
+    }
+
+    /// Bytes that are mapped.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        let interrupts = self.interrupts.as_ref();
+        self.states.mapped_bytes()
+            + self.lines.mapped_bytes()
+            + interrupts.map_or(0, Mapped::mapped_bytes)
+    }
+
     /// Reads what is wanted.
-    pub(crate) fn read(&self, wanted: &[Wanted]) -> Running {
-        let mut sums: Vec<CpuLine> = wanted
-            .iter()
-            .map(|wanted| CpuLine::new(wanted.cgroup_id))
-            .collect();
-        let mut lines = sums.clone();
-        let mut cpus = Vec::with_capacity(self.states.len());
+    pub(crate) fn read(&self, wanted: &[Wanted], into: &mut Running) {
+        let Running {
+            lines: sums,
+            cpus,
+            one: lines,
+        } = into;
+        let blank = |wanted: &Wanted| CpuLine::new(slot_generation(wanted.slot));
+        for list in [&mut *sums, &mut *lines] {
+            list.clear();
+            list.extend(wanted.iter().map(blank));
+        }
+        cpus.clear();
         for cpu in 0..self.states.len() {
-            let (now, at_ns) = self.read_cpu(cpu, wanted, &mut lines);
-            for (sum, line) in sums.iter_mut().zip(&lines) {
+            let (now, at_ns) = self.read_cpu(cpu, wanted, lines);
+            for (sum, line) in sums.iter_mut().zip(lines.iter()) {
                 add(sum, line);
             }
             let earlier_ns = self.earlier_ns[cpu];
@@ -122,15 +144,19 @@ impl Cpus {
                 match now.slot {
                     SLOT_IDLE => times.idle_ns += runs_ns,
                     SLOT_UNKNOWN => times.unassigned_ns += runs_ns,
-                    slot => match wanted.iter().position(|wanted| wanted.slot == slot) {
-                        Some(index) => sums[index].on_cpu_ns += runs_ns,
-                        None => times.unassigned_ns += runs_ns,
-                    },
+                    slot => {
+                        let found = wanted.binary_search_by_key(&slot_index(slot), |wanted| {
+                            slot_index(wanted.slot)
+                        });
+                        match found.ok().filter(|index| wanted[*index].slot == slot) {
+                            Some(index) => sums[index].on_cpu_ns += runs_ns,
+                            None => times.unassigned_ns += runs_ns,
+                        }
+                    }
                 }
             }
             cpus.push(times);
         }
-        Running { lines: sums, cpus }
     }
 
     /// Reads a CPU's lines of what is wanted into `lines`, and its state and the time that belong to them.
@@ -140,11 +166,11 @@ impl Cpus {
             look += 1;
             let before = self.now(cpu);
             for (line, wanted) in lines.iter_mut().zip(wanted) {
-                *line = CpuLine::new(wanted.cgroup_id);
-                let index = cpu * self.slots + wanted.slot as usize;
-                // Most CPUs ran few of the cgroups: their lines are not even read.
-                if self.lines.word(index, offset_of!(CpuLine, cgroup_id)) == Some(wanted.cgroup_id)
-                    && let Some(read) = self.lines.read(index)
+                *line = CpuLine::new(slot_generation(wanted.slot));
+                let index = cpu * self.slots + slot_index(wanted.slot) as usize;
+                // A CPU that has not run the cgroup still has what it counted of the one before, or nothing.
+                if let Some(read) = self.lines.read(index)
+                    && read.generation == line.generation
                 {
                     *line = read;
                 }
