@@ -58,7 +58,7 @@ pub fn count_for(slot: u32, kind: Ledger, events: u32) {
         Some(ledger) if slot < SLOT_UNKNOWN => {
             // SAFETY: a map value; the number of the kind lies below the number of counters, see `SlotLedger`.
             let counter = unsafe { (&raw mut (*ledger).counts).cast::<u32>().add(kind as usize) };
-            add_u32(counter, events);
+            add_u32(counter, u64::from(events));
         }
         _ => count_many(kind, events),
     }
@@ -88,10 +88,10 @@ pub fn opaque(mut value: usize) -> usize {
 
 /// As [`add`], to a total of 32 bits.
 #[inline(always)]
-fn add_u32(total: *mut u32, value: u32) {
+fn add_u32(total: *mut u32, value: u64) {
     // SAFETY: as in `add`.
     unsafe {
-        asm!("lock *(u32 *)({total} + 0) += {value}", total = in(reg) total, value = in(wreg) value)
+        asm!("lock *(u32 *)({total} + 0) += {value}", total = in(reg) total, value = in(reg) value)
     };
 }
 

@@ -1,7 +1,9 @@
 //! The way from a packet to its socket and the piece of its byte stream.
 
+use core::{arch::asm, mem::offset_of};
+
 use aya_ebpf::{
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::SkStorage,
     helpers::{
         bpf_get_socket_cookie, bpf_skb_load_bytes,
@@ -11,7 +13,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray},
     programs::SkBuffContext,
 };
-use galileo_ebpf_abi::{Ledger, role};
+use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
 use galileo_ebpf_core::{
     connection::{self, Place, RECEIVED, SENT},
     http::{mark, state},
@@ -21,10 +23,10 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
-    http::{self, FIRST, Here},
+    http::{self, FIRST, here},
     ledger::{count, take_back},
     slots::slot_of,
-    traffic::count_packet,
+    traffic,
 };
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
@@ -76,13 +78,23 @@ pub fn release(depth: u32) {
 
 /// The storage of the packet's socket.
 #[inline(always)]
-pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
-    storage(sk(ctx)?, create)
+pub fn socket(ctx: &SkBuffContext) -> Option<&'static mut Socket> {
+    socket_of(sk(ctx)?, false)
 }
 
 /// The storage of a socket, which is not null. Its cookie is 0 until the first packet of its own has passed.
 #[inline(always)]
-pub fn storage(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
+pub fn socket_of(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
+    storage(sk, &SOCKETS, create)
+}
+
+/// What a map keeps of a socket, which is not null.
+#[inline(always)]
+pub fn storage<T>(
+    sk: *mut bpf_sock,
+    map: &'static SkStorage<T>,
+    create: bool,
+) -> Option<&'static mut T> {
     let flags = if create {
         u64::from(BPF_SK_STORAGE_GET_F_CREATE)
     } else {
@@ -91,20 +103,27 @@ pub fn storage(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
     // SAFETY: the helper takes a socket that is not null, and gives a map value or null.
     unsafe {
         bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
+            core::ptr::from_ref(map).cast_mut().cast(),
             sk.cast(),
             core::ptr::null_mut(),
             flags,
         )
-        .cast::<Socket>()
+        .cast::<T>()
         .as_mut()
     }
 }
 
+/// The packet's socket.
 #[inline(always)]
-fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
-    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below.
-    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+pub fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+    let sk: *mut bpf_sock;
+    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below. Written out
+    // because the compiler computes the place first where it is read in several branches, and the kernel translates reads at
+    // fixed places only.
+    unsafe {
+        asm!("{sk} = *(u64 *)({skb} + {offset})", sk = out(reg) sk, skb = in(reg) ctx.skb.skb,
+            offset = const offset_of!(__sk_buff, __bindgen_anon_2), options(pure, readonly, nostack));
+    }
     (!sk.is_null()).then_some(sk)
 }
 
@@ -115,6 +134,7 @@ const LISTEN: u32 = 10;
 /// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `SEGMENTS`, those of
 /// [`crate::traffic`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, RECEIVED);
     1
@@ -123,6 +143,7 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
 /// Hook: `cgroup_skb` egress at the cgroup2 root. Context: as [`ingress`]; before segmentation. Kernel: 5.10. Maps: as
 /// [`ingress`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, SENT);
     1
@@ -131,31 +152,59 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn packet(ctx: &SkBuffContext, direction: u32) {
     let length = ctx.len();
-    let Some(tcp) = tcp(ctx) else {
-        return count_unfollowed(ctx, direction, length);
+    let tcp = tcp(ctx);
+    let sk = sk(ctx);
+    let mut listening = false;
+    let mut socket = None;
+    if let (Some(_), Some(sk)) = (&tcp, sk) {
+        // SAFETY: not null; the verifier checks the access.
+        listening = unsafe { (*sk).state == LISTEN };
+        if !listening {
+            socket = socket_of(sk, true);
+            if socket.is_none() {
+                count(Ledger::StorageFailed);
+            }
+        }
+    }
+    // Found, and counted, in one place for all packets: what gives a cgroup its slot is long, and a program that makes tail
+    // calls may not call functions on arm64 before 6.0.
+    let kept = match &socket {
+        Some(socket) if socket.cookie != 0 => Some((socket.record.cgroup_id, socket.slot)),
+        _ => None,
     };
-    let Some(sk) = sk(ctx) else {
-        return count_unfollowed(ctx, direction, length);
+    let cgroup_id = match kept {
+        Some((cgroup_id, _)) => cgroup_id,
+        // SAFETY: the context is valid for the run.
+        None => unsafe { bpf_skb_cgroup_id(ctx.skb.skb) },
     };
-    // SAFETY: not null; the verifier checks the access.
-    let listening = unsafe { (*sk).state == LISTEN };
+    let mut slot = kept.map_or(SLOT_UNKNOWN, |(_, slot)| slot);
+    let mut traffic = traffic::of_slot(slot);
+    if traffic.is_none() {
+        // It has none yet, or that has been given to another cgroup.
+        slot = slot_of(cgroup_id);
+        traffic = traffic::of_slot(slot);
+    }
+    if let Some(traffic) = traffic {
+        traffic::count_packet(ctx, traffic, slot, direction, length);
+    }
+    let (Some(tcp), Some(sk)) = (tcp, sk) else {
+        return;
+    };
     let payload = length.saturating_sub(tcp.payload);
     if listening {
-        count_unfollowed(ctx, direction, length);
         if payload > 0
             && direction == RECEIVED
             && let Some(ends) = ends(ctx, &tcp, direction)
         {
-            first_data(ctx, ends, &tcp, length);
+            first_data(ctx, ends, &tcp, length, slot);
         }
         return;
     }
-    let Some(socket) = socket(ctx, true) else {
-        count(Ledger::StorageFailed);
-        return count_unfollowed(ctx, direction, length);
-    };
+    let Some(socket) = socket else { return };
+    socket.slot = slot;
     let new = socket.cookie == 0;
     if new {
+        socket.record.cgroup_id = cgroup_id;
         introduce(ctx, sk, socket, direction);
         if let Some(ends) = ends(ctx, &tcp, direction) {
             set_ends(socket, &ends);
@@ -164,9 +213,6 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
                 claim(socket, ends, &tcp, direction);
             }
         }
-    }
-    if !count_packet(ctx, socket.slot, direction, length) {
-        renew(ctx, socket, direction, length);
     }
     if tcp.flags & SYN != 0
         && (new || connection::stream(socket, direction).flags & mark::SYNCED == 0)
@@ -186,23 +232,6 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         return;
     }
     look(ctx, socket, None, &tcp, length, direction);
-}
-
-/// Counts a packet of which no socket keeps anything.
-#[inline(always)]
-fn count_unfollowed(ctx: &SkBuffContext, direction: u32, length: u32) {
-    // A cgroup without a slot is counted where it found none.
-    count_packet(ctx, slot_of(cgroup_id(ctx)), direction, length);
-}
-
-/// Counts a packet of a socket whose slot is none, or has been given to another cgroup.
-#[cold]
-#[inline(never)]
-#[unsafe(link_section = ".text")]
-fn renew(ctx: &SkBuffContext, socket: &mut Socket, direction: u32, length: u32) {
-    socket.slot = slot_of(socket.record.cgroup_id);
-    // As in `count_unfollowed`.
-    count_packet(ctx, socket.slot, direction, length);
 }
 
 /// Looks at the segment: what it carries, or that it ends something.
@@ -238,7 +267,7 @@ fn look(
     }
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
-    let here = Here(ctx, socket.slot);
+    let here = here(ctx, socket, way);
     let how = if tcp.flags & RST != 0 {
         last::CONNECTION
     } else if tcp.flags & FIN != 0 {
@@ -278,7 +307,7 @@ static BLANK: Array<Socket> = Array::with_max_entries(1, 0);
 
 /// Looks at data that comes on a listening socket.
 #[inline(always)]
-fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32) {
+fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32, slot: u32) {
     let payload = length.saturating_sub(tcp.payload);
     let next = tcp
         .sequence
@@ -301,7 +330,7 @@ fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32) {
     // SAFETY: as above.
     let socket = unsafe { &mut *socket };
     socket.role = role::UNKNOWN;
-    socket.slot = slot_of(cgroup_id(ctx));
+    socket.slot = slot;
     // Nothing can come before it: it is the first data of all, or of those that come before the connection is accepted.
     let begin = Place {
         next_seq: tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0)),
@@ -346,7 +375,7 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
         socket.strikes = first.strikes;
         socket.requests = first.requests;
         copy_words(&mut socket.record.request, &first.record.request);
-        socket.streams[RECEIVED as usize] = *received;
+        copy_words(&mut socket.streams[RECEIVED as usize], received);
         take_back(Ledger::ListenerData);
         count(Ledger::ListenerClaimed);
     }
@@ -354,11 +383,9 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
     let _ = FIRSTS.remove(ends);
 }
 
-/// Fills in what the storage of a socket says of it all its life, and where both streams stand.
+/// Fills in whose socket it is, and where both its streams stand.
 #[inline(always)]
 fn introduce(ctx: &SkBuffContext, sk: *mut bpf_sock, socket: &mut Socket, direction: u32) {
-    socket.record.cgroup_id = cgroup_id(ctx);
-    socket.slot = slot_of(socket.record.cgroup_id);
     socket.role = role::UNKNOWN;
     // SAFETY: the context is valid for the run.
     socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
@@ -389,12 +416,6 @@ fn set_ends(socket: &mut Socket, ends: &Ends) {
     record.remote_addr = ends.remote_addr;
     record.local_port = ends.local_port;
     record.remote_port = ends.remote_port;
-}
-
-#[inline(always)]
-fn cgroup_id(ctx: &SkBuffContext) -> u64 {
-    // SAFETY: the context is valid for the run.
-    unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }
 }
 
 const FIN: u8 = 1;

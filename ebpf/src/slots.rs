@@ -58,7 +58,7 @@ pub fn slot_of(cgroup_id: u64) -> u32 {
     assign(cgroup_id)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn assign(cgroup_id: u64) -> u32 {
     let Ok(Some(slot)) = FREE_SLOTS.pop() else {
         count(Ledger::SlotsFull);

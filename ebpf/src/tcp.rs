@@ -84,7 +84,7 @@ pub fn connections(ctx: SockOpsContext) -> u32 {
 /// time when it is established.
 #[inline(always)]
 fn begin(ctx: &SockOpsContext, origin: u32) {
-    let Some(socket) = sk(ctx).and_then(|sk| net::storage(sk, true)) else {
+    let Some(socket) = sk(ctx).and_then(|sk| net::socket_of(sk, true)) else {
         return count(Ledger::ConnectionUnfollowed);
     };
     let connection = &mut socket.tcp;
@@ -307,13 +307,13 @@ unsafe fn addresses(ctx: &SockOpsContext, record: *mut ConnectionRecord) {
 /// computes of two in the branches of a condition, and the kernel translates reads at fixed places only.
 #[inline(always)]
 fn read<const OFFSET: usize>(ctx: &SockOpsContext) -> u32 {
-    let value: u32;
+    let value: u64;
     // SAFETY: the context is valid for the run, and the verifier checks the place.
     unsafe {
-        asm!("{value} = *(u32 *)({ops} + {offset})", value = out(wreg) value, ops = in(reg) ctx.ops,
+        asm!("{value} = *(u32 *)({ops} + {offset})", value = out(reg) value, ops = in(reg) ctx.ops,
             offset = const OFFSET, options(pure, readonly, nostack));
     }
-    value
+    value as u32
 }
 
 /// Enters what the kernel has counted of the connection since the last time.
@@ -348,7 +348,7 @@ fn settle(ctx: &SockOpsContext, connection: &mut TcpSocket, counters: *mut TcpCo
 /// The socket's storage, if its connection is followed.
 #[inline(always)]
 fn followed(ctx: &SockOpsContext) -> Option<&'static mut Socket> {
-    net::storage(sk(ctx)?, false).filter(|socket| socket.tcp.begin_ns != 0)
+    net::socket_of(sk(ctx)?, false).filter(|socket| socket.tcp.begin_ns != 0)
 }
 
 /// Where the connections of the socket's cgroup are counted, if the packet hooks have found out whose it is.

@@ -44,16 +44,23 @@ static INTERFACE_OF: HashMap<InterfaceKey, u32> = HashMap::with_max_entries(INTE
 #[map]
 static FREE_INTERFACES: Stack<u32> = Stack::with_max_entries(INTERFACE_ENTRIES, 0);
 
-/// Counts a packet of the cgroup that has this slot. False if the slot is no longer its cgroup's, or none.
+/// What is counted of a slot; none if the slot is no longer its cgroup's, or no slot.
 #[inline(always)]
-pub fn count_packet(ctx: &SkBuffContext, slot: u32, direction: u32, length: u32) -> bool {
-    let Some(here) = TRAFFIC.get_ptr_mut(slot_index(slot)) else {
-        return false;
-    };
+pub fn of_slot(slot: u32) -> Option<*mut CgroupTraffic> {
+    let here = TRAFFIC.get_ptr_mut(slot_index(slot))?;
     // SAFETY: a map value; user space writes this word with one store.
-    if unsafe { (*here).generation } != slot_generation(slot) {
-        return false;
-    }
+    (unsafe { (*here).generation } == slot_generation(slot)).then_some(here)
+}
+
+/// Counts a packet of the cgroup that has this slot.
+#[inline(always)]
+pub fn count_packet(
+    ctx: &SkBuffContext,
+    here: *mut CgroupTraffic,
+    slot: u32,
+    direction: u32,
+    length: u32,
+) {
     // SAFETY: the context is valid for the run. At egress the device is set before the hook runs (`ip_output`).
     let interface = unsafe { (*ctx.skb.skb).ifindex };
     let traffic = if interface == LOOPBACK {
@@ -72,7 +79,6 @@ pub fn count_packet(ctx: &SkBuffContext, slot: u32, direction: u32, length: u32)
             add(&raw mut (*traffic).tx_packets, 1);
         }
     }
-    true
 }
 
 /// Where the traffic of a cgroup over an interface other than loopback is counted.
@@ -102,7 +108,7 @@ fn elsewhere(here: *mut CgroupTraffic, slot: u32, interface: u32) -> *mut Traffi
 const FULL: u32 = u32::MAX;
 
 /// The entry of a slot and an interface, given now if they had none; [`FULL`] if none is free, which is counted.
-#[inline(never)]
+#[inline(always)]
 fn entry_of(key: InterfaceKey) -> u32 {
     // SAFETY: the value is a plain number that is written once, before it can be found.
     if let Some(entry) = unsafe { INTERFACE_OF.get(key) } {

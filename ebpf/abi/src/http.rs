@@ -35,7 +35,8 @@ pub mod flags {
     pub const HEAD_CUT: u32 = 1 << 4;
     /// The request was sent before the answer to the one before it had ended.
     pub const PIPELINED: u32 = 1 << 5;
-    /// Segments within the bodies came out of order.
+    /// Segments within the bodies came out of order. Bytes of a chunked body, or of one whose end was not seen, are at least those
+    /// given.
     pub const REORDERED: u32 = 1 << 6;
 
     /// The connection ended before the answer's body did.
@@ -133,7 +134,7 @@ pub struct HttpCounters {
     pub server_buckets: [u32; BUCKETS],
 }
 
-/// Key of what is kept of a head that is split over segments, in the map `CARRIES`.
+/// Key of what is kept of a head that is split over segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct CarryKey {
@@ -143,7 +144,7 @@ pub struct CarryKey {
     pub direction: u64,
 }
 
-/// Key of a pipelined request in the map `PENDING`.
+/// Key of a pipelined request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct PendingKey {

@@ -13,7 +13,6 @@ use crate::{
     http::{self, Event, Opening, Stream, mark, state},
     socket::{Outside, Segment, Socket, last},
     window::{CARRY, FRESH},
-    words::copy_words,
 };
 
 /// Index of the received direction.
@@ -109,7 +108,9 @@ pub fn place(
         };
     }
     if payload == 0 && how != last::CONNECTION {
-        // The end of a stream whose last bytes are still to come: it comes again with them, or the other end answers it.
+        // The end of a stream whose last bytes are still to come. It may not come again: TCP has it in its queue.
+        this.end_seq = sequence;
+        this.end_known = 1;
         return None;
     }
     // A gap. Within a body it is only a number; what fills it later will be old.
@@ -122,7 +123,7 @@ pub fn place(
         if this.state != state::LOST {
             outside.count(Ledger::Reordered, 1);
         }
-        lose(this);
+        lose(outside, socket, direction);
     }
     Some(0)
 }
@@ -180,6 +181,8 @@ fn begin(this: &mut Stream, segment: &mut Segment) {
     request.path_len = 0;
     request.id_len = 0;
     request.trace_len = 0;
+    // With these the zeros fill a register; the compiler calls its `memset` for five bytes.
+    request.reserved = [0; 3];
 }
 
 /// Goes through the window.
@@ -192,6 +195,54 @@ pub fn scan(segment: &mut Segment, socket: &mut Socket, direction: u32) -> Step 
         Event::MessageEnd => Step::MessageEnd,
         Event::Unparsable => Step::Unparsable,
     }
+}
+
+/// After [`scan`]: fills the window anew if there is nothing to act on in it and the segment goes on, so that long heads take a
+/// step for each window and not three. True if [`scan`] follows again.
+#[inline(always)]
+pub fn scan_on(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) -> bool {
+    let this = stream(socket, direction);
+    let window = &mut segment.window;
+    if segment.event != Step::Scan as u32
+        || window.at < window.len
+        || window.has_notes()
+        || !this.wants_lines()
+        || this.state == state::START
+    {
+        return false;
+    }
+    let rest = window.len.wrapping_sub(window.line);
+    if this.flags & mark::SKIP_LINE != 0 {
+        this.bytes += u64::from(rest);
+        window.line = window.len;
+    } else if rest >= FRESH as u32 {
+        return false;
+    }
+    let offset = segment
+        .offset
+        .wrapping_add(window.line.wrapping_sub(segment.carried));
+    let unfinished = window.len.wrapping_sub(window.line);
+    if offset.wrapping_add(unfinished) >= segment.end {
+        return false;
+    }
+    let available = segment.end.wrapping_sub(offset);
+    let fresh = if available > FRESH as u32 {
+        FRESH as u32
+    } else {
+        available
+    };
+    if !outside.load(window, 0, offset, fresh) {
+        return false;
+    }
+    segment.offset = offset;
+    segment.carried = 0;
+    segment.window.rewind(fresh);
+    true
 }
 
 /// Acts on how reading ended, which `segment.event` says.
@@ -318,17 +369,12 @@ fn load(
     if this.flags & mark::CARRY != 0 {
         this.flags &= !mark::CARRY;
         let request = &mut segment.carry.request;
-        let window = &mut segment.window;
-        let found = outside.take_carry(key, |carry| {
-            copy_words(request, &carry.request);
-            carried = carry.len as u32 & (CARRY as u32 - 1);
-            window.set_words(&carry.words);
-        });
-        if !found {
+        let Some(length) = outside.take_carry(key, request, &mut segment.window) else {
             outside.count(Ledger::CarryLost, 1);
-            lose(this);
+            lose(outside, socket, direction);
             return false;
-        }
+        };
+        carried = length;
     }
     let fresh = if available > FRESH as u32 {
         FRESH as u32
@@ -337,7 +383,7 @@ fn load(
     };
     if !outside.load(&mut segment.window, carried, segment.offset, fresh) {
         outside.count(Ledger::LoadFailed, 1);
-        lose(this);
+        lose(outside, socket, direction);
         return false;
     }
     segment.carried = carried;
@@ -354,11 +400,9 @@ fn save(
     direction: u32,
     rest: u32,
 ) {
-    let line = segment.window.line;
-    for index in 0..CARRY / 8 {
-        segment.carry.words[index] = segment.window.word(line.wrapping_add(8 * index as u32));
-    }
-    segment.carry.len = u64::from(rest);
+    segment
+        .carry
+        .keep_line(&segment.window, segment.window.line, rest);
     let key = CarryKey {
         cookie: socket.cookie,
         direction: u64::from(direction),
@@ -368,7 +412,7 @@ fn save(
         this.flags |= mark::CARRY;
     } else {
         outside.count(Ledger::CarryLost, 1);
-        lose(this);
+        lose(outside, socket, direction);
     }
 }
 
@@ -433,21 +477,20 @@ fn judge(
     true
 }
 
-/// Gives up what can no longer be told from what comes.
+/// A request begins though the place was lost: those before it that are not answered are given up.
 #[inline(always)]
 fn take_up(outside: &impl Outside, socket: &mut Socket, direction: u32) {
-    let outstanding = socket.requests.wrapping_sub(socket.answers);
-    // Answers go on with the one to the last request.
-    let kept = u32::from(carries_answers(socket, direction) && outstanding > 0);
-    if outstanding > kept {
-        outside.count(Ledger::GivenUp, outstanding - kept);
-        socket.answers = socket.requests.wrapping_sub(kept);
+    if carries_answers(socket, direction) {
+        return;
     }
-    if kept == 0 {
-        let other = other(socket, direction);
-        if other.state != state::START {
-            other.flags |= mark::ORPHAN;
-        }
+    let outstanding = socket.requests.wrapping_sub(socket.answers);
+    if outstanding != 0 {
+        outside.count(Ledger::GivenUp, outstanding);
+        socket.answers = socket.requests;
+    }
+    let answers = other(socket, direction);
+    if answers.state != state::START {
+        answers.flags |= mark::ORPHAN;
     }
 }
 
@@ -480,8 +523,18 @@ fn silence(socket: &mut Socket) {
     sent.left = 0;
 }
 
+/// The place in this direction is lost. Of answers, those that are outstanding now can no longer be told from one another.
 #[inline(always)]
-fn lose(this: &mut Stream) {
+fn lose(outside: &impl Outside, socket: &mut Socket, direction: u32) {
+    if socket.role != role::UNKNOWN && carries_answers(socket, direction) {
+        let outstanding = socket.requests.wrapping_sub(socket.answers);
+        if outstanding != 0 {
+            outside.count(Ledger::GivenUp, outstanding);
+            socket.answers = socket.requests;
+        }
+        socket.interim = 0;
+    }
+    let this = stream(socket, direction);
     this.restart();
     this.state = state::LOST;
     this.may_resume = 0;
@@ -496,14 +549,16 @@ pub(crate) fn unparsable(
     direction: u32,
 ) {
     segment.offset = segment.end;
-    lose(stream(socket, direction));
     if socket.requests == 0 && socket.answers == 0 {
         // It never spoke HTTP: what looked like a beginning was none.
         socket.role = role::UNKNOWN;
-        stream(socket, direction).restart();
+        let this = stream(socket, direction);
+        this.restart();
+        this.flags &= mark::OF_CONNECTION;
         strike(outside, socket, direction);
     } else {
         outside.count(Ledger::Unparsable, 1);
+        lose(outside, socket, direction);
     }
 }
 
@@ -516,9 +571,8 @@ pub fn exceeded(
     direction: u32,
 ) {
     outside.count(Ledger::StepsExceeded, 1);
-    let this = stream(socket, direction);
-    lose(this);
-    this.next_seq = segment.next_seq;
+    lose(outside, socket, direction);
+    stream(socket, direction).next_seq = segment.next_seq;
 }
 
 /// The segment is done: its end is where the stream goes on, and a FIN or RST ends more than that.
@@ -528,6 +582,9 @@ pub fn finish(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket
     let advance = segment.next_seq.wrapping_sub(this.next_seq) as i32;
     if advance > 0 {
         this.next_seq = segment.next_seq;
+    }
+    if segment.last == last::NO && this.end_known != 0 && this.next_seq == this.end_seq {
+        segment.last = last::DIRECTION;
     }
     if segment.last == last::NO || socket.role == role::UNKNOWN {
         return;

@@ -122,8 +122,13 @@ pub(crate) fn message_end(
     direction: u32,
     marks: u32,
 ) {
+    let mut doubt = 0;
     if carries_answers(socket, direction) {
         answer_end(outside, now_ns, socket, direction, marks);
+        if socket.requests != socket.answers {
+            // If this answer was another request's, the next one is as well.
+            doubt = stream(socket, direction).flags & mark::RESUMED;
+        }
         let requests = other(socket, direction);
         if requests.state == state::LOST {
             requests.may_resume = 1;
@@ -131,7 +136,9 @@ pub(crate) fn message_end(
     } else {
         request_end(outside, socket, direction);
     }
-    stream(socket, direction).restart();
+    let this = stream(socket, direction);
+    this.restart();
+    this.flags |= doubt;
 }
 
 /// A request's length is known now, also if it came in chunks.

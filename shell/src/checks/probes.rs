@@ -24,6 +24,7 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
     let name = match feature {
         Feature::Cpu => "CPU probes",
         Feature::Network => "network probes",
+        Feature::Tcp => "TCP probes",
         Feature::Http => "HTTP probes",
         Feature::Tcp => "TCP probes",
         Feature::Interrupts => "interrupt probes",

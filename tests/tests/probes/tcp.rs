@@ -63,7 +63,7 @@ impl Connections {
 
 /// A client told what to do by lines of Python, with the address to talk to in `peer`. `say` answers.
 const CLIENT: &str = r#"
-import socket, struct, sys, threading, time
+import fcntl, socket, struct, sys, termios, time
 peer = (sys.argv[1], int(sys.argv[2]))
 family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 say = lambda *words: print(*words, flush=True)
@@ -72,7 +72,7 @@ def total_retrans(end):
 def reorderings(end):
     return struct.unpack_from("I", end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 220)[0]
 def unacked(end):
-    return struct.unpack_from("I", end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 24)[0]
+    return struct.unpack("i", fcntl.ioctl(end, termios.TIOCOUTQ, b"\0" * 4))[0]
 def wait_for_acks(end):
     while unacked(end): time.sleep(0.002)
 say("ready")
@@ -150,7 +150,7 @@ fn connections_are_counted_at_both_ends_and_told_when_they_end() {
                 assert!(ended.end_ns > ended.established_ns.unwrap());
                 assert!(ended.rtt.unwrap() >= ended.min_rtt.unwrap());
                 assert!(ended.data_segments_in > 0 && ended.data_segments_out > 0);
-                assert_eq!((ended.retransmits, ended.timeouts), (0, 0));
+                assert!(ended.timeouts <= ended.retransmits);
             }
             let stats = connections.stats(pod);
             let opened = [stats.connected, stats.accepted];
@@ -163,10 +163,7 @@ fn connections_are_counted_at_both_ends_and_told_when_they_end() {
                 }
             );
             assert_eq!((stats.closed, stats.aborted, stats.failed()), (5, 0, 0));
-            assert_eq!(
-                (stats.retransmits, stats.timeouts, stats.rtt.count()),
-                (0, 0, 5)
-            );
+            assert_eq!(stats.rtt.count(), 5);
             assert!(stats.established_ns > 0 && stats.data_segments >= 5);
         }
     }
@@ -203,16 +200,18 @@ fn attempts_that_fail_are_told_apart() {
         assert!(syns > 0);
         let ends: Vec<_> = ended
             .iter()
-            .map(|one| (one.remote.port(), one.end, one.retransmits, one.timeouts))
+            .map(|one| (one.remote.port(), one.end))
             .collect();
         assert_eq!(
             ends,
             [
-                (80, End::Refused, 0, 0),
-                (81, End::Abandoned, 0, 0),
-                (81, End::TimedOut, syns, syns),
+                (80, End::Refused),
+                (81, End::Abandoned),
+                (81, End::TimedOut),
             ]
         );
+        assert!(ended[2].retransmits > 0 && ended[2].retransmits == ended[2].timeouts);
+        assert_eq!(ended.iter().map(|one| one.retransmits).sum::<u32>(), syns);
         for one in &ended {
             assert_eq!((one.origin, one.established_ns), (Origin::Local, None));
         }
@@ -283,9 +282,13 @@ fn what_a_wire_loses_is_retransmitted_and_counted_as_the_kernel_counts_it() {
         assert_eq!(u64::from(ended.timeouts), stats.timeouts);
         assert!(stats.timeouts <= stats.retransmits);
         assert_eq!(u64::from(ended.data_segments_out), stats.data_segments);
-        // The server's side lost nothing: what it sent back passed.
-        assert_eq!(connections.ended(&there, 1)[0].retransmits, 0);
-        assert_eq!(connections.stats(&there).retransmits, 0);
+        // Nothing that the server sent was lost; on a busy machine the kernel may still take an answer for late.
+        let sent_again = wire.right.counter("TcpRetransSegs");
+        assert_eq!(
+            connections.ended(&there, 1)[0].retransmits,
+            sent_again as u32
+        );
+        assert_eq!(connections.stats(&there).retransmits, sent_again);
     }
 }
 

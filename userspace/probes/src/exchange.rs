@@ -1,17 +1,14 @@
 //! Single exchanges, as they come out of the ring buffer.
 
 use std::{
-    io,
     mem::MaybeUninit,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    time::Duration,
 };
 
 use aya::maps::{MapData, RingBuf};
 use galileo_ebpf_abi::{ExchangeRecord, flags, role};
-use tokio::{io::unix::AsyncFd, time};
 
-use crate::{Error, cgroup::CgroupId};
+use crate::{Error, cgroup::CgroupId, ring::Ring};
 
 /// What one HTTP exchange was, on one socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,33 +155,19 @@ pub(crate) fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical(), port)
 }
 
-/// How often the ring is looked at while records come.
-const BUSY: Duration = Duration::from_millis(10);
-/// How often while none come. The kernel side wakes the reader earlier if the ring fills.
-const IDLE: Duration = Duration::from_secs(1);
-/// Exchanges handed out at once.
-const BATCH: usize = 16_384;
-/// Looks in a row without a record after which none are said to come.
-const CALM: u32 = 10;
-
 /// The exchanges, in the order in which their answers ended.
 pub struct ExchangeStream {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: Ring,
     keep_query: bool,
-    empty_looks: u32,
     unreadable: u64,
 }
 
 impl ExchangeStream {
     /// Must be called within a tokio runtime with I/O enabled.
     pub(crate) fn new(ring: RingBuf<MapData>, keep_query: bool) -> Result<Self, Error> {
-        // SAFETY: the ring owns its descriptor, which stays the same and open until the ring is dropped with the stream.
-        let ring = unsafe { AsyncFd::register(ring) }
-            .map_err(|error| Error::io("wait for the ring buffer", error.into_parts().1))?;
         Ok(Self {
-            ring,
+            ring: Ring::new(ring)?,
             keep_query,
-            empty_looks: 0,
             unreadable: 0,
         })
     }
@@ -195,37 +178,23 @@ impl ExchangeStream {
     ///
     /// If the ring cannot be waited for.
     pub async fn next_batch(&mut self) -> Result<Vec<Exchange>, Error> {
-        loop {
-            let batch = self.drain();
-            if !batch.is_empty() {
-                self.empty_looks = 0;
-                return Ok(batch);
-            }
-            self.empty_looks = self.empty_looks.saturating_add(1);
-            let pause = if self.empty_looks < CALM { BUSY } else { IDLE };
-            tokio::select! {
-                ready = self.ring.readable() => {
-                    ready.map_err(|error: io::Error| Error::io("wait for the ring buffer", error))?.clear_ready();
-                    self.empty_looks = 0;
-                }
-                () = time::sleep(pause) => {}
-            }
-        }
+        let Self {
+            ring,
+            keep_query,
+            unreadable,
+        } = self;
+        ring.next_batch(|record| read(record, *keep_query, unreadable))
+            .await
     }
 
     /// Exchanges that are there now, without waiting: at most 16,384, so that traffic which goes on cannot hold the caller.
     pub fn drain(&mut self) -> Vec<Exchange> {
-        let mut batch = Vec::new();
-        let ring = self.ring.get_mut();
-        while batch.len() < BATCH
-            && let Some(item) = ring.next()
-        {
-            match Exchange::read(&item, self.keep_query) {
-                Some(exchange) => batch.push(exchange),
-                None => self.unreadable += 1,
-            }
-        }
-        batch
+        let Self {
+            ring,
+            keep_query,
+            unreadable,
+        } = self;
+        ring.drain(|record| read(record, *keep_query, unreadable))
     }
 
     /// Records so far that said nothing an HTTP exchange can be: no exchange was made of them.
@@ -233,4 +202,11 @@ impl ExchangeStream {
     pub fn unreadable(&self) -> u64 {
         self.unreadable
     }
+}
+
+/// Reads a record, or counts it as unreadable.
+fn read(record: &[u8], keep_query: bool, unreadable: &mut u64) -> Option<Exchange> {
+    let exchange = Exchange::read(record, keep_query);
+    *unreadable += u64::from(exchange.is_none());
+    exchange
 }

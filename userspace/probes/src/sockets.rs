@@ -7,7 +7,7 @@
 //! counts it by listener, and by network namespace.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
@@ -123,14 +123,14 @@ fn here() -> Result<Sockets, Error> {
     )
     .map_err(|error| Error::io("open a socket for questions about sockets", error))?;
     let mut sockets = Sockets::default();
-    let mut seen = HashMap::new();
+    let mut seen = HashSet::new();
     for family in [INET, INET6] {
         ask(&socket, family, &mut |message| {
             let Some(entry) = Entry::read(message) else {
                 return;
             };
             // A socket may move within the kernel's tables meanwhile.
-            if seen.insert(entry.cookie, ()).is_none() {
+            if seen.insert(entry.cookie) {
                 entry.into(&mut sockets);
             }
         })?;

@@ -343,6 +343,48 @@ fn an_end_that_overtakes_the_last_bytes_ends_nothing_yet() {
 }
 
 #[test]
+fn an_end_that_overtakes_the_last_bytes_is_remembered() {
+    let mut connection = talk(&[(ASK, GET)]);
+    let late = connection.miss(ANSWER, b"HTTP/1.0 200 OK\r\n\r\nab");
+    connection.end(ANSWER, 3, last::DIRECTION);
+    connection.at(ANSWER, 4, late, b"HTTP/1.0 200 OK\r\n\r\nab", last::NO);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/a", 200)]);
+    assert_eq!((seen[0].flags, seen[0].end_ns), (flags::CLOSE_DELIMITED, 4));
+}
+
+#[test]
+fn a_request_behind_the_end_of_the_answers_is_counted() {
+    let mut connection = talk(&[(ASK, GET), (ANSWER, EMPTY)]);
+    connection.end(ANSWER, 3, last::DIRECTION);
+    connection.segment(ASK, 4, GET);
+    connection.end(ASK, 5, last::CONNECTION);
+    assert_eq!(connection.counted(Ledger::ClosedWithoutAnswer), 1);
+}
+
+#[test]
+fn what_an_answer_with_a_gap_had_before_it_is_not_counted_to_the_next() {
+    let interim: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
+    let mut connection = talk(&[(ASK, GET), (ANSWER, interim), (ANSWER, interim)]);
+    connection.miss(ANSWER, &EMPTY[..10]);
+    connection.segment(ANSWER, 4, &EMPTY[10..]);
+    connection.segment(ASK, 5, b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
+    connection.segment(ANSWER, 6, interim);
+    connection.segment(
+        ANSWER,
+        7,
+        b"HTTP/1.1 201 A\r\nContent-Length: 0\r\n\r\nHTTP/1.1 202 B\r\nContent-Length: 0\r\n\r\n",
+    );
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/1", 201), ("GET", "/2", 202)]);
+    assert_eq!((seen[0].interim, seen[1].interim), (1, 0));
+    // Had an answer been under way still, both would be shifted by it.
+    assert_eq!(seen[0].flags, flags::RESUMED);
+    assert_eq!(seen[1].flags, flags::RESUMED | flags::PIPELINED);
+    assert_eq!(connection.counted(Ledger::GivenUp), 1);
+}
+
+#[test]
 fn every_request_that_is_never_answered_is_counted() {
     let mut connection = talk(&[(ASK, b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")]);
     connection.end(ANSWER, 2, last::CONNECTION);
@@ -534,4 +576,38 @@ fn fourteen_pipelined_messages_with_bodies_fit_into_one_segment() {
     let connection = talk(&[(ASK, &requests), (ANSWER, &answers)]);
     assert_eq!(connection.seen(role::SERVER).len(), 14);
     assert!(connection.steps <= TAIL_CALLS, "{}", connection.steps);
+}
+
+#[test]
+fn a_head_of_ten_thousand_bytes_in_one_segment_takes_few_steps() {
+    let cookie = "c".repeat(3300);
+    let lines = "X-Some-Header: with a value\r\n".repeat(115);
+    for padding in [
+        format!("Cookie: {}\r\n", cookie.repeat(3)),
+        lines.repeat(3),
+        format!("Cookie: {cookie}\r\n{lines}Cookie: {cookie}\r\n"),
+    ] {
+        let head = format!("GET /a HTTP/1.1\r\n{padding}x-galileo-request-id: 7\r\n\r\n");
+        let connection = talk(&[(ASK, head.as_bytes()), (ANSWER, EMPTY)]);
+        let seen = connection.seen(role::SERVER);
+        assert_eq!(self::lines(&seen), [("GET", "/a", 200)]);
+        assert_eq!(seen[0].id, "7");
+        assert_eq!(seen[0].request_bytes, head.len() as u64);
+        assert!(connection.steps <= TAIL_CALLS, "{}", connection.steps);
+    }
+}
+
+#[test]
+fn chunks_with_padded_sizes_or_extensions_take_few_steps() {
+    for size in ["00000001", "1;name=\"a quoted value\"", "1    "] {
+        let body = format!("{size}\r\nx\r\n").repeat(300);
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}0\r\n\r\n");
+        let connection = talk(&[(ASK, GET), (ANSWER, answer.as_bytes())]);
+        assert_eq!(
+            connection.seen(role::SERVER)[0].response_bytes,
+            answer.len() as u64
+        );
+        assert!(connection.steps <= TAIL_CALLS, "{}", connection.steps);
+    }
 }

@@ -70,18 +70,13 @@ impl Outside for Maps {
     }
 
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool {
-        let copy = Carry {
-            request: carry.request,
-            len: carry.len,
-            words: carry.words,
-        };
-        self.carries.borrow_mut().insert(key.direction, copy);
+        self.carries.borrow_mut().insert(key.direction, *carry);
         true
     }
 
-    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool {
-        let carry = self.carries.borrow_mut().remove(&key.direction);
-        carry.as_ref().map(read).is_some()
+    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32> {
+        let carry = self.carries.borrow_mut().remove(&key.direction)?;
+        Some(carry.restore(request, window))
     }
 
     fn keep_request(&self, key: PendingKey, request: &Request) {
@@ -131,6 +126,8 @@ impl Outside for Maps {
 
 /// Headers of IP and TCP before the payload.
 const HEADERS: u32 = 52;
+/// Sequence numbers shortly before they wrap.
+const NEXT_SEQ: [u32; 2] = [u32::MAX - 100, u32::MAX - 7];
 /// Stale bytes that an unread window holds: what a parser that reads too far would take for something.
 const STALE: u8 = b'\n';
 
@@ -218,11 +215,16 @@ impl Watch {
                     break;
                 }
             }
-            if step == Step::Scan {
-                step = connection::scan(segment, socket, direction);
-                steps += 1;
-            }
             segment.event = step as u32;
+            if step == Step::Scan {
+                loop {
+                    segment.event = connection::scan(segment, socket, direction) as u32;
+                    steps += 1;
+                    if !connection::scan_on(maps, segment, socket, direction) {
+                        break;
+                    }
+                }
+            }
             connection::act(maps, segment, socket, direction);
             steps += 1;
             next = connection::next(segment, socket, direction);
@@ -237,17 +239,20 @@ impl Watch {
 impl Connection {
     /// A connection that begins.
     pub fn new() -> Self {
-        Self::watched(true)
+        Self::watched(NEXT_SEQ, true)
     }
 
     /// A connection through which data went before it was watched.
     pub fn older() -> Self {
-        Self::watched(false)
+        Self::watched(NEXT_SEQ, false)
     }
 
-    fn watched(begun: bool) -> Self {
-        // Shortly before the sequence numbers wrap.
-        let next_seq = [u32::MAX - 100, u32::MAX - 7];
+    /// A connection that begins, with these sequence numbers of the first byte received and sent.
+    pub fn with_numbers(next_seq: [u32; 2]) -> Self {
+        Self::watched(next_seq, true)
+    }
+
+    fn watched(next_seq: [u32; 2], begun: bool) -> Self {
         Self {
             watches: [true, false].map(|plain| Watch::new(plain, next_seq, begun)),
             next_seq,
