@@ -13,7 +13,8 @@ mod ledger;
 pub use cpu::{
     BUCKET_FIRST_EXPONENT, BUCKET_LAST_EXPONENT, BUCKET_SUB_BITS, BUCKETS, CgroupCounters,
     CpuInterrupts, CpuLine, CpuState, HISTORY, PAIR_SETS, PAIR_WAYS, Pair, PairSet, Run, SLOT_IDLE,
-    SLOT_UNKNOWN, TASK_PLACES, TASK_WAYS, Task, pair_key, pair_of, step, task_state,
+    SLOT_UNKNOWN, TASK_PLACES, TASK_WAYS, Task, WAITERS, Waiter, pair_key, pair_of, step,
+    task_state,
 };
 pub use http::{
     CarryKey, ExchangeRecord, HttpCounters, METHOD_BYTES, PATH_BYTES, PendingKey, REQUEST_ID_BYTES,

@@ -24,7 +24,7 @@ use crate::{
     matrix::Matrix,
     messages::Messages,
     object,
-    running::{Cpus, Wanted},
+    running::{Cpus, Running, Wanted},
     snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot},
 };
 
@@ -61,6 +61,9 @@ impl Default for Config {
         }
     }
 }
+
+/// How often all is read again because a new cgroup was seen meanwhile.
+const LOOKS: u32 = 4;
 
 /// The probes, loaded and attached. They go when this is dropped.
 pub struct Probes {
@@ -289,27 +292,11 @@ impl Probes {
     /// If the interference matrix cannot be read; all else lies in mapped memory.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
         let begin_ns = boot_ns();
-        let mut by_slot = BTreeMap::new();
-        let mut read = Vec::new();
-        for slot in 0..self.cgroups.len() {
-            let Some(counters) = self
-                .cgroups
-                .read(slot)
-                .filter(|counters| counters.cgroup_id != 0)
-            else {
-                continue;
-            };
-            by_slot.insert(slot as u32, CgroupId(counters.cgroup_id));
-            read.push((slot as u32, counters));
-        }
-        let wanted: Vec<_> = read
+        let (running, read) = self.read_cgroups();
+        let by_slot: BTreeMap<u32, CgroupId> = read
             .iter()
-            .map(|(slot, counters)| Wanted {
-                slot: *slot,
-                cgroup_id: counters.cgroup_id,
-            })
+            .map(|(slot, counters)| (*slot, CgroupId(counters.cgroup_id)))
             .collect();
-        let running = self.cpus.read(&wanted);
         let cgroups = read
             .iter()
             .zip(&running.lines)
@@ -356,6 +343,36 @@ impl Probes {
             cpus: running.cpus,
             programs,
         })
+    }
+
+    /// What the CPUs counted, and the counters of all cgroups, by slot.
+    fn read_cgroups(&self) -> (Running, Vec<(u32, CgroupCounters)>) {
+        let read = || -> Vec<(u32, CgroupCounters)> {
+            (0..)
+                .zip(0..self.cgroups.len())
+                .filter_map(|(slot, index)| Some((slot, self.cgroups.read(index)?)))
+                .filter(|(_, counters)| counters.cgroup_id != 0)
+                .collect()
+        };
+        let mut before = read();
+        let mut look = 0;
+        loop {
+            look += 1;
+            let wanted: Vec<_> = before
+                .iter()
+                .map(|(slot, counters)| Wanted {
+                    slot: *slot,
+                    cgroup_id: counters.cgroup_id,
+                })
+                .collect();
+            let running = self.cpus.read(&wanted);
+            // A cgroup that came meanwhile has run on some CPU for what would be missing.
+            let after = read();
+            if look == LOOKS || after.len() == before.len() {
+                return (running, before);
+            }
+            before = after;
+        }
     }
 
     fn programs(&self) -> Vec<ProgramCost> {

@@ -1,13 +1,12 @@
 //! What the CPUs counted, up to now: at switches, and of what runs at this moment.
 //!
-//! Each CPU is read by itself, between two of its switches: what it counted of all cgroups, its idle time, and what it
-//! runs then belong to one moment, so that together they are exactly the time for which it was watched. Reading some
-//! hundred lines takes less than a microsecond of a CPU's time between switches; where it does not fit for all that, as on
-//! a CPU that switches all the time beside thousands of cgroups, some run may be missing, and the closure shows it.
+//! Each CPU is read by itself: what it counted of all cgroups, its idle time, and what it runs then belong to one moment
+//! between two of its switches, so that together they are exactly the time for which it was watched. If it switched while
+//! its lines were read, what it ran since, by its history, is read again until it did not.
 
-use std::mem::offset_of;
+use std::{collections::BTreeMap, mem::offset_of};
 
-use galileo_ebpf_abi::{CpuInterrupts, CpuLine, CpuState, SLOT_IDLE, SLOT_UNKNOWN};
+use galileo_ebpf_abi::{CpuInterrupts, CpuLine, CpuState, HISTORY, Run, SLOT_IDLE, SLOT_UNKNOWN};
 
 use crate::{
     mapped::Mapped,
@@ -15,7 +14,7 @@ use crate::{
     snapshot::{CpuTimes, Interrupts},
 };
 
-/// How often it is tried to read a CPU between two switches.
+/// How often what a CPU ran meanwhile is read again.
 const LOOKS: u32 = 64;
 
 /// A slot that is to be read, and its cgroup.
@@ -53,6 +52,7 @@ struct Now {
     slot: u32,
     switches: u32,
     accounted: u32,
+    written: u32,
     began_ns: u64,
     idle_ns: u64,
     unknown_ns: u64,
@@ -102,9 +102,13 @@ impl Cpus {
             .map(|wanted| CpuLine::new(wanted.cgroup_id))
             .collect();
         let mut lines = sums.clone();
+        let indices: BTreeMap<u32, usize> = (0..)
+            .zip(wanted)
+            .map(|(index, wanted)| (wanted.slot, index))
+            .collect();
         let mut cpus = Vec::with_capacity(self.states.len());
         for cpu in 0..self.states.len() {
-            let (now, at_ns) = self.read_cpu(cpu, wanted, &mut lines);
+            let (now, at_ns) = self.read_cpu(cpu, wanted, &indices, &mut lines);
             for (sum, line) in sums.iter_mut().zip(&lines) {
                 add(sum, line);
             }
@@ -122,8 +126,8 @@ impl Cpus {
                 match now.slot {
                     SLOT_IDLE => times.idle_ns += runs_ns,
                     SLOT_UNKNOWN => times.unassigned_ns += runs_ns,
-                    slot => match wanted.iter().position(|wanted| wanted.slot == slot) {
-                        Some(index) => sums[index].on_cpu_ns += runs_ns,
+                    slot => match indices.get(&slot) {
+                        Some(index) => sums[*index].on_cpu_ns += runs_ns,
                         None => times.unassigned_ns += runs_ns,
                     },
                 }
@@ -134,27 +138,59 @@ impl Cpus {
     }
 
     /// Reads a CPU's lines of what is wanted into `lines`, and its state and the time that belong to them.
-    fn read_cpu(&self, cpu: usize, wanted: &[Wanted], lines: &mut [CpuLine]) -> (Now, u64) {
-        let mut look = 0;
-        loop {
-            look += 1;
-            let before = self.now(cpu);
-            for (line, wanted) in lines.iter_mut().zip(wanted) {
-                *line = CpuLine::new(wanted.cgroup_id);
-                let index = cpu * self.slots + wanted.slot as usize;
-                // Most CPUs ran few of the cgroups: their lines are not even read.
-                if self.lines.word(index, offset_of!(CpuLine, cgroup_id)) == Some(wanted.cgroup_id)
-                    && let Some(read) = self.lines.read(index)
-                {
-                    *line = read;
-                }
-            }
-            let at_ns = boot_ns();
-            let settled = before.accounted == before.switches;
-            if look >= LOOKS || (settled && before == self.now(cpu)) {
-                return (before, at_ns);
-            }
+    ///
+    /// `indices` finds what is wanted by slot.
+    fn read_cpu(
+        &self,
+        cpu: usize,
+        wanted: &[Wanted],
+        indices: &BTreeMap<u32, usize>,
+        lines: &mut [CpuLine],
+    ) -> (Now, u64) {
+        let mut before = self.now(cpu);
+        for (line, wanted) in lines.iter_mut().zip(wanted) {
+            *line = self.line(cpu, *wanted);
         }
+        for _ in 0..LOOKS {
+            let at_ns = boot_ns();
+            let after = self.now(cpu);
+            if before.accounted == before.switches && before == after {
+                return (after, at_ns);
+            }
+            // It switched meanwhile. What may have changed since is what ran since: mostly less than it took to read.
+            let mut ran = self.ran_since(cpu, before.written, after.written);
+            ran.push(before.slot);
+            ran.push(after.slot);
+            for index in ran.iter().filter_map(|slot| indices.get(slot)) {
+                lines[*index] = self.line(cpu, wanted[*index]);
+            }
+            before = after;
+        }
+        (before, boot_ns())
+    }
+
+    /// What a CPU counted of a cgroup.
+    fn line(&self, cpu: usize, wanted: Wanted) -> CpuLine {
+        let index = cpu * self.slots + wanted.slot as usize;
+        // Most CPUs ran few of the cgroups: their lines are not read any further.
+        let is_its =
+            self.lines.word(index, offset_of!(CpuLine, cgroup_id)) == Some(wanted.cgroup_id);
+        let line = is_its.then(|| self.lines.read(index)).flatten();
+        line.unwrap_or(CpuLine::new(wanted.cgroup_id))
+    }
+
+    /// Slots of the runs that were written to a CPU's history between two numbers of runs, and of the one before, which
+    /// may have become longer.
+    fn ran_since(&self, cpu: usize, before: u32, after: u32) -> Vec<u32> {
+        let count = after.wrapping_sub(before).min(HISTORY as u32 - 1);
+        (0..=count)
+            .map(|back| {
+                let at = after.wrapping_sub(1 + back) as usize & (HISTORY - 1);
+                let offset =
+                    offset_of!(CpuState, history) + at * size_of::<Run>() + offset_of!(Run, slot);
+                halves(self.states.word(cpu, offset).unwrap_or(0))[0]
+            })
+            .collect()
     }
 
     fn interrupts(&self, cpu: usize) -> Option<Interrupts> {
@@ -173,12 +209,13 @@ impl Cpus {
         const { assert!(offset_of!(CpuState, switches) == offset_of!(CpuState, slot) + 4) };
         const { assert!(offset_of!(CpuState, written) == offset_of!(CpuState, accounted) + 4) };
         let [slot, switches] = halves(word(offset_of!(CpuState, slot)));
-        let [accounted, _] = halves(word(offset_of!(CpuState, accounted)));
+        let [accounted, written] = halves(word(offset_of!(CpuState, accounted)));
         Now {
             since_ns: word(offset_of!(CpuState, since_ns)),
             slot,
             switches,
             accounted,
+            written,
             began_ns: word(offset_of!(CpuState, began_ns)),
             idle_ns: word(offset_of!(CpuState, idle_ns)),
             unknown_ns: word(offset_of!(CpuState, unknown_ns)),
@@ -188,8 +225,11 @@ impl Cpus {
 
 fn add(sum: &mut CpuLine, line: &CpuLine) {
     sum.on_cpu_ns += line.on_cpu_ns;
-    sum.switches_voluntary += line.switches_voluntary;
-    sum.switches_involuntary += line.switches_involuntary;
+    // One CPU may take back what another counted.
+    sum.switches_voluntary = sum.switches_voluntary.wrapping_add(line.switches_voluntary);
+    sum.switches_involuntary = sum
+        .switches_involuntary
+        .wrapping_add(line.switches_involuntary);
     sum.wakeups += line.wakeups;
     sum.wait_ns += line.wait_ns;
     sum.wait_own_ns += line.wait_own_ns;
