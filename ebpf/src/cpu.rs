@@ -168,16 +168,25 @@ fn publish(word: &mut u32, value: u32) {
     };
 }
 
-/// Hook: raw tracepoint `sched_switch` (preempt, prev, next). Context: run-queue lock held, interrupts off. Kernel: 5.10
-/// (boot clock: 5.8). Maps: `CPUS`, `TASKS`, `CPU_LINES`, `PAIRS`, `CGROUPS`, `SLOT_OF`; rarely `MATRIX`.
+/// Hook: raw tracepoint `sched_switch` (preempt, prev, next, prev's state). Context: run-queue lock held, interrupts off.
+/// Kernel: 5.18, which tells the state. Maps: `CPUS`, `CPU_LINES`, `PAIRS`, `CGROUPS`, `SLOT_OF`; rarely `MATRIX`.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
-    switch::<{ step::ALL }>(&ctx)
+    switch::<{ step::ALL }, true>(&ctx)
 }
 
-/// A switch, as far as a step.
+/// The same without the state. Kernel: 5.10 (boot clock: 5.8).
+///
+/// A task that the kernel sent away on its return to user space looks like one that went to sleep until it comes back
+/// without a wake-up.
+#[raw_tracepoint(tracepoint = "sched_switch")]
+pub fn sched_switch_stateless(ctx: RawTracePointContext) -> i32 {
+    switch::<{ step::ALL }, false>(&ctx)
+}
+
+/// A switch, as far as a step; `STATE` tells whether the hook tells the state of the task that leaves.
 #[inline(always)]
-pub fn switch<const STEP: u32>(ctx: &RawTracePointContext) -> i32 {
+pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) -> i32 {
     if STEP < step::CLOCK {
         return 0;
     }
@@ -185,7 +194,8 @@ pub fn switch<const STEP: u32>(ctx: &RawTracePointContext) -> i32 {
     if STEP < step::TASKS {
         return 0;
     }
-    let preempted = ctx.arg::<u64>(0) & 1 != 0;
+    // Preempted within the kernel, or the state is `TASK_RUNNING`.
+    let runnable = ctx.arg::<u64>(0) & 1 != 0 || (STATE && ctx.arg::<u64>(3) as u32 == 0);
     let prev_key: u64 = ctx.arg(1);
     let next_key: u64 = ctx.arg(2);
     let cpu_index = this_cpu();
@@ -209,7 +219,7 @@ pub fn switch<const STEP: u32>(ctx: &RawTracePointContext) -> i32 {
             if task.until_ns != 0 {
                 settle_late(cpu, cpu_index, task);
             }
-            runqueue::leave(task, now, preempted);
+            runqueue::leave(task, now, runnable);
             task.cpu = cpu_index as u16;
             prev_slot = task.slot;
         }
@@ -218,10 +228,12 @@ pub fn switch<const STEP: u32>(ctx: &RawTracePointContext) -> i32 {
     // The next task: its cgroup is the one it had when it last left a CPU.
     let mut next_slot = SLOT_IDLE;
     let mut next = None;
+    let mut came_back = false;
     if next_key != cpu.idle_key {
         next = find(next_key);
         next_slot = SLOT_UNKNOWN;
         if let Some(task) = &mut next {
+            came_back = task.state == task_state::LEFT;
             task.state = task_state::RUNNING;
             next_slot = task.slot;
         }
@@ -239,15 +251,26 @@ pub fn switch<const STEP: u32>(ctx: &RawTracePointContext) -> i32 {
         note(Ledger::TimeDisorder);
     }
     if let Some(task) = prev {
-        count_run(cpu_index, task, ran.unwrap_or(0), preempted);
+        count_run(cpu_index, task, ran.unwrap_or(0), runnable);
     }
     publish(&mut cpu.accounted, switches);
+    if STEP < step::WAITS {
+        return 0;
+    }
 
-    if STEP >= step::WAITS
-        && let Some(task) = next
+    if let Some(task) = next
         && task.since_ns != 0
     {
+        if came_back {
+            come_back::<STATE>(cpu_index, task);
+        }
         arrive::<STEP>(cpu, cpu_index, task, now, run_began, prev_slot);
+    }
+    if runnable && prev_slot < SLOT_UNKNOWN {
+        runqueue::remember_waiter(cpu, prev_key, now);
+    }
+    if let Some(waiter) = runqueue::old_waiter(cpu) {
+        account_old(cpu_index, waiter.key, waiter.since_ns, now);
     }
     0
 }
@@ -274,7 +297,7 @@ fn join(task: &mut Task, cgroup_id: u64) {
 
 /// Counts the run that ends of a task that leaves.
 #[inline(always)]
-fn count_run(cpu_index: u32, task: &mut Task, ran_ns: u64, preempted: bool) {
+fn count_run(cpu_index: u32, task: &mut Task, ran_ns: u64, runnable: bool) {
     if task.slot >= SLOT_UNKNOWN {
         return;
     }
@@ -284,7 +307,7 @@ fn count_run(cpu_index: u32, task: &mut Task, ran_ns: u64, preempted: bool) {
         return;
     };
     line.on_cpu_ns += ran_ns;
-    if preempted {
+    if runnable {
         line.switches_involuntary += 1;
     } else {
         line.switches_voluntary += 1;
@@ -359,6 +382,62 @@ fn arrive_after_many(cpu: &CpuState, cpu_index: u32, task: &mut Task, now: u64) 
         task.since_ns = 0;
         account(cpu_index, task.slot, since, now);
         end_wait(task, now - since);
+    }
+}
+
+/// A task that seemed to sleep comes back without a wake-up: it was runnable all the time.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+fn come_back<const STATE: bool>(cpu_index: u32, task: &mut Task) {
+    if task.slot >= SLOT_UNKNOWN {
+        return;
+    }
+    if !STATE && let Some(line) = line(cpu_index, task.slot) {
+        // The switch was counted as one to sleep, maybe in another CPU's line: what counts is the sum of all.
+        line.switches_voluntary = line.switches_voluntary.wrapping_sub(1);
+        line.switches_involuntary = line.switches_involuntary.wrapping_add(1);
+    }
+    // What it waited before a move, on a CPU whose memory of that may be gone.
+    let moved_ns = core::mem::take(&mut task.moved_ns);
+    if moved_ns > task.since_ns {
+        let ns = moved_ns - task.since_ns;
+        task.since_ns = moved_ns;
+        task.settled_ns += ns;
+        if let (Some(line), Some(counters)) =
+            (line(cpu_index, task.slot), slots::counters(task.slot))
+        {
+            line.wait_ns += ns;
+            // SAFETY: a map value, added to atomically.
+            add(unsafe { &raw mut (*counters).wait_unexplained_ns }, ns);
+        }
+    }
+}
+
+/// Accounts what a task that left this CPU at `since` waited so far, if it waits still: the history will not reach back
+/// that far when it gets a CPU.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+fn account_old(cpu_index: u32, key: u64, since: u64, now: u64) {
+    let Some(task) = find(key) else {
+        return;
+    };
+    // Whoever ran, or was moved or accounted since, has another time.
+    if task.state != task_state::WAITING
+        || task.since_ns != since
+        || task.cpu != cpu_index as u16
+        || task.slot >= SLOT_UNKNOWN
+        || since >= now
+    {
+        return;
+    }
+    task.since_ns = now;
+    task.settled_ns += now - since;
+    account(cpu_index, task.slot, since, now);
+    if let Some(cpu) = CPUS.get_ptr_mut(cpu_index) {
+        // SAFETY: a map value; only this CPU writes it, with interrupts off.
+        runqueue::remember_waiter(unsafe { &mut *cpu }, key, now);
     }
 }
 
@@ -527,9 +606,15 @@ pub fn sched_migrate_task(ctx: RawTracePointContext) -> i32 {
     let from = task.cpu;
     task.cpu = destination;
     task.migrations = task.migrations.wrapping_add(1);
-    // A task that sleeps is moved before its wake-up; only one that waits has something to settle here.
-    if task.state != task_state::WAITING {
-        return 0;
+    // A task that sleeps is moved before its wake-up; only one that waits has something to settle here. Of one that
+    // left, the next event tells what it did.
+    match task.state {
+        task_state::WAITING => {}
+        task_state::LEFT => {
+            task.moved_ns = now_ns();
+            return 0;
+        }
+        _ => return 0,
     }
     let now = now_ns();
     let since = task.since_ns;

@@ -85,6 +85,21 @@ pub struct Run {
 /// How many runs of a CPU are remembered; a power of two. Runs of one cgroup that follow one another are one.
 pub const HISTORY: usize = 512;
 
+/// A task that left this CPU while it could have gone on.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Waiter {
+    /// Its key.
+    pub key: u64,
+    /// When it left.
+    pub since_ns: u64,
+    /// Number of runs written to the history then.
+    pub written: u64,
+}
+
+/// How many of them are remembered; a power of two.
+pub const WAITERS: usize = 256;
+
 /// What a CPU does and did last; one entry a CPU in the array map `CPUS`. All zero before its first switch is seen.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -112,10 +127,16 @@ pub struct CpuState {
     pub unknown_ns: u64,
     /// Which sets of `PAIRS` are used, a bit each.
     pub pairs_used: [u64; PAIR_SETS / 64],
+    /// Number of waiters written to `waiters` so far, modulo 2^32.
+    pub waiters_written: u32,
+    /// Number of them that need no further look.
+    pub waiters_done: u32,
     /// Always 0.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
     /// The last runs, as a ring.
     pub history: [Run; HISTORY],
+    /// The last tasks that left while they could have gone on, as a ring.
+    pub waiters: [Waiter; WAITERS],
 }
 
 /// What interrupts took of a CPU; one entry a CPU in the array map `INTERRUPTS`.
@@ -162,8 +183,8 @@ pub struct Task {
     pub cpu: u16,
     /// One of [`task_state`].
     pub state: u16,
-    /// Always 0.
-    pub reserved: u64,
+    /// When it was moved in a wait that may be a sleep; else 0.
+    pub moved_ns: u64,
 }
 
 /// What a task is doing.
@@ -172,7 +193,7 @@ pub mod task_state {
     pub const NEW: u16 = 0;
     /// It runs.
     pub const RUNNING: u16 = 1;
-    /// It left a CPU by itself: it sleeps, or it let others go first and waits.
+    /// It left a CPU, most likely to sleep. If it comes back without a wake-up it waited.
     pub const LEFT: u16 = 2;
     /// It waits for a CPU: it was woken, or the CPU was taken from it.
     pub const WAITING: u16 = 3;
@@ -240,7 +261,7 @@ pub mod step {
 
 const _: () = assert!(size_of::<CgroupCounters>() == 2 * 8 + BUCKETS * 4);
 const _: () = assert!(size_of::<CpuLine>() == 64);
-const _: () = assert!(size_of::<CpuState>() == 128 + HISTORY * 16);
+const _: () = assert!(size_of::<CpuState>() == 128 + HISTORY * 16 + WAITERS * 24);
 const _: () = assert!(size_of::<CpuInterrupts>() == 64);
 const _: () = assert!(size_of::<Task>() == 64);
 const _: () = assert!(size_of::<PairSet>() == 64);

@@ -244,14 +244,7 @@ impl Reader {
     /// Reads what has moved.
     fn update(&mut self) -> Result<(), Error> {
         let readings = self.readings;
-        self.wanted.clear();
-        self.wanted.extend(
-            self.entries[..self.slots.used()]
-                .iter()
-                .flatten()
-                .map(|entry| Wanted { slot: entry.slot }),
-        );
-        self.cpus.read(&self.wanted, &mut self.running);
+        self.read_cpus()?;
         let entries = &mut self.entries;
         self.traffic.read_interfaces(|slot| {
             if let Some(entry) = &mut entries[slot_index(slot) as usize]
@@ -303,6 +296,31 @@ impl Reader {
                 }
             }
             stats.set_network(self.traffic.read(entry.slot));
+        }
+        Ok(())
+    }
+
+    /// Reads the CPUs, again if a cgroup came meanwhile: it has run on some CPU for what would be missing.
+    fn read_cpus(&mut self) -> Result<(), Error> {
+        let mut events = Vec::new();
+        for _ in 0..LOOKS {
+            self.wanted.clear();
+            self.wanted.extend(
+                self.entries[..self.slots.used()]
+                    .iter()
+                    .flatten()
+                    .map(|entry| Wanted { slot: entry.slot }),
+            );
+            self.cpus.read(&self.wanted, &mut self.running);
+            self.slots.discover(&mut events)?;
+            if events.is_empty() {
+                break;
+            }
+            for event in events.drain(..) {
+                if let Event::Taken { index, slot, id } = event {
+                    self.list(index, slot, id)?;
+                }
+            }
         }
         Ok(())
     }
@@ -396,6 +414,9 @@ impl Reader {
         }
     }
 }
+
+/// How often the CPUs are read because a new cgroup was seen meanwhile.
+const LOOKS: u32 = 4;
 
 /// The part of a reading's number that counts readings.
 const SERIES_MASK: u64 = (1 << 40) - 1;
