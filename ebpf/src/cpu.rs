@@ -26,13 +26,13 @@ use aya_ebpf::{
 };
 use galileo_ebpf_abi::{
     CpuLine, CpuState, Ledger, PAIR_SETS, PAIR_WAYS, Pair, PairSet, SLOT_IDLE, SLOT_UNKNOWN,
-    TASK_PLACES, Task, pair_key, step, task_state,
+    TASK_PLACES, Task, pair_key, pair_of, slot_generation, slot_index, step, task_state,
 };
 use galileo_ebpf_core::runqueue;
 
 use crate::{
     ledger::{MMAPABLE, add, count, count_duration, opaque},
-    slots::{CGROUPS, slot_of},
+    slots::{self, is_current, slot_of},
 };
 
 /// One entry a possible CPU; user space sets the number.
@@ -127,15 +127,15 @@ fn find_or_take_elsewhere(key: u64) -> Option<&'static mut Task> {
     Some(task)
 }
 
-/// What this CPU counted of a cgroup.
+/// What this CPU counted of a cgroup; none if the slot is no longer its own.
 #[inline(always)]
-fn line(cpu_index: u32, slot: u32, cgroup_id: u64) -> Option<&'static mut CpuLine> {
+fn line(cpu_index: u32, slot: u32) -> Option<&'static mut CpuLine> {
     // SAFETY: a constant of this object; volatile, as user space sets it after compiling.
     let slots = unsafe { ptr::read_volatile(&raw const SLOT_COUNT) };
     // SAFETY: a map value; only this CPU writes it, with interrupts off.
-    let line = unsafe { &mut *CPU_LINES.get_ptr_mut(cpu_index * slots + slot)? };
-    if line.cgroup_id != cgroup_id {
-        begin_line(line, cgroup_id);
+    let line = unsafe { &mut *CPU_LINES.get_ptr_mut(cpu_index * slots + slot_index(slot))? };
+    if line.generation != slot_generation(slot) && !begin_line(line, slot) {
+        return None;
     }
     Some(line)
 }
@@ -143,8 +143,12 @@ fn line(cpu_index: u32, slot: u32, cgroup_id: u64) -> Option<&'static mut CpuLin
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text")]
-fn begin_line(line: &mut CpuLine, cgroup_id: u64) {
-    *line = CpuLine::new(cgroup_id);
+fn begin_line(line: &mut CpuLine, slot: u32) -> bool {
+    let current = is_current(slot);
+    if current {
+        *line = CpuLine::new(slot_generation(slot));
+    }
+    current
 }
 
 /// Counts what is rare.
@@ -164,16 +168,25 @@ fn publish(word: &mut u32, value: u32) {
     };
 }
 
-/// Hook: raw tracepoint `sched_switch` (preempt, prev, next). Context: run-queue lock held, interrupts off. Kernel: 5.10
-/// (boot clock: 5.8). Maps: `CPUS`, `TASKS`, `CPU_LINES`, `PAIRS`, `CGROUPS`, `SLOT_OF`; rarely `MATRIX`.
+/// Hook: raw tracepoint `sched_switch` (preempt, prev, next, prev's state). Context: run-queue lock held, interrupts off.
+/// Kernel: 5.18, which tells the state. Maps: `CPUS`, `CPU_LINES`, `PAIRS`, `CGROUPS`, `SLOT_OF`; rarely `MATRIX`.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
-    switch::<{ step::ALL }>(&ctx)
+    switch::<{ step::ALL }, true>(&ctx)
 }
 
-/// A switch, as far as a step.
+/// The same without the state. Kernel: 5.10 (boot clock: 5.8).
+///
+/// A task that the kernel sent away on its return to user space looks like one that went to sleep until it comes back
+/// without a wake-up.
+#[raw_tracepoint(tracepoint = "sched_switch")]
+pub fn sched_switch_stateless(ctx: RawTracePointContext) -> i32 {
+    switch::<{ step::ALL }, false>(&ctx)
+}
+
+/// A switch, as far as a step; `STATE` tells whether the hook tells the state of the task that leaves.
 #[inline(always)]
-pub fn switch<const STEP: u32>(ctx: &RawTracePointContext) -> i32 {
+pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) -> i32 {
     if STEP < step::CLOCK {
         return 0;
     }
@@ -181,7 +194,8 @@ pub fn switch<const STEP: u32>(ctx: &RawTracePointContext) -> i32 {
     if STEP < step::TASKS {
         return 0;
     }
-    let preempted = ctx.arg::<u64>(0) & 1 != 0;
+    // Preempted within the kernel, or the state is `TASK_RUNNING`.
+    let runnable = ctx.arg::<u64>(0) & 1 != 0 || (STATE && ctx.arg::<u64>(3) as u32 == 0);
     let prev_key: u64 = ctx.arg(1);
     let next_key: u64 = ctx.arg(2);
     let cpu_index = this_cpu();
@@ -205,7 +219,7 @@ pub fn switch<const STEP: u32>(ctx: &RawTracePointContext) -> i32 {
             if task.until_ns != 0 {
                 settle_late(cpu, cpu_index, task);
             }
-            runqueue::leave(task, now, preempted);
+            runqueue::leave(task, now, runnable);
             task.cpu = cpu_index as u16;
             prev_slot = task.slot;
         }
@@ -214,10 +228,12 @@ pub fn switch<const STEP: u32>(ctx: &RawTracePointContext) -> i32 {
     // The next task: its cgroup is the one it had when it last left a CPU.
     let mut next_slot = SLOT_IDLE;
     let mut next = None;
+    let mut came_back = false;
     if next_key != cpu.idle_key {
         next = find(next_key);
         next_slot = SLOT_UNKNOWN;
         if let Some(task) = &mut next {
+            came_back = task.state == task_state::LEFT;
             task.state = task_state::RUNNING;
             next_slot = task.slot;
         }
@@ -235,15 +251,26 @@ pub fn switch<const STEP: u32>(ctx: &RawTracePointContext) -> i32 {
         note(Ledger::TimeDisorder);
     }
     if let Some(task) = prev {
-        count_run(cpu_index, task, ran.unwrap_or(0), preempted);
+        count_run(cpu_index, task, ran.unwrap_or(0), runnable);
     }
     publish(&mut cpu.accounted, switches);
+    if STEP < step::WAITS {
+        return 0;
+    }
 
-    if STEP >= step::WAITS
-        && let Some(task) = next
+    if let Some(task) = next
         && task.since_ns != 0
     {
+        if came_back {
+            come_back::<STATE>(cpu_index, task);
+        }
         arrive::<STEP>(cpu, cpu_index, task, now, run_began, prev_slot);
+    }
+    if runnable && prev_slot < SLOT_UNKNOWN {
+        runqueue::remember_waiter(cpu, prev_key, now);
+    }
+    if let Some(waiter) = runqueue::old_waiter(cpu) {
+        account_old(cpu_index, waiter.key, waiter.since_ns, now);
     }
     0
 }
@@ -270,15 +297,17 @@ fn join(task: &mut Task, cgroup_id: u64) {
 
 /// Counts the run that ends of a task that leaves.
 #[inline(always)]
-fn count_run(cpu_index: u32, task: &mut Task, ran_ns: u64, preempted: bool) {
+fn count_run(cpu_index: u32, task: &mut Task, ran_ns: u64, runnable: bool) {
     if task.slot >= SLOT_UNKNOWN {
         return;
     }
-    let Some(line) = line(cpu_index, task.slot, task.cgroup_id) else {
+    let Some(line) = line(cpu_index, task.slot) else {
+        // The next time it is asked for anew.
+        task.slot = SLOT_UNKNOWN;
         return;
     };
     line.on_cpu_ns += ran_ns;
-    if preempted {
+    if runnable {
         line.switches_involuntary += 1;
     } else {
         line.switches_voluntary += 1;
@@ -286,7 +315,7 @@ fn count_run(cpu_index: u32, task: &mut Task, ran_ns: u64, preempted: bool) {
     line.wakeups += u64::from(task.wakeups);
     task.wakeups = 0;
     if task.migrations != 0
-        && let Some(counters) = CGROUPS.get_ptr_mut(task.slot)
+        && let Some(counters) = slots::counters(task.slot)
     {
         // SAFETY: a map value, added to atomically.
         add(
@@ -321,7 +350,7 @@ fn arrive<const STEP: u32>(
     }
     task.since_ns = 0;
     let ns = now - since;
-    if let Some(line) = line(cpu_index, victim, task.cgroup_id) {
+    if let Some(line) = line(cpu_index, victim) {
         line.wait_ns += ns;
         if prev_slot == victim {
             line.wait_own_ns += ns;
@@ -351,8 +380,64 @@ fn arrive_after_many(cpu: &CpuState, cpu_index: u32, task: &mut Task, now: u64) 
         task.until_ns = now;
     } else {
         task.since_ns = 0;
-        account(cpu_index, task.slot, task.cgroup_id, since, now);
+        account(cpu_index, task.slot, since, now);
         end_wait(task, now - since);
+    }
+}
+
+/// A task that seemed to sleep comes back without a wake-up: it was runnable all the time.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+fn come_back<const STATE: bool>(cpu_index: u32, task: &mut Task) {
+    if task.slot >= SLOT_UNKNOWN {
+        return;
+    }
+    if !STATE && let Some(line) = line(cpu_index, task.slot) {
+        // The switch was counted as one to sleep, maybe in another CPU's line: what counts is the sum of all.
+        line.switches_voluntary = line.switches_voluntary.wrapping_sub(1);
+        line.switches_involuntary = line.switches_involuntary.wrapping_add(1);
+    }
+    // What it waited before a move, on a CPU whose memory of that may be gone.
+    let moved_ns = core::mem::take(&mut task.moved_ns);
+    if moved_ns > task.since_ns {
+        let ns = moved_ns - task.since_ns;
+        task.since_ns = moved_ns;
+        task.settled_ns += ns;
+        if let (Some(line), Some(counters)) =
+            (line(cpu_index, task.slot), slots::counters(task.slot))
+        {
+            line.wait_ns += ns;
+            // SAFETY: a map value, added to atomically.
+            add(unsafe { &raw mut (*counters).wait_unexplained_ns }, ns);
+        }
+    }
+}
+
+/// Accounts what a task that left this CPU at `since` waited so far, if it waits still: the history will not reach back
+/// that far when it gets a CPU.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+fn account_old(cpu_index: u32, key: u64, since: u64, now: u64) {
+    let Some(task) = find(key) else {
+        return;
+    };
+    // Whoever ran, or was moved or accounted since, has another time.
+    if task.state != task_state::WAITING
+        || task.since_ns != since
+        || task.cpu != cpu_index as u16
+        || task.slot >= SLOT_UNKNOWN
+        || since >= now
+    {
+        return;
+    }
+    task.since_ns = now;
+    task.settled_ns += now - since;
+    account(cpu_index, task.slot, since, now);
+    if let Some(cpu) = CPUS.get_ptr_mut(cpu_index) {
+        // SAFETY: a map value; only this CPU writes it, with interrupts off.
+        runqueue::remember_waiter(unsafe { &mut *cpu }, key, now);
     }
 }
 
@@ -367,7 +452,7 @@ fn settle_late(cpu: &CpuState, cpu_index: u32, task: &mut Task) {
         return;
     }
     let since = task.since_ns;
-    account(cpu_index, task.slot, task.cgroup_id, since, until);
+    account(cpu_index, task.slot, since, until);
     end_wait(task, until - since);
 }
 
@@ -375,7 +460,7 @@ fn settle_late(cpu: &CpuState, cpu_index: u32, task: &mut Task) {
 #[inline(always)]
 fn end_wait(task: &mut Task, ns: u64) {
     let ns = ns + core::mem::take(&mut task.settled_ns);
-    if let Some(counters) = CGROUPS.get_ptr_mut(task.slot) {
+    if let Some(counters) = slots::counters(task.slot) {
         // SAFETY: a map value, added to atomically.
         count_duration(unsafe { &raw mut (*counters).wait_buckets }, ns);
     }
@@ -387,12 +472,10 @@ fn end_wait(task: &mut Task, ns: u64) {
 /// and must return one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn account(waited_for: u32, victim: u32, cgroup_id: u64, since: u64, until: u64) -> u32 {
+extern "C" fn account(waited_for: u32, victim: u32, since: u64, until: u64) -> u32 {
     let cpu_index = this_cpu();
-    let (Some(waited_for), Some(line)) = (
-        CPUS.get_ptr_mut(waited_for),
-        line(cpu_index, victim, cgroup_id),
-    ) else {
+    let (Some(waited_for), Some(line)) = (CPUS.get_ptr_mut(waited_for), line(cpu_index, victim))
+    else {
         return 0;
     };
     // SAFETY: a map value; the run-queue lock that is held keeps that CPU from switching.
@@ -408,7 +491,7 @@ extern "C" fn account(waited_for: u32, victim: u32, cgroup_id: u64, since: u64, 
         }
     });
     if left != 0
-        && let Some(counters) = CGROUPS.get_ptr_mut(victim)
+        && let Some(counters) = slots::counters(victim)
     {
         // SAFETY: a map value, added to atomically.
         add(unsafe { &raw mut (*counters).wait_unexplained_ns }, left);
@@ -443,6 +526,14 @@ extern "C" fn place(cpu_index: u32, set: u32, key: u64, ns: u64) -> u32 {
     if runqueue::take_place(pairs, key, ns) {
         cpu.pairs_used[(set as usize / 64) & (PAIR_SETS / 64 - 1)] |= 1 << (set & 63);
         return 0;
+    }
+    // A pair of which one is gone was read before its slot became another's.
+    for way in &mut pairs.ways {
+        let (victim, aggressor) = pair_of(way.key);
+        if !is_current(victim) || !is_current(aggressor) {
+            *way = Pair { key, ns };
+            return 0;
+        }
     }
     // In turn, so that a pair that is entered often comes back to a place that one of the others leaves.
     let evictions = cpu.evictions;
@@ -515,9 +606,15 @@ pub fn sched_migrate_task(ctx: RawTracePointContext) -> i32 {
     let from = task.cpu;
     task.cpu = destination;
     task.migrations = task.migrations.wrapping_add(1);
-    // A task that sleeps is moved before its wake-up; only one that waits has something to settle here.
-    if task.state != task_state::WAITING {
-        return 0;
+    // A task that sleeps is moved before its wake-up; only one that waits has something to settle here. Of one that
+    // left, the next event tells what it did.
+    match task.state {
+        task_state::WAITING => {}
+        task_state::LEFT => {
+            task.moved_ns = now_ns();
+            return 0;
+        }
+        _ => return 0,
     }
     let now = now_ns();
     let since = task.since_ns;
@@ -536,7 +633,7 @@ pub fn sched_migrate_task(ctx: RawTracePointContext) -> i32 {
         count(Ledger::WaitUnassigned);
         return 0;
     }
-    account(u32::from(from), task.slot, task.cgroup_id, since, now);
+    account(u32::from(from), task.slot, since, now);
     task.settled_ns += now - since;
     0
 }

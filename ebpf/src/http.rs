@@ -11,7 +11,10 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, ProgramArray, RingBuf},
     programs::SkBuffContext,
 };
-use galileo_ebpf_abi::{CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, role};
+use galileo_ebpf_abi::{
+    CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, SLOT_UNKNOWN, role,
+    slot_index,
+};
 use galileo_ebpf_core::{
     connection::{self, Next, RECEIVED, SENT, Step},
     plain::{self, Piece},
@@ -21,7 +24,7 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
-    ledger::{MMAPABLE, add, count, count_duration, count_many, opaque},
+    ledger::{MMAPABLE, add, count_duration, count_for, opaque},
     net,
 };
 
@@ -108,10 +111,7 @@ pub fn is_plain(
     sequence: u32,
     payload: u32,
 ) -> bool {
-    let here = Here {
-        ctx,
-        way: direction,
-    };
+    let here = here(ctx, socket, direction);
     let length = ctx.len().wrapping_sub(payload);
     if !plain::may_begin(socket, direction, sequence) {
         return plain::body(&here, socket, direction, sequence, length, net::now_ns);
@@ -152,7 +152,7 @@ pub fn enter(
 /// Reads and goes on with what follows from that. True if there is something to follow and it could not be called.
 #[inline(always)]
 fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, way: u32) -> bool {
-    let here = Here { ctx, way };
+    let here = here(ctx, socket, way);
     let direction = direction(way);
     let step = connection::read(&here, segment, socket, direction);
     if step as u32 == Step::Nothing as u32 {
@@ -266,7 +266,7 @@ fn read_step(ctx: &SkBuffContext, way: u32) {
         && let Some(socket) = socket(ctx, segment, way)
         && read(ctx, segment, socket, way)
     {
-        connection::exceeded(&Here { ctx, way }, segment, socket, direction(way));
+        connection::exceeded(&here(ctx, socket, way), segment, socket, direction(way));
     }
     net::release(depth);
 }
@@ -278,7 +278,7 @@ fn scan_step(ctx: &SkBuffContext, way: u32) {
     if let Some(segment) = net::segment(depth)
         && let Some(socket) = socket(ctx, segment, way)
     {
-        let (here, direction) = (Here { ctx, way }, direction(way));
+        let (here, direction) = (here(ctx, socket, way), direction(way));
         segment.event = connection::scan(segment, socket, direction) as u32;
         if connection::scan_on(&here, segment, socket, direction) {
             go_on(ctx, way, SCAN);
@@ -297,7 +297,7 @@ fn act_step(ctx: &SkBuffContext, way: u32) {
     if let Some(segment) = net::segment(depth)
         && let Some(socket) = socket(ctx, segment, way)
     {
-        let here = Here { ctx, way };
+        let here = here(ctx, socket, way);
         let direction = direction(way);
         connection::act(&here, segment, socket, direction);
         let next = connection::next(segment, socket, direction);
@@ -319,6 +319,18 @@ pub struct Here<'a> {
     pub ctx: &'a SkBuffContext,
     /// [`RECEIVED`], [`SENT`] or [`FIRST`].
     pub way: u32,
+    /// The slot of the socket's cgroup.
+    pub slot: u32,
+}
+
+/// A packet of this socket.
+#[inline(always)]
+pub const fn here<'a>(ctx: &'a SkBuffContext, socket: &Socket, way: u32) -> Here<'a> {
+    Here {
+        ctx,
+        way,
+        slot: socket.slot,
+    }
 }
 
 impl Here<'_> {
@@ -351,7 +363,7 @@ const fn is_first(cookie: u64) -> bool {
 impl Outside for Here<'_> {
     #[inline(always)]
     fn count(&self, kind: Ledger, events: u32) {
-        count_many(kind, events);
+        count_for(self.slot, kind, events);
         #[cfg(feature = "log")]
         crate::messages::counted(self.ctx, kind);
     }
@@ -458,7 +470,7 @@ impl Outside for Here<'_> {
 
     #[inline(always)]
     fn exchange(&self, socket: &Socket) {
-        count(Ledger::ExchangesAttempted);
+        count_for(self.slot, Ledger::ExchangesAttempted, 1);
         let record = &socket.record;
         count_exchange(
             socket.slot,
@@ -488,7 +500,7 @@ impl Outside for Here<'_> {
             )
         };
         if failed == 0 {
-            count(Ledger::ExchangesSeen);
+            count_for(self.slot, Ledger::ExchangesSeen, 1);
         } else {
             self.count(Ledger::RingFull, 1);
         }
@@ -500,7 +512,10 @@ const AVAILABLE: u64 = 0;
 
 #[inline(always)]
 fn count_exchange(slot: u32, role: u8, duration_ns: u64) {
-    let Some(counters) = HTTP.get_ptr_mut(slot) else {
+    if slot >= SLOT_UNKNOWN {
+        return;
+    }
+    let Some(counters) = HTTP.get_ptr_mut(slot_index(slot)) else {
         return;
     };
     // SAFETY: a map value, added to atomically.

@@ -3,8 +3,10 @@
 use core::arch::asm;
 
 use aya_ebpf::{macros::map, maps::Array};
-use galileo_ebpf_abi::{BUCKETS, Ledger};
+use galileo_ebpf_abi::{BUCKETS, Ledger, SLOT_UNKNOWN, SlotLedger, slot_index};
 use galileo_ebpf_core::histogram;
+
+use crate::slots::SLOTS;
 
 /// Values of 64 bytes, so that two kinds never share a cache line.
 #[repr(C)]
@@ -15,6 +17,11 @@ struct Counter {
 
 #[map]
 static LEDGER: Array<Counter> = Array::with_max_entries(Ledger::COUNT, MMAPABLE);
+
+/// What was counted of one cgroup, by slot. What is nobody's, or of a cgroup without a slot, stands in [`LEDGER`]: the sum
+/// of both is all.
+#[map]
+static LEDGER_OF: Array<SlotLedger> = Array::with_max_entries(SLOTS, MMAPABLE);
 
 /// `BPF_F_MMAPABLE`: user space maps the array and reads it without a system call.
 pub const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
@@ -40,6 +47,20 @@ pub fn take_back(kind: Ledger) {
     if let Some(counter) = LEDGER.get_ptr_mut(kind as u32) {
         // SAFETY: as in `count`.
         add(unsafe { &raw mut (*counter).count }, u64::MAX);
+    }
+}
+
+/// Counts events of this kind of the cgroup that has this slot: one that was compared with the present generation in
+/// this run. What is no slot of a cgroup counts as [`count_many`] does.
+#[inline(always)]
+pub fn count_for(slot: u32, kind: Ledger, events: u32) {
+    match LEDGER_OF.get_ptr_mut(slot_index(slot)) {
+        Some(ledger) if slot < SLOT_UNKNOWN => {
+            // SAFETY: a map value; the number of the kind lies below the number of counters, see `SlotLedger`.
+            let counter = unsafe { (&raw mut (*ledger).counts).cast::<u32>().add(kind as usize) };
+            add_u32(counter, u64::from(events));
+        }
+        _ => count_many(kind, events),
     }
 }
 
@@ -74,22 +95,12 @@ fn add_u32(total: *mut u32, value: u64) {
     };
 }
 
-/// As [`count_duration`], in a histogram of 32-bit counters.
+/// Counts a duration in a histogram in map memory.
 #[inline(always)]
-pub fn count_duration_u32(buckets: *mut [u32; BUCKETS], ns: u64) {
+pub fn count_duration(buckets: *mut [u32; BUCKETS], ns: u64) {
     let bucket = opaque(histogram::bucket(ns));
     if bucket < BUCKETS {
         // SAFETY: within the array.
         add_u32(unsafe { buckets.cast::<u32>().add(bucket) }, 1);
-    }
-}
-
-/// Counts a duration in a histogram in map memory.
-#[inline(always)]
-pub fn count_duration(buckets: *mut [u64; BUCKETS], ns: u64) {
-    let bucket = opaque(histogram::bucket(ns));
-    if bucket < BUCKETS {
-        // SAFETY: within the array.
-        add(unsafe { buckets.cast::<u64>().add(bucket) }, 1);
     }
 }

@@ -13,7 +13,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray},
     programs::SkBuffContext,
 };
-use galileo_ebpf_abi::{Ledger, role};
+use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
 use galileo_ebpf_core::{
     connection::{self, Place, RECEIVED, SENT},
     http::{mark, state},
@@ -23,10 +23,10 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
-    http::{self, FIRST, Here},
+    http::{self, FIRST, here},
     ledger::{count, take_back},
     slots::slot_of,
-    traffic::count_packet,
+    traffic,
 };
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
@@ -168,15 +168,25 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     }
     // Found, and counted, in one place for all packets: what gives a cgroup its slot is long, and a program that makes tail
     // calls may not call functions on arm64 before 6.0.
-    let (cgroup_id, slot) = match &socket {
-        Some(socket) if socket.cookie != 0 => (socket.record.cgroup_id, socket.slot),
-        _ => {
-            // SAFETY: the context is valid for the run.
-            let cgroup_id = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
-            (cgroup_id, slot_of(cgroup_id))
-        }
+    let kept = match &socket {
+        Some(socket) if socket.cookie != 0 => Some((socket.record.cgroup_id, socket.slot)),
+        _ => None,
     };
-    count_packet(ctx, slot, direction, length);
+    let cgroup_id = match kept {
+        Some((cgroup_id, _)) => cgroup_id,
+        // SAFETY: the context is valid for the run.
+        None => unsafe { bpf_skb_cgroup_id(ctx.skb.skb) },
+    };
+    let mut slot = kept.map_or(SLOT_UNKNOWN, |(_, slot)| slot);
+    let mut traffic = traffic::of_slot(slot);
+    if traffic.is_none() {
+        // It has none yet, or that has been given to another cgroup.
+        slot = slot_of(cgroup_id);
+        traffic = traffic::of_slot(slot);
+    }
+    if let Some(traffic) = traffic {
+        traffic::count_packet(ctx, traffic, slot, direction, length);
+    }
     let (Some(tcp), Some(sk)) = (tcp, sk) else {
         return;
     };
@@ -186,15 +196,15 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
             && direction == RECEIVED
             && let Some(ends) = ends(ctx, &tcp, direction)
         {
-            first_data(ctx, ends, &tcp, length);
+            first_data(ctx, ends, &tcp, length, slot);
         }
         return;
     }
     let Some(socket) = socket else { return };
+    socket.slot = slot;
     let new = socket.cookie == 0;
     if new {
         socket.record.cgroup_id = cgroup_id;
-        socket.slot = slot;
         introduce(ctx, sk, socket, direction);
         if let Some(ends) = ends(ctx, &tcp, direction) {
             set_ends(socket, &ends);
@@ -257,7 +267,7 @@ fn look(
     }
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
-    let here = Here { ctx, way };
+    let here = here(ctx, socket, way);
     let how = if tcp.flags & RST != 0 {
         last::CONNECTION
     } else if tcp.flags & FIN != 0 {
@@ -297,7 +307,7 @@ static BLANK: Array<Socket> = Array::with_max_entries(1, 0);
 
 /// Looks at data that comes on a listening socket.
 #[inline(always)]
-fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32) {
+fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32, slot: u32) {
     let payload = length.saturating_sub(tcp.payload);
     let next = tcp
         .sequence
@@ -320,6 +330,7 @@ fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32) {
     // SAFETY: as above.
     let socket = unsafe { &mut *socket };
     socket.role = role::UNKNOWN;
+    socket.slot = slot;
     // Nothing can come before it: it is the first data of all, or of those that come before the connection is accepted.
     let begin = Place {
         next_seq: tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0)),

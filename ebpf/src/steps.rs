@@ -12,7 +12,7 @@ macro_rules! cut_off {
     ($($step:path, $switch:ident, $wakeup:ident;)*) => {$(
         #[raw_tracepoint(tracepoint = "sched_switch")]
         pub fn $switch(ctx: RawTracePointContext) -> i32 {
-            switch::<{ $step }>(&ctx)
+            switch::<{ $step }, true>(&ctx)
         }
 
         #[raw_tracepoint(tracepoint = "sched_wakeup")]

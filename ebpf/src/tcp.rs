@@ -27,8 +27,9 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use galileo_ebpf_abi::{
-    ConnectionRecord, Ledger, SLOT_UNKNOWN, TcpCounters, TcpSocket, connection_end as end,
+    ConnectionRecord, Ledger, TcpCounters, TcpSocket, connection_end as end,
     connection_state::{ACTIVE, COUNTED, EXPIRED, RTT_ASKED},
+    slot_generation, slot_index,
 };
 use galileo_ebpf_core::{
     socket::Socket,
@@ -36,9 +37,9 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
-    ledger::{MMAPABLE, add, count, count_duration_u32},
+    ledger::{MMAPABLE, add, count, count_duration},
     net,
-    slots::SLOTS,
+    slots::{SLOTS, slot_of},
 };
 
 /// What is counted of all connections, by slot.
@@ -205,7 +206,7 @@ fn ends(ctx: &SockOpsContext, before: u32) {
             let rtt_ns = u64::from(read::<{ offset_of!(bpf_sock_ops, srtt_us) }>(ctx)) * 125;
             if rtt_ns != 0 {
                 add(&raw mut (*counters).rtt_ns, rtt_ns);
-                count_duration_u32(&raw mut (*counters).rtt_buckets, rtt_ns);
+                count_duration(&raw mut (*counters).rtt_buckets, rtt_ns);
             }
         }
     }
@@ -352,11 +353,22 @@ fn followed(ctx: &SockOpsContext) -> Option<&'static mut Socket> {
 
 /// Where the connections of the socket's cgroup are counted, if the packet hooks have found out whose it is.
 #[inline(always)]
-fn counters(socket: &Socket) -> Option<*mut TcpCounters> {
-    if socket.cookie == 0 || socket.slot >= SLOT_UNKNOWN {
+fn counters(socket: &mut Socket) -> Option<*mut TcpCounters> {
+    if socket.cookie == 0 {
         return None;
     }
-    TCP.get_ptr_mut(socket.slot)
+    of_slot(socket.slot).or_else(|| {
+        socket.slot = slot_of(socket.record.cgroup_id);
+        of_slot(socket.slot)
+    })
+}
+
+/// What is counted of a slot, if it is still its cgroup's.
+#[inline(always)]
+fn of_slot(slot: u32) -> Option<*mut TcpCounters> {
+    let counters = TCP.get_ptr_mut(slot_index(slot))?;
+    // SAFETY: a map value; user space writes this word with one store.
+    (unsafe { (*counters).generation } == slot_generation(slot)).then_some(counters)
 }
 
 /// Null while the kernel handles a connection that is no full socket yet.

@@ -11,11 +11,12 @@
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     macros::map,
-    maps::{Array, HashMap, Queue},
+    maps::{Array, HashMap, Stack},
     programs::SkBuffContext,
 };
 use galileo_ebpf_abi::{
-    CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, Ledger, SLOT_UNKNOWN, Traffic, recent,
+    CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, Ledger, Traffic, recent,
+    slot_generation, slot_index,
 };
 use galileo_ebpf_core::connection::RECEIVED;
 
@@ -41,17 +42,25 @@ static INTERFACE_OF: HashMap<InterfaceKey, u32> = HashMap::with_max_entries(INTE
 
 /// Entries of `INTERFACES` that belong to nobody; user space fills it.
 #[map]
-static FREE_INTERFACES: Queue<u32> = Queue::with_max_entries(INTERFACE_ENTRIES, 0);
+static FREE_INTERFACES: Stack<u32> = Stack::with_max_entries(INTERFACE_ENTRIES, 0);
+
+/// What is counted of a slot; none if the slot is no longer its cgroup's, or no slot.
+#[inline(always)]
+pub fn of_slot(slot: u32) -> Option<*mut CgroupTraffic> {
+    let here = TRAFFIC.get_ptr_mut(slot_index(slot))?;
+    // SAFETY: a map value; user space writes this word with one store.
+    (unsafe { (*here).generation } == slot_generation(slot)).then_some(here)
+}
 
 /// Counts a packet of the cgroup that has this slot.
 #[inline(always)]
-pub fn count_packet(ctx: &SkBuffContext, slot: u32, direction: u32, length: u32) {
-    if slot >= SLOT_UNKNOWN {
-        return;
-    }
-    let Some(here) = TRAFFIC.get_ptr_mut(slot) else {
-        return;
-    };
+pub fn count_packet(
+    ctx: &SkBuffContext,
+    here: *mut CgroupTraffic,
+    slot: u32,
+    direction: u32,
+    length: u32,
+) {
     // SAFETY: the context is valid for the run. At egress the device is set before the hook runs (`ip_output`).
     let interface = unsafe { (*ctx.skb.skb).ifindex };
     let traffic = if interface == LOOPBACK {

@@ -1,10 +1,5 @@
 //! Who ran, who waited, and what a cgroup used.
 
-/// Slot of the idle task in [`CpuState`] and [`Run`]: no cgroup.
-pub const SLOT_IDLE: u32 = u32::MAX;
-/// Slot of a task whose cgroup is not known yet, or whose cgroup found no free slot.
-pub const SLOT_UNKNOWN: u32 = u32::MAX - 1;
-
 /// Histograms are log-linear: each power of two is divided into 2^`BUCKET_SUB_BITS` buckets of equal width, so that a
 /// bucket's middle is at most 6.25 % away from any value in it.
 pub const BUCKET_SUB_BITS: u32 = 3;
@@ -22,15 +17,13 @@ pub const BUCKETS: usize =
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct CgroupCounters {
-    /// The kernel's id of the cgroup: the inode number of its folder on 64-bit machines.
-    pub cgroup_id: u64,
     /// Moves of its tasks to another CPU.
     pub migrations: u64,
     /// The part of all waits that is neither laid on anybody nor on an idle CPU: a task of unknown cgroup ran, or more ran
     /// than is remembered.
     pub wait_unexplained_ns: u64,
-    /// Waits by length.
-    pub wait_buckets: [u64; BUCKETS],
+    /// Waits by length. 32 bits, as of [`SlotLedger`](crate::SlotLedger).
+    pub wait_buckets: [u32; BUCKETS],
 }
 
 /// What one CPU counted of one cgroup: a cache line in the array map `CPU_LINES`, at CPU × slots + slot. Only that CPU
@@ -38,8 +31,11 @@ pub struct CgroupCounters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct CpuLine {
-    /// Whose it is. A CPU that finds another cgroup's id here begins anew: the slot has changed hands.
-    pub cgroup_id: u64,
+    /// Generation of the slot that is counted. A CPU that comes with another one, which is the present one, begins anew: the
+    /// place has changed hands.
+    pub generation: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// Time on this CPU, without what runs at the moment of reading ([`CpuState`] tells that).
     pub on_cpu_ns: u64,
     /// Switches away from this CPU because the task slept.
@@ -59,9 +55,10 @@ pub struct CpuLine {
 impl CpuLine {
     /// A line in which nothing is counted.
     #[must_use]
-    pub const fn new(cgroup_id: u64) -> Self {
+    pub const fn new(generation: u32) -> Self {
         Self {
-            cgroup_id,
+            generation,
+            reserved: 0,
             on_cpu_ns: 0,
             switches_voluntary: 0,
             switches_involuntary: 0,
@@ -87,6 +84,21 @@ pub struct Run {
 
 /// How many runs of a CPU are remembered; a power of two. Runs of one cgroup that follow one another are one.
 pub const HISTORY: usize = 512;
+
+/// A task that left this CPU while it could have gone on.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Waiter {
+    /// Its key.
+    pub key: u64,
+    /// When it left.
+    pub since_ns: u64,
+    /// Number of runs written to the history then.
+    pub written: u64,
+}
+
+/// How many of them are remembered; a power of two.
+pub const WAITERS: usize = 256;
 
 /// What a CPU does and did last; one entry a CPU in the array map `CPUS`. All zero before its first switch is seen.
 #[derive(Debug, Clone, Copy)]
@@ -115,10 +127,16 @@ pub struct CpuState {
     pub unknown_ns: u64,
     /// Which sets of `PAIRS` are used, a bit each.
     pub pairs_used: [u64; PAIR_SETS / 64],
+    /// Number of waiters written to `waiters` so far, modulo 2^32.
+    pub waiters_written: u32,
+    /// Number of them that need no further look.
+    pub waiters_done: u32,
     /// Always 0.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
     /// The last runs, as a ring.
     pub history: [Run; HISTORY],
+    /// The last tasks that left while they could have gone on, as a ring.
+    pub waiters: [Waiter; WAITERS],
 }
 
 /// What interrupts took of a CPU; one entry a CPU in the array map `INTERRUPTS`.
@@ -165,8 +183,8 @@ pub struct Task {
     pub cpu: u16,
     /// One of [`task_state`].
     pub state: u16,
-    /// Always 0.
-    pub reserved: u64,
+    /// When it was moved in a wait that may be a sleep; else 0.
+    pub moved_ns: u64,
 }
 
 /// What a task is doing.
@@ -175,7 +193,7 @@ pub mod task_state {
     pub const NEW: u16 = 0;
     /// It runs.
     pub const RUNNING: u16 = 1;
-    /// It left a CPU by itself: it sleeps, or it let others go first and waits.
+    /// It left a CPU, most likely to sleep. If it comes back without a wake-up it waited.
     pub const LEFT: u16 = 2;
     /// It waits for a CPU: it was woken, or the CPU was taken from it.
     pub const WAITING: u16 = 3;
@@ -241,9 +259,9 @@ pub mod step {
     pub const ALL: u32 = MATRIX;
 }
 
-const _: () = assert!(size_of::<CgroupCounters>() == (3 + BUCKETS) * 8);
+const _: () = assert!(size_of::<CgroupCounters>() == 2 * 8 + BUCKETS * 4);
 const _: () = assert!(size_of::<CpuLine>() == 64);
-const _: () = assert!(size_of::<CpuState>() == 128 + HISTORY * 16);
+const _: () = assert!(size_of::<CpuState>() == 128 + HISTORY * 16 + WAITERS * 24);
 const _: () = assert!(size_of::<CpuInterrupts>() == 64);
 const _: () = assert!(size_of::<Task>() == 64);
 const _: () = assert!(size_of::<PairSet>() == 64);

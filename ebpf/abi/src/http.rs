@@ -130,8 +130,8 @@ pub struct HttpCounters {
     pub exchanges: [u64; 2],
     /// Sum of their durations (first byte of the request to last byte of the answer), by [`role`].
     pub duration_ns: [u64; 2],
-    /// Durations of those as a server.
-    pub server_buckets: [u64; BUCKETS],
+    /// Durations of those as a server. 32 bits, as of [`SlotLedger`](crate::SlotLedger).
+    pub server_buckets: [u32; BUCKETS],
 }
 
 /// Key of what is kept of a head that is split over segments.

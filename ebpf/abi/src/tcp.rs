@@ -33,6 +33,10 @@ pub struct TcpCounters {
     pub established_ns: u64,
     /// Sum of the smoothed round-trip times that `rtt_buckets` counts.
     pub rtt_ns: u64,
+    /// Generation of the slot that is counted. Written by user space only.
+    pub generation: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// Smoothed round-trip time of each established connection when it ended. 32 bits: they wrap after four billion
     /// connections of one cgroup and one bucket.
     pub rtt_buckets: [u32; BUCKETS],
@@ -130,7 +134,7 @@ pub struct ConnectionRecord {
     pub data_segments_out: u32,
 }
 
-const _: () = assert!(size_of::<TcpCounters>() == 12 * 8 + BUCKETS * 4);
+const _: () = assert!(size_of::<TcpCounters>() == 13 * 8 + BUCKETS * 4);
 const _: () = assert!(size_of::<TcpCounters>().is_multiple_of(8));
 const _: () = assert!(size_of::<TcpSocket>() == 32);
 const _: () = assert!(size_of::<ConnectionRecord>() == 120);

@@ -22,14 +22,20 @@ pub struct Traffic {
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct CgroupTraffic {
+    /// Generation of the slot that is counted. Written by user space only.
+    pub generation: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// Over the loopback interface, which has the number [`LOOPBACK`] in every network namespace.
     pub loopback: Traffic,
-    /// Over interfaces that found no free place in the array map `INTERFACES`.
-    pub elsewhere: Traffic,
     /// The interface looked up last, as [`recent`] makes it; 0 for none. Written with one store.
     pub recent: u64,
     /// Always 0.
-    pub reserved: [u64; 7],
+    pub spare: [u64; 2],
+    /// Over interfaces that found no free place in the array map `INTERFACES`.
+    pub elsewhere: Traffic,
+    /// Always 0.
+    pub rest: [u64; 4],
 }
 
 /// Traffic of one cgroup over one interface: an entry of the array map `INTERFACES`.

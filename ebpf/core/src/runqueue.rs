@@ -11,8 +11,11 @@
 
 use galileo_ebpf_abi::{
     CpuState, HISTORY, PAIR_SETS, Pair, PairSet, Run, SLOT_IDLE, SLOT_UNKNOWN, TASK_PLACES,
-    TASK_WAYS, Task, task_state,
+    TASK_WAYS, Task, WAITERS, Waiter, task_state,
 };
+
+/// A wait during which so many runs ended is accounted up to now, as their places in the history are needed soon.
+const OLD_RUNS: u32 = HISTORY as u32 / 2;
 
 /// Runs looked at for one wait. What lies before them is left unexplained.
 pub const RUNS_PER_WAIT: u32 = HISTORY as u32 - 2;
@@ -68,18 +71,19 @@ pub const fn new_task(key: u64) -> Task {
         migrations: 0,
         cpu: 0,
         state: task_state::NEW,
-        reserved: 0,
+        moved_ns: 0,
     }
 }
 
 /// Notes that a task leaves its CPU.
 #[inline(always)]
-pub fn leave(task: &mut Task, now_ns: u64, preempted: bool) {
+pub fn leave(task: &mut Task, now_ns: u64, runnable: bool) {
     // If it is still runnable it waits from now on. If it sleeps, its wake-up will overwrite this; that it comes back
     // without one means that it never slept.
     task.since_ns = now_ns;
     task.settled_ns = 0;
-    task.state = if preempted {
+    task.moved_ns = 0;
+    task.state = if runnable {
         task_state::WAITING
     } else {
         task_state::LEFT
@@ -98,7 +102,38 @@ pub fn wake(task: &mut Task, now_ns: impl FnOnce() -> u64) {
     }
     task.since_ns = now_ns();
     task.settled_ns = 0;
+    task.moved_ns = 0;
     task.state = task_state::WAITING;
+}
+
+/// Remembers that a task waits for this CPU from now on.
+#[inline(always)]
+pub fn remember_waiter(cpu: &mut CpuState, key: u64, now_ns: u64) {
+    cpu.waiters[cpu.waiters_written as usize & (WAITERS - 1)] = Waiter {
+        key,
+        since_ns: now_ns,
+        written: u64::from(cpu.written),
+    };
+    cpu.waiters_written = cpu.waiters_written.wrapping_add(1);
+}
+
+/// The oldest of those who may still wait, if its wait is about to reach back further than the history; each is told
+/// once. It waits still if its `since_ns` is that of the task.
+#[inline(always)]
+pub fn old_waiter(cpu: &mut CpuState) -> Option<Waiter> {
+    let waiting = cpu.waiters_written.wrapping_sub(cpu.waiters_done);
+    if waiting == 0 {
+        return None;
+    }
+    if waiting > WAITERS as u32 {
+        cpu.waiters_done = cpu.waiters_written.wrapping_sub(WAITERS as u32);
+    }
+    let oldest = cpu.waiters[cpu.waiters_done as usize & (WAITERS - 1)];
+    if cpu.written.wrapping_sub(oldest.written as u32) < OLD_RUNS {
+        return None;
+    }
+    cpu.waiters_done = cpu.waiters_done.wrapping_add(1);
+    Some(oldest)
 }
 
 /// Ends the run of the present task at `now_ns` and begins the next one's.
@@ -256,12 +291,19 @@ mod tests {
         evictions: 0,
         unknown_ns: 0,
         pairs_used: [0; PAIR_SETS / 64],
-        reserved: [0; 4],
+        waiters_written: 0,
+        waiters_done: 0,
+        reserved: [0; 3],
         history: [Run {
             end_ns: 0,
             slot: 0,
             reserved: 0,
         }; HISTORY],
+        waiters: [Waiter {
+            key: 0,
+            since_ns: 0,
+            written: 0,
+        }; WAITERS],
     };
 
     fn slot(pid: u32) -> u32 {
@@ -399,6 +441,45 @@ mod tests {
         let (wait, _) = parts(&machine.cpus[0], 9, 1_000, end);
         assert_eq!(wait.other, u64::from(RUNS_PER_WAIT) * 10);
         assert_eq!(wait.left, end - 1_000 - wait.other);
+    }
+
+    #[test]
+    fn a_long_wait_is_told_of_before_its_first_runs_are_forgotten() {
+        let mut machine = Machine::new(1);
+        let turn = |machine: &mut Machine, index: u32| {
+            let (prev, next) = (1 + (index & 1), 2 - (index & 1));
+            machine.switch(0, 1_000 + u64::from(index) * 10, prev, true, next);
+        };
+        turn(&mut machine, 0);
+        let since = machine.cpus[0].since_ns;
+        remember_waiter(&mut machine.cpus[0], 9, since);
+        remember_waiter(&mut machine.cpus[0], 8, since);
+        let mut told = Vec::new();
+        for index in 1..RUNS_PER_WAIT {
+            turn(&mut machine, index);
+            if let Some(waiter) = old_waiter(&mut machine.cpus[0]) {
+                let now = machine.cpus[0].since_ns;
+                let (wait, _) = parts(&machine.cpus[0], 7, waiter.since_ns, now);
+                assert_eq!((wait.other, wait.left), (now - since, 0));
+                told.push(waiter.key);
+            }
+        }
+        // One at a switch, each once.
+        assert_eq!(told, [9, 8]);
+    }
+
+    #[test]
+    fn more_waiters_than_there_are_places_leave_the_latest() {
+        let mut cpu = Box::new(EMPTY);
+        for key in 1..=2 * WAITERS as u64 {
+            remember_waiter(&mut cpu, key, 100);
+        }
+        assert_eq!(old_waiter(&mut cpu).map(|waiter| waiter.key), None);
+        cpu.written = OLD_RUNS;
+        let first = WAITERS as u64 + 1;
+        for key in first..first + 3 {
+            assert_eq!(old_waiter(&mut cpu).map(|waiter| waiter.key), Some(key));
+        }
     }
 
     #[test]

@@ -26,7 +26,6 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
         Feature::Network => "network probes",
         Feature::Tcp => "TCP probes",
         Feature::Http => "HTTP probes",
-        Feature::Tcp => "TCP probes",
         Feature::Interrupts => "interrupt probes",
         Feature::Statistics => "probe costs",
     };

@@ -34,6 +34,9 @@ const CUT_OFF: [[&str; 2]; step::ALL as usize] = [
     ["wakeup_waits", "switch_waits"],
 ];
 
+/// The program in place of `sched_switch` where the hook does not tell the state of the task that leaves (before 5.18).
+const STATELESS: &str = "sched_switch_stateless";
+
 /// Hooks and programs.
 fn scheduler(step: u32) -> impl Iterator<Item = (&'static str, &'static str)> {
     let cut_off = CUT_OFF.get(step as usize);
@@ -103,7 +106,19 @@ pub(crate) fn load_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<(), String> {
 
 /// Attaches the scheduler's programs, which are loaded.
 pub(crate) fn attach_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<Links, String> {
-    let links = attach_tracepoints(ebpf, Feature::Cpu, scheduler(step))?;
+    let links = attach_tracepoints(ebpf, Feature::Cpu, scheduler(step)).or_else(|error| {
+        // A program that reads an argument which the hook does not have is refused where it is attached.
+        let program = tracepoint(ebpf, STATELESS)?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| refused(STATELESS, &error))?;
+        }
+        let programs = scheduler(step).map(|(hook, name)| match name {
+            "sched_switch" => (hook, STATELESS),
+            name => (hook, name),
+        });
+        // If this fails as well, the first error says more.
+        attach_tracepoints(ebpf, Feature::Cpu, programs).map_err(|_| error)
+    })?;
     visit_cpus();
     Ok(links)
 }

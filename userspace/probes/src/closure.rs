@@ -16,7 +16,8 @@ pub struct Closure {
     pub cgroups_ns: i64,
     /// Time without a task to run.
     pub idle_ns: i64,
-    /// What ran for tasks whose cgroup has no slot or was not known at the reading: named, but a part of what is missing.
+    /// What ran for tasks whose cgroup has no slot, or shows when they leave the CPU, as it does of those that did not run
+    /// since the probes were loaded: named, but a part of what is missing. Negative if more such ran at the first reading.
     pub unassigned_ns: i64,
 }
 
@@ -26,7 +27,9 @@ impl Closure {
     pub fn between(before: &Snapshot, after: &Snapshot) -> Self {
         let cgroups = |snapshot: &Snapshot| -> i64 {
             let each = snapshot.cgroups.values();
-            each.map(|stats| stats.on_cpu_ns.cast_signed()).sum()
+            each.chain([&snapshot.departed])
+                .map(|stats| stats.on_cpu_ns.cast_signed())
+                .sum()
         };
         let cpus = |of: fn(&crate::CpuTimes) -> u64| -> i64 {
             let sum = |snapshot: &Snapshot| -> i64 {
@@ -58,7 +61,14 @@ impl Closure {
         self.watched_ns - self.cgroups_ns - self.idle_ns
     }
 
-    /// The same as a part of the time watched; 0 if there was none.
+    /// What of the missing time is not even known to be unassigned: 0 unless a CPU switched so fast that it could not be read
+    /// between two switches.
+    #[must_use]
+    pub fn lost_ns(&self) -> i64 {
+        self.missing_ns() - self.unassigned_ns
+    }
+
+    /// The missing time as a part of the time watched; 0 if there was none.
     #[must_use]
     pub fn missing(&self) -> f64 {
         if self.watched_ns == 0 {
@@ -119,6 +129,7 @@ mod tests {
         let after = snapshot(&[(2_000, 2_000, 500, 100)], &[1_400]);
         let closure = Closure::between(&before, &after);
         assert_eq!((closure.missing_ns(), closure.unassigned_ns), (100, 100));
+        assert_eq!(closure.lost_ns(), 0);
         assert!((closure.missing() - 0.1).abs() < 1e-9);
     }
 

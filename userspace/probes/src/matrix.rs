@@ -1,8 +1,8 @@
 //! Who waited while whom a CPU was given to: each CPU's pairs, and those that found no place there.
 
-use std::{collections::BTreeMap, mem::offset_of};
+use std::{collections::BTreeMap, collections::HashMap as Totals, mem::offset_of};
 
-use aya::maps::{HashMap, MapData};
+use aya::maps::{HashMap, MapData, MapError};
 use galileo_ebpf_abi::{CpuState, PAIR_SETS, PairSet, pair_of};
 
 use crate::{Error, error::chain, mapped::Mapped};
@@ -13,60 +13,182 @@ const LOOKS: u32 = 64;
 /// The interference matrix.
 pub(crate) struct Matrix {
     /// `PAIRS`.
-    pub(crate) pairs: Mapped<PairSet>,
+    pairs: Mapped<PairSet>,
     /// `MATRIX`.
-    pub(crate) rest: HashMap<MapData, u64, u64>,
+    rest: HashMap<MapData, u64, u64>,
+    /// What was read of the pairs the last time.
+    seen: Vec<PairSet>,
+    /// The sums of it by key, and what the shared map adds.
+    totals: Totals<u64, u64>,
+    /// The numbers of pairs that had given up their places then, by CPU.
+    evictions: Vec<u64>,
+    now: Vec<u64>,
 }
 
 impl Matrix {
-    /// Time by victim's and aggressor's slot.
-    ///
-    /// The shared map is read, by system calls, only if a pair ever found no place.
-    pub(crate) fn read(
-        &self,
-        states: &Mapped<CpuState>,
-    ) -> Result<BTreeMap<(u32, u32), u64>, Error> {
-        let evictions = || -> Vec<u64> {
-            let offset = offset_of!(CpuState, evictions);
-            (0..states.len())
-                .map(|cpu| states.word(cpu, offset).unwrap_or(0))
-                .collect()
+    pub(crate) fn new(pairs: Mapped<PairSet>, rest: HashMap<MapData, u64, u64>) -> Self {
+        let blank = PairSet {
+            ways: [galileo_ebpf_abi::Pair { key: 0, ns: 0 }; galileo_ebpf_abi::PAIR_WAYS],
         };
-        let mut look = 0;
-        loop {
-            look += 1;
-            let before = evictions();
-            let mut sums = BTreeMap::new();
-            for cpu in 0..states.len() {
-                self.add_cpu(states, cpu, &mut sums);
-            }
-            if before.iter().any(|count| *count > 0) {
-                for entry in &self.rest {
-                    let (key, ns) = entry.map_err(|error| Error::Mismatch(chain(&error)))?;
-                    *sums.entry(pair_of(key)).or_default() += ns;
-                }
-            }
-            let still = before.iter().all(|count| count.is_multiple_of(2));
-            if look >= LOOKS || (still && before == evictions()) {
-                return Ok(sums);
-            }
+        Self {
+            seen: vec![blank; pairs.len()],
+            pairs,
+            rest,
+            totals: Totals::new(),
+            evictions: Vec::new(),
+            now: Vec::new(),
         }
     }
 
-    fn add_cpu(&self, states: &Mapped<CpuState>, cpu: usize, sums: &mut BTreeMap<(u32, u32), u64>) {
-        for word in 0..PAIR_SETS / 64 {
-            let offset = offset_of!(CpuState, pairs_used) + word * 8;
-            let mut used = states.word(cpu, offset).unwrap_or(0);
-            while used != 0 {
-                let set = word * 64 + used.trailing_zeros() as usize;
-                used &= used - 1;
-                let Some(set) = self.pairs.read(cpu * PAIR_SETS + set) else {
-                    continue;
-                };
-                for pair in set.ways.iter().filter(|pair| pair.key != 0) {
-                    *sums.entry(pair_of(pair.key)).or_default() += pair.ns;
+    /// Bytes that are mapped.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        self.pairs.mapped_bytes()
+    }
+
+    /// Reads what has moved. `moved` is told slots of victim and aggressor, and their time.
+    ///
+    /// The shared map is read, by system calls, only if a pair found no place since the last time.
+    pub(crate) fn read(
+        &mut self,
+        states: &Mapped<CpuState>,
+        mut moved: impl FnMut(u32, u32, u64),
+    ) -> Result<(), Error> {
+        let mut look = 0;
+        loop {
+            look += 1;
+            evictions(states, &mut self.now);
+            let anew = self.now != self.evictions;
+            if anew {
+                self.read_anew(states)?;
+            } else {
+                self.read_moved(states, &mut moved)?;
+            }
+            let before = std::mem::take(&mut self.now);
+            evictions(states, &mut self.now);
+            let still = before.iter().all(|count| count.is_multiple_of(2));
+            if look < LOOKS && !(still && before == self.now) {
+                // What was read in between may be of two moments: all of it is read anew.
+                self.evictions.clear();
+                continue;
+            }
+            self.evictions = before;
+            if anew {
+                for (key, ns) in &self.totals {
+                    let (victim, aggressor) = pair_of(*key);
+                    moved(victim, aggressor, *ns);
+                }
+            }
+            return Ok(());
+        }
+    }
+
+    /// Reads all pairs and the shared map.
+    fn read_anew(&mut self, states: &Mapped<CpuState>) -> Result<(), Error> {
+        self.totals.clear();
+        for index in 0..self.seen.len() {
+            for pair in &mut self.seen[index].ways {
+                pair.key = 0;
+                pair.ns = 0;
+            }
+        }
+        if self.now.iter().any(|count| *count > 0) {
+            for entry in &self.rest {
+                let (key, ns) = entry.map_err(|error| Error::Mismatch(chain(&error)))?;
+                *self.totals.entry(key).or_default() += ns;
+            }
+        }
+        self.read_moved(states, &mut |_, _, _| {})
+    }
+
+    /// Reads the pairs, of which none has given up its place since they were read last.
+    fn read_moved(
+        &mut self,
+        states: &Mapped<CpuState>,
+        moved: &mut impl FnMut(u32, u32, u64),
+    ) -> Result<(), Error> {
+        for cpu in 0..states.len() {
+            for word in 0..PAIR_SETS / 64 {
+                let offset = offset_of!(CpuState, pairs_used) + word * 8;
+                let mut used = states.word(cpu, offset).unwrap_or(0);
+                while used != 0 {
+                    let set = word * 64 + used.trailing_zeros() as usize;
+                    used &= used - 1;
+                    self.read_set(cpu * PAIR_SETS + set, moved)?;
                 }
             }
         }
+        Ok(())
     }
+
+    fn read_set(
+        &mut self,
+        index: usize,
+        moved: &mut impl FnMut(u32, u32, u64),
+    ) -> Result<(), Error> {
+        self.pairs.reach(index)?;
+        let Some(now) = self.pairs.read(index) else {
+            return Ok(());
+        };
+        let before = std::mem::replace(&mut self.seen[index], now);
+        for (now, before) in now.ways.iter().zip(&before.ways) {
+            if now == before || now.key == 0 {
+                continue;
+            }
+            // A pair may take the place of one of which a cgroup is gone.
+            let more = if now.key == before.key {
+                now.ns.saturating_sub(before.ns)
+            } else {
+                now.ns
+            };
+            let total = self.totals.entry(now.key).or_default();
+            *total += more;
+            let (victim, aggressor) = pair_of(now.key);
+            moved(victim, aggressor, *total);
+        }
+        Ok(())
+    }
+
+    /// Forgets the pairs with a slot that is not to be kept. Their places go to the next pairs that need one.
+    pub(crate) fn forget(&mut self, is_kept: impl Fn(u32) -> bool) -> Result<(), Error> {
+        let is_lost = |key: u64| {
+            let (victim, aggressor) = pair_of(key);
+            !is_kept(victim) || !is_kept(aggressor)
+        };
+        self.totals.retain(|key, _| !is_lost(*key));
+        if self.evictions.iter().all(|count| *count == 0) {
+            return Ok(());
+        }
+        let lost: Vec<u64> = self
+            .rest
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| is_lost(*key))
+            .collect();
+        for key in lost {
+            match self.rest.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(Error::Mismatch(chain(&error))),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many pairs the shared map has.
+    pub(crate) fn shared(&self) -> usize {
+        self.rest.keys().count()
+    }
+
+    /// All sums by slots of victim and aggressor, as they were last read.
+    pub(crate) fn totals(&self) -> BTreeMap<(u32, u32), u64> {
+        self.totals
+            .iter()
+            .map(|(key, ns)| (pair_of(*key), *ns))
+            .collect()
+    }
+}
+
+fn evictions(states: &Mapped<CpuState>, into: &mut Vec<u64>) {
+    into.clear();
+    let offset = offset_of!(CpuState, evictions);
+    into.extend((0..states.len()).map(|cpu| states.word(cpu, offset).unwrap_or(0)));
 }

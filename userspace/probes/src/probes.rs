@@ -1,12 +1,15 @@
 //! Loading, attaching, reading.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, HashMap, Map, MapData, Queue, RingBuf},
+    maps::{Array, Map, MapData, RingBuf},
 };
-use galileo_ebpf_abi::{CgroupCounters, CpuLine, HttpCounters, Ledger, PAIR_SETS, TcpCounters};
+use galileo_ebpf_abi::{PAIR_SETS, SLOTS_MAX};
 use rustix::{
     param::page_size,
     process::{Resource, Rlimit, setrlimit},
@@ -16,18 +19,19 @@ use rustix::{
 use crate::{
     Capability, Error, Feature,
     attach::{self, Links},
-    cgroup::{self, CgroupId},
+    cgroup,
     connection::ConnectionStream,
-    cost::{ProgramCost, Statistics},
+    cost::{Cost, ProgramCost, Statistics},
     error::{chain, is_permission},
     exchange::ExchangeStream,
     mapped::Mapped,
-    matrix::Matrix,
+    memory::{self, MapShape, Memory},
     messages::Messages,
     object,
-    running::{Cpus, Wanted},
-    snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot},
-    tcp::TcpStats,
+    presence::Presence,
+    reader::Reader,
+    running::Cpus,
+    snapshot::Snapshot,
     traffic::TrafficMaps,
 };
 
@@ -68,6 +72,17 @@ impl Default for Config {
     }
 }
 
+/// How full tables are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tables {
+    /// Cgroups that are listed, of [`Config::cgroups`]: those that are there and those that are gone and still read.
+    pub cgroups: usize,
+    /// Places that are neither a cgroup's nor free: given back with one of the next readings.
+    pub waiting: usize,
+    /// Pairs of the interference matrix that found no place on their CPU.
+    pub shared_pairs: usize,
+}
+
 /// The probes, loaded and attached. They go when this is dropped.
 pub struct Probes {
     // Holds the programs.
@@ -75,13 +90,10 @@ pub struct Probes {
     mount: PathBuf,
     links: Vec<Links>,
     capabilities: Vec<Capability>,
-    cgroups: Mapped<CgroupCounters>,
-    http: Mapped<HttpCounters>,
-    traffic: TrafficMaps,
-    tcp: Mapped<TcpCounters>,
-    cpus: Cpus,
-    ledger: Mapped<[u64; 8]>,
-    matrix: Matrix,
+    reader: Mutex<Reader>,
+    possible_cpus: u32,
+    /// Id, name and shape of every map.
+    maps: Vec<MapShape>,
     ring: Option<RingBuf<MapData>>,
     connections: Option<(RingBuf<MapData>, Array<MapData, u32>)>,
     keep_query: bool,
@@ -102,6 +114,12 @@ impl Probes {
             .clone()
             .or_else(cgroup::mount_point)
             .ok_or(Error::NoCgroup2)?;
+        if config.cgroups == 0 || config.cgroups > SLOTS_MAX {
+            return Err(Error::Load(format!(
+                "{} cgroups cannot be followed at once: 1 to {SLOTS_MAX} can",
+                config.cgroups
+            )));
+        }
         lift_memory_limit();
         let cpus = possible_cpus()?;
         let lines = cpus
@@ -115,6 +133,8 @@ impl Probes {
             .verifier_log_level(VerifierLogLevel::STATS)
             .map_max_entries("CGROUPS", config.cgroups)
             .map_max_entries("HTTP", config.cgroups)
+            .map_max_entries("OWNERS", config.cgroups)
+            .map_max_entries("LEDGER_OF", config.cgroups)
             .map_max_entries("SLOT_OF", config.cgroups)
             .map_max_entries("FREE_SLOTS", config.cgroups)
             .map_max_entries("TRAFFIC", config.cgroups)
@@ -143,23 +163,8 @@ impl Probes {
                 }
             })?;
         let messages = Messages::start(&mut ebpf);
+        let maps = memory::shapes(&ebpf)?;
 
-        let mut slots: Queue<_, u32> =
-            Queue::try_from(take(&mut ebpf, "FREE_SLOTS")?).map_err(|error| mismatch(&error))?;
-        for slot in 0..config.cgroups {
-            slots
-                .push(slot, 0)
-                .map_err(|error| Error::Load(chain(&error)))?;
-        }
-        let cgroups = Mapped::new(array(&mut ebpf, "CGROUPS")?, config.cgroups, "CGROUPS")?;
-        let http = Mapped::new(array(&mut ebpf, "HTTP")?, config.cgroups, "HTTP")?;
-        let tcp = Mapped::new(array(&mut ebpf, "TCP")?, config.cgroups, "TCP")?;
-        let traffic = TrafficMaps::new(&mut ebpf, config.cgroups)?;
-        let matrix = Matrix {
-            pairs: Mapped::new(array(&mut ebpf, "PAIRS")?, cpus * PAIR_SETS as u32, "PAIRS")?,
-            rest: HashMap::try_from(take(&mut ebpf, "MATRIX")?)
-                .map_err(|error| mismatch(&error))?,
-        };
         // Loaded early: what is not watched must not read as nothing.
         let interrupts_off = if config.interrupts {
             attach::load_interrupts(&mut ebpf).err()
@@ -168,16 +173,17 @@ impl Probes {
         };
         let interrupts = array(&mut ebpf, "INTERRUPTS")?;
         let interrupts = match &interrupts_off {
-            None => Some(Mapped::writable(interrupts, cpus, "INTERRUPTS")?),
+            None => Some(Mapped::whole(interrupts, cpus, "INTERRUPTS")?),
             Some(_) => None,
         };
-        let cpus = Cpus::new(
-            Mapped::writable(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?,
+        let running = Cpus::new(
+            Mapped::whole(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?,
             Mapped::new(array(&mut ebpf, "CPU_LINES")?, lines, "CPU_LINES")?,
             config.cgroups as usize,
             interrupts,
         );
-        let ledger = Mapped::new(array(&mut ebpf, "LEDGER")?, Ledger::COUNT, "LEDGER")?;
+        let presence = Presence::new(&mount);
+        let reader = Reader::new(&mut ebpf, config.cgroups, cpus, running, presence)?;
         let ring =
             RingBuf::try_from(take(&mut ebpf, "EXCHANGES")?).map_err(|error| mismatch(&error))?;
 
@@ -242,13 +248,9 @@ impl Probes {
             mount,
             links,
             capabilities,
-            cgroups,
-            http,
-            traffic,
-            tcp,
-            cpus,
-            ledger,
-            matrix,
+            reader: Mutex::new(reader),
+            possible_cpus: cpus,
+            maps,
             ring: Some(ring),
             connections: Some((connections, connections_read)),
             keep_query: config.keep_query,
@@ -290,7 +292,7 @@ impl Probes {
         }
         let links = match feature {
             Feature::Cpu => {
-                self.cpus.begin_anew();
+                self.reader_mut().cpus.begin_anew();
                 attach::attach_scheduler(&mut self.ebpf, self.scheduler_step)
             }
             Feature::Interrupts => attach::attach_interrupts(&mut self.ebpf),
@@ -350,83 +352,72 @@ impl Probes {
     ///
     /// # Errors
     ///
-    /// If the interference matrix cannot be read; all else lies in mapped memory.
+    /// As [`Probes::read_into`].
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
-        let begin_ns = boot_ns();
-        let mut by_slot = BTreeMap::new();
-        let mut read = Vec::new();
-        for slot in 0..self.cgroups.len() {
-            let Some(counters) = self
-                .cgroups
-                .read(slot)
-                .filter(|counters| counters.cgroup_id != 0)
-            else {
-                continue;
-            };
-            by_slot.insert(slot as u32, CgroupId(counters.cgroup_id));
-            read.push((slot as u32, counters));
+        let mut snapshot = Snapshot::default();
+        self.read_into(&mut snapshot)?;
+        Ok(snapshot)
+    }
+
+    /// Brings a snapshot of these probes up to now: cgroups of which nothing has moved since it was read cost next to
+    /// nothing, and memory that is there is used again. An empty snapshot, or one of other probes, is filled as a new one.
+    ///
+    /// Places of cgroups that are gone are given back here, so somebody must read now and then, at the latest within an
+    /// hour: histograms and ledgers of single cgroups wrap after 2^32 events between two readings.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses to map or to change a map; nearly all that is read lies in mapped memory.
+    pub fn read_into(&self, snapshot: &mut Snapshot) -> Result<(), Error> {
+        self.reader().read_into(snapshot)?;
+        if self.statistics.is_some() {
+            snapshot.programs = self.programs();
         }
-        let wanted: Vec<_> = read
-            .iter()
-            .map(|(slot, counters)| Wanted {
-                slot: *slot,
-                cgroup_id: counters.cgroup_id,
-            })
-            .collect();
-        let running = self.cpus.read(&wanted);
-        let mut network = self.traffic.read(by_slot.keys().copied());
-        let cgroups = read
-            .iter()
-            .zip(&running.lines)
-            .map(|((slot, counters), line)| {
-                let http = self.http.read(*slot as usize);
-                let mut stats = stats(counters, line, http.as_ref());
-                if let Some(network) = network.remove(slot) {
-                    stats.set_network(network);
-                }
-                if let Some(counters) = self.tcp.read(*slot as usize) {
-                    stats.tcp = TcpStats::from(&counters);
-                }
-                (CgroupId(counters.cgroup_id), stats)
-            })
-            .collect();
-        let blames = self
-            .matrix
-            .read(self.cpus.states())?
-            .into_iter()
-            .filter_map(|((victim, aggressor), ns)| {
-                let blame = Blame {
-                    victim: *by_slot.get(&victim)?,
-                    aggressor: *by_slot.get(&aggressor)?,
-                };
-                Some((blame, ns))
-            })
-            .collect();
-        let ledger = Ledger::ALL
-            .into_iter()
-            .map(|kind| {
-                (
-                    kind,
-                    self.ledger
-                        .read(kind as usize)
-                        .map_or(0, |counter| counter[0]),
-                )
-            })
-            .collect();
-        let programs = if self.statistics.is_some() {
+        Ok(())
+    }
+
+    /// What the probes cost up to now: CPU time and memory of this process, and runs and time of the programs if statistics
+    /// were asked for.
+    #[must_use]
+    pub fn cost(&self) -> Cost {
+        Cost::now(if self.statistics.is_some() {
             self.programs()
         } else {
             Vec::new()
-        };
-        Ok(Snapshot {
-            begin_ns,
-            end_ns: boot_ns(),
-            cgroups,
-            blames,
-            ledger,
-            cpus: running.cpus,
-            programs,
         })
+    }
+
+    /// What the probes take of the kernel's memory and the process' at this moment.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        memory::of(
+            &self.maps,
+            self.possible_cpus as usize,
+            self.reader().mapped_bytes(),
+        )
+    }
+
+    /// How full the tables are of what comes and goes.
+    #[must_use]
+    pub fn tables(&self) -> Tables {
+        let reader = self.reader();
+        let (cgroups, waiting) = reader.places();
+        Tables {
+            cgroups,
+            waiting,
+            shared_pairs: reader.shared_pairs(),
+        }
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        // A reading that panicked left counters that the next one brings up to date.
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reader_mut(&mut self) -> &mut Reader {
+        self.reader
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn programs(&self) -> Vec<ProgramCost> {
@@ -440,33 +431,6 @@ impl Probes {
             })
         });
         costs.collect()
-    }
-}
-
-fn stats(counters: &CgroupCounters, line: &CpuLine, http: Option<&HttpCounters>) -> CgroupStats {
-    let server = http.map_or_else(ExchangeStats::default, |http| ExchangeStats {
-        count: http.exchanges[0],
-        duration: Durations::new(http.server_buckets, http.duration_ns[0]),
-    });
-    let client = http.map_or_else(ExchangeStats::default, |http| ExchangeStats {
-        count: http.exchanges[1],
-        duration: Durations::new([0; galileo_ebpf_abi::BUCKETS], http.duration_ns[1]),
-    });
-    let explained_ns = line.wait_own_ns + line.wait_idle_ns + counters.wait_unexplained_ns;
-    CgroupStats {
-        on_cpu_ns: line.on_cpu_ns,
-        switches_voluntary: line.switches_voluntary,
-        switches_involuntary: line.switches_involuntary,
-        wakeups: line.wakeups,
-        migrations: counters.migrations,
-        wait: Durations::new(counters.wait_buckets, line.wait_ns),
-        wait_own_ns: line.wait_own_ns,
-        wait_other_ns: line.wait_ns.saturating_sub(explained_ns),
-        wait_idle_ns: line.wait_idle_ns,
-        wait_unexplained_ns: counters.wait_unexplained_ns,
-        server,
-        client,
-        ..CgroupStats::default()
     }
 }
 
@@ -512,7 +476,15 @@ fn ring_size(wanted: u32, page: u32) -> u32 {
 }
 
 pub(crate) fn boot_ns() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
+    clock_ns(ClockId::Boottime)
+}
+
+pub(crate) fn unix_ns() -> u64 {
+    clock_ns(ClockId::Realtime)
+}
+
+fn clock_ns(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 

@@ -1,30 +1,31 @@
 //! What the CPUs counted, up to now: at switches, and of what runs at this moment.
 //!
-//! Each CPU is read by itself, between two of its switches: what it counted of all cgroups, its idle time, and what it
-//! runs then belong to one moment, so that together they are exactly the time for which it was watched. Reading some
-//! hundred lines takes less than a microsecond of a CPU's time between switches; where it does not fit for all that, as on
-//! a CPU that switches all the time beside thousands of cgroups, some run may be missing, and the closure shows it.
+//! Each CPU is read by itself: what it counted of all cgroups, its idle time, and what it runs then belong to one moment
+//! between two of its switches, so that together they are exactly the time for which it was watched. If it switched while
+//! its lines were read, what it ran since, by its history, is read again until it did not.
 
 use std::mem::offset_of;
 
-use galileo_ebpf_abi::{CpuInterrupts, CpuLine, CpuState, SLOT_IDLE, SLOT_UNKNOWN};
+use galileo_ebpf_abi::{
+    CpuInterrupts, CpuLine, CpuState, HISTORY, Run, SLOT_IDLE, SLOT_UNKNOWN, slot_generation,
+    slot_index,
+};
 
 use crate::{
+    Error,
     mapped::Mapped,
     probes::boot_ns,
     snapshot::{CpuTimes, Interrupts},
 };
 
-/// How often it is tried to read a CPU between two switches.
+/// How often what a CPU ran meanwhile is read again.
 const LOOKS: u32 = 64;
 
 /// A slot that is to be read, and its cgroup.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
-    /// The slot.
+    /// The slot; in a list of these they stand in the order of their indexes.
     pub(crate) slot: u32,
-    /// The cgroup's id.
-    pub(crate) cgroup_id: u64,
 }
 
 /// The arrays that the CPUs write.
@@ -38,12 +39,15 @@ pub(crate) struct Cpus {
     earlier_ns: Vec<u64>,
 }
 
-/// What was read.
+/// What was read; kept for the next reading, so that nothing is allocated.
+#[derive(Default)]
 pub(crate) struct Running {
     /// What all CPUs together counted, in the order of what was wanted; what runs now is in it.
     pub(crate) lines: Vec<CpuLine>,
     /// Times by CPU.
     pub(crate) cpus: Vec<CpuTimes>,
+    /// Those of one CPU.
+    one: Vec<CpuLine>,
 }
 
 /// What a CPU does now.
@@ -53,6 +57,7 @@ struct Now {
     slot: u32,
     switches: u32,
     accounted: u32,
+    written: u32,
     began_ns: u64,
     idle_ns: u64,
     unknown_ns: u64,
@@ -95,17 +100,35 @@ impl Cpus {
         }
     }
 
+    /// Makes what all CPUs count of a place readable.
+    pub(crate) fn reach(&self, index: usize) -> Result<(), Error> {
+        (0..self.states.len()).try_for_each(|cpu| self.lines.reach(cpu * self.slots + index))
+    }
+
+    /// Bytes that are mapped.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        let interrupts = self.interrupts.as_ref();
+        self.states.mapped_bytes()
+            + self.lines.mapped_bytes()
+            + interrupts.map_or(0, Mapped::mapped_bytes)
+    }
+
     /// Reads what is wanted.
-    pub(crate) fn read(&self, wanted: &[Wanted]) -> Running {
-        let mut sums: Vec<CpuLine> = wanted
-            .iter()
-            .map(|wanted| CpuLine::new(wanted.cgroup_id))
-            .collect();
-        let mut lines = sums.clone();
-        let mut cpus = Vec::with_capacity(self.states.len());
+    pub(crate) fn read(&self, wanted: &[Wanted], into: &mut Running) {
+        let Running {
+            lines: sums,
+            cpus,
+            one: lines,
+        } = into;
+        let blank = |wanted: &Wanted| CpuLine::new(slot_generation(wanted.slot));
+        for list in [&mut *sums, &mut *lines] {
+            list.clear();
+            list.extend(wanted.iter().map(blank));
+        }
+        cpus.clear();
         for cpu in 0..self.states.len() {
-            let (now, at_ns) = self.read_cpu(cpu, wanted, &mut lines);
-            for (sum, line) in sums.iter_mut().zip(&lines) {
+            let (now, at_ns) = self.read_cpu(cpu, wanted, lines);
+            for (sum, line) in sums.iter_mut().zip(lines.iter()) {
                 add(sum, line);
             }
             let earlier_ns = self.earlier_ns[cpu];
@@ -122,7 +145,7 @@ impl Cpus {
                 match now.slot {
                     SLOT_IDLE => times.idle_ns += runs_ns,
                     SLOT_UNKNOWN => times.unassigned_ns += runs_ns,
-                    slot => match wanted.iter().position(|wanted| wanted.slot == slot) {
+                    slot => match find(wanted, slot) {
                         Some(index) => sums[index].on_cpu_ns += runs_ns,
                         None => times.unassigned_ns += runs_ns,
                     },
@@ -130,31 +153,54 @@ impl Cpus {
             }
             cpus.push(times);
         }
-        Running { lines: sums, cpus }
     }
 
     /// Reads a CPU's lines of what is wanted into `lines`, and its state and the time that belong to them.
     fn read_cpu(&self, cpu: usize, wanted: &[Wanted], lines: &mut [CpuLine]) -> (Now, u64) {
-        let mut look = 0;
-        loop {
-            look += 1;
-            let before = self.now(cpu);
-            for (line, wanted) in lines.iter_mut().zip(wanted) {
-                *line = CpuLine::new(wanted.cgroup_id);
-                let index = cpu * self.slots + wanted.slot as usize;
-                // Most CPUs ran few of the cgroups: their lines are not even read.
-                if self.lines.word(index, offset_of!(CpuLine, cgroup_id)) == Some(wanted.cgroup_id)
-                    && let Some(read) = self.lines.read(index)
-                {
-                    *line = read;
-                }
-            }
-            let at_ns = boot_ns();
-            let settled = before.accounted == before.switches;
-            if look >= LOOKS || (settled && before == self.now(cpu)) {
-                return (before, at_ns);
-            }
+        let mut before = self.now(cpu);
+        for (line, wanted) in lines.iter_mut().zip(wanted) {
+            *line = self.line(cpu, *wanted);
         }
+        for _ in 0..LOOKS {
+            let at_ns = boot_ns();
+            let after = self.now(cpu);
+            if before.accounted == before.switches && before == after {
+                return (after, at_ns);
+            }
+            // It switched meanwhile. What may have changed since is what ran since: mostly less than it took to read.
+            let mut ran = self.ran_since(cpu, before.written, after.written);
+            ran.push(before.slot);
+            ran.push(after.slot);
+            for index in ran.iter().filter_map(|slot| find(wanted, *slot)) {
+                lines[index] = self.line(cpu, wanted[index]);
+            }
+            before = after;
+        }
+        (before, boot_ns())
+    }
+
+    /// What a CPU counted of a cgroup.
+    fn line(&self, cpu: usize, wanted: Wanted) -> CpuLine {
+        let blank = CpuLine::new(slot_generation(wanted.slot));
+        // A CPU that has not run the cgroup still has what it counted of the one before, or nothing.
+        self.lines
+            .read(cpu * self.slots + slot_index(wanted.slot) as usize)
+            .filter(|line| line.generation == blank.generation)
+            .unwrap_or(blank)
+    }
+
+    /// Slots of the runs that were written to a CPU's history between two numbers of runs, and of the one before, which
+    /// may have become longer.
+    fn ran_since(&self, cpu: usize, before: u32, after: u32) -> Vec<u32> {
+        let count = after.wrapping_sub(before).min(HISTORY as u32 - 1);
+        (0..=count)
+            .map(|back| {
+                let at = after.wrapping_sub(1 + back) as usize & (HISTORY - 1);
+                let offset =
+                    offset_of!(CpuState, history) + at * size_of::<Run>() + offset_of!(Run, slot);
+                halves(self.states.word(cpu, offset).unwrap_or(0))[0]
+            })
+            .collect()
     }
 
     fn interrupts(&self, cpu: usize) -> Option<Interrupts> {
@@ -173,12 +219,13 @@ impl Cpus {
         const { assert!(offset_of!(CpuState, switches) == offset_of!(CpuState, slot) + 4) };
         const { assert!(offset_of!(CpuState, written) == offset_of!(CpuState, accounted) + 4) };
         let [slot, switches] = halves(word(offset_of!(CpuState, slot)));
-        let [accounted, _] = halves(word(offset_of!(CpuState, accounted)));
+        let [accounted, written] = halves(word(offset_of!(CpuState, accounted)));
         Now {
             since_ns: word(offset_of!(CpuState, since_ns)),
             slot,
             switches,
             accounted,
+            written,
             began_ns: word(offset_of!(CpuState, began_ns)),
             idle_ns: word(offset_of!(CpuState, idle_ns)),
             unknown_ns: word(offset_of!(CpuState, unknown_ns)),
@@ -186,10 +233,19 @@ impl Cpus {
     }
 }
 
+/// Where a slot stands in what is wanted.
+fn find(wanted: &[Wanted], slot: u32) -> Option<usize> {
+    let at = wanted.binary_search_by_key(&slot_index(slot), |wanted| slot_index(wanted.slot));
+    at.ok().filter(|index| wanted[*index].slot == slot)
+}
+
 fn add(sum: &mut CpuLine, line: &CpuLine) {
     sum.on_cpu_ns += line.on_cpu_ns;
-    sum.switches_voluntary += line.switches_voluntary;
-    sum.switches_involuntary += line.switches_involuntary;
+    // One CPU may take back what another counted.
+    sum.switches_voluntary = sum.switches_voluntary.wrapping_add(line.switches_voluntary);
+    sum.switches_involuntary = sum
+        .switches_involuntary
+        .wrapping_add(line.switches_involuntary);
     sum.wakeups += line.wakeups;
     sum.wait_ns += line.wait_ns;
     sum.wait_own_ns += line.wait_own_ns;

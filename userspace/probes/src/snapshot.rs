@@ -15,16 +15,29 @@ use crate::{
 /// All counters, read one after the other between `begin_ns` and `end_ns` (`CLOCK_BOOTTIME`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
+    /// Number of the reading, by which [`Probes::read_into`](crate::Probes::read_into) knows what has moved since; 0 for
+    /// what is no reading of its own.
+    pub reading: u64,
     /// When reading began. For a difference: when the first reading began.
     pub begin_ns: u64,
     /// When reading ended.
     pub end_ns: u64,
+    /// When it was read; for a difference, when the earlier one was.
+    pub first: Acquisition,
+    /// When it was read; for a difference, when the later one was.
+    pub last: Acquisition,
     /// What was counted by cgroup.
     pub cgroups: BTreeMap<CgroupId, CgroupStats>,
     /// Who waited while whom a CPU was given to.
     pub blames: BTreeMap<Blame, u64>,
-    /// What could not be kept, by kind.
+    /// What could not be kept, by kind: the sum of [`Snapshot::machine`], [`CgroupStats::ledger`] and what cgroups had that
+    /// are no longer listed.
     pub ledger: BTreeMap<Ledger, u64>,
+    /// What of it is no cgroup's, or that of cgroups without a slot.
+    pub machine: BTreeMap<Ledger, u64>,
+    /// The sum of what was counted of cgroups that are gone and no longer listed. They are listed for at least two readings
+    /// after they were gone, and for a minute unless places are scarce.
+    pub departed: CgroupStats,
     /// What each possible CPU did.
     pub cpus: Vec<CpuTimes>,
     /// What the programs cost; empty without statistics.
@@ -97,6 +110,10 @@ pub struct Blame {
 /// What was counted of one cgroup, without those below it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CgroupStats {
+    /// Tells apart what is counted anew: another cgroup's number is never this one's, nor is the one that the same cgroup is
+    /// given if something still comes for it after it was gone and given up. Totals of different generations have nothing to do
+    /// with one another.
+    pub generation: u64,
     /// Time on a CPU, what runs at the moment of reading included.
     pub on_cpu_ns: u64,
     /// Switches away from a CPU because the task slept.
@@ -134,6 +151,8 @@ pub struct CgroupStats {
     pub server: ExchangeStats,
     /// Exchanges in which it asked; without a histogram.
     pub client: ExchangeStats,
+    /// What could not be kept of it, by kind; kinds that are not listed are 0.
+    pub ledger: BTreeMap<Ledger, u64>,
 }
 
 /// What was counted of exchanges.
@@ -146,40 +165,67 @@ pub struct ExchangeStats {
 }
 
 /// A histogram of durations: counts by bucket and their sum.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Durations {
-    counts: Box<[u64; BUCKETS]>,
+    /// None if all are 0.
+    counts: Option<Box<[u64; BUCKETS]>>,
     /// Sum of all durations in nanoseconds.
     pub sum_ns: u64,
 }
 
-impl Default for Durations {
-    fn default() -> Self {
+impl Clone for Durations {
+    fn clone(&self) -> Self {
         Self {
-            counts: Box::new([0; BUCKETS]),
-            sum_ns: 0,
+            counts: self.counts.clone(),
+            sum_ns: self.sum_ns,
         }
+    }
+
+    /// Keeps the memory that is there.
+    fn clone_from(&mut self, source: &Self) {
+        match (&mut self.counts, &source.counts) {
+            (Some(counts), Some(from)) => counts.copy_from_slice(&from[..]),
+            (counts, from) => counts.clone_from(from),
+        }
+        self.sum_ns = source.sum_ns;
     }
 }
 
 impl Durations {
-    pub(crate) fn new(counts: [u64; BUCKETS], sum_ns: u64) -> Self {
+    pub(crate) fn new(counts: &[u64; BUCKETS], sum_ns: u64) -> Self {
         Self {
-            counts: Box::new(counts),
+            counts: counts
+                .iter()
+                .any(|count| *count != 0)
+                .then(|| Box::new(*counts)),
             sum_ns,
+        }
+    }
+
+    /// Goes on to what 32-bit counters tell that wrap: they began at 0 with this, and moved by less than 2^32 since the last
+    /// time.
+    pub(crate) fn advance(&mut self, counters: &[u32; BUCKETS], sum_ns: u64) {
+        self.sum_ns = sum_ns;
+        if self.counts.is_none() && counters.iter().all(|count| *count == 0) {
+            return;
+        }
+        let counts = self.counts.get_or_insert_with(|| Box::new([0; BUCKETS]));
+        for (count, counter) in counts.iter_mut().zip(counters) {
+            advance(count, *counter);
         }
     }
 
     /// How many durations were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.iter().flat_map(|counts| counts.iter()).sum()
     }
 
     /// The buckets that are not empty: smallest and largest duration in nanoseconds, and how many fell between.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64, u64)> + '_ {
         self.counts
             .iter()
+            .flat_map(|counts| counts.iter())
             .enumerate()
             .filter(|(_, count)| **count > 0)
             .map(|(index, count)| {
@@ -189,37 +235,78 @@ impl Durations {
     }
 
     pub(crate) fn since(&self, before: &Self) -> Self {
-        let mut counts = [0; BUCKETS];
-        for (index, count) in counts.iter_mut().enumerate() {
-            *count = self.counts[index].saturating_sub(before.counts[index]);
+        let sum_ns = self.sum_ns.saturating_sub(before.sum_ns);
+        match (&self.counts, &before.counts) {
+            (Some(after), Some(before)) => {
+                let mut counts = **after;
+                for (count, before) in counts.iter_mut().zip(before.iter()) {
+                    *count = count.saturating_sub(*before);
+                }
+                Self::new(&counts, sum_ns)
+            }
+            (counts, _) => Self {
+                counts: counts.clone(),
+                sum_ns,
+            },
         }
-        Self::new(counts, self.sum_ns.saturating_sub(before.sum_ns))
     }
 
     pub(crate) fn add(&mut self, other: &Self) {
-        for (count, more) in self.counts.iter_mut().zip(other.counts.iter()) {
-            *count += more;
+        if let Some(more) = &other.counts {
+            let counts = self.counts.get_or_insert_with(|| Box::new([0; BUCKETS]));
+            for (count, more) in counts.iter_mut().zip(more.iter()) {
+                *count += more;
+            }
         }
         self.sum_ns += other.sum_ns;
     }
 }
 
+/// Goes on to what a 32-bit counter tells that wraps.
+pub(crate) fn advance(total: &mut u64, counter: u32) {
+    *total += u64::from(counter.wrapping_sub(*total as u32));
+}
+
 impl Snapshot {
     /// What was counted between an earlier snapshot of the same probes and this one. A cgroup that the earlier one does not
-    /// know began at 0.
+    /// know, or knows under another generation, began at 0: no difference is taken across generations.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let nothing = CgroupStats::default();
+        let earlier = |id: &CgroupId| {
+            let (now, then) = (self.cgroups.get(id)?, before.cgroups.get(id)?);
+            (now.generation == then.generation).then_some(then)
+        };
+        // Of what has departed since, a part was counted before.
+        let mut departed = before.departed.clone();
+        for (id, then) in &before.cgroups {
+            if earlier(id).is_none() {
+                departed.add(then);
+            }
+        }
         Self {
+            reading: 0,
             begin_ns: before.begin_ns,
             end_ns: self.end_ns,
+            first: before.last,
+            last: self.last,
             cgroups: self
                 .cgroups
                 .iter()
-                .map(|(id, stats)| (*id, stats.since(before.cgroups.get(id).unwrap_or(&nothing))))
+                .map(|(id, stats)| (*id, stats.since(earlier(id).unwrap_or(&nothing))))
                 .collect(),
-            blames: difference(&self.blames, &before.blames),
+            blames: self
+                .blames
+                .iter()
+                .map(|(blame, ns)| {
+                    let known = earlier(&blame.victim).and(earlier(&blame.aggressor));
+                    let then = known.and_then(|_| before.blames.get(blame));
+                    (*blame, ns.saturating_sub(then.copied().unwrap_or(0)))
+                })
+                .collect(),
             ledger: difference(&self.ledger, &before.ledger),
+            machine: difference(&self.machine, &before.machine),
+            departed: self.departed.since(&departed),
             cpus: self
                 .cpus
                 .iter()
@@ -249,6 +336,34 @@ impl Snapshot {
         }
     }
 
+    /// How often something happened in a second, of which `count` were counted between the two readings that this is the
+    /// difference of. Each counter was read at some moment of its reading, so the time between is known within bounds.
+    #[must_use]
+    pub fn rate(&self, count: u64) -> Rate {
+        let least_ns = self.last.begin_ns.saturating_sub(self.first.end_ns);
+        let most_ns = self.last.end_ns.saturating_sub(self.first.begin_ns);
+        let per_second = |ns: f64| count as f64 * 1e9 / ns;
+        Rate {
+            per_second: per_second(f64::midpoint(least_ns as f64, most_ns as f64)),
+            low: per_second(most_ns as f64),
+            high: per_second(least_ns as f64),
+        }
+    }
+
+    /// What could not be kept of these cgroups, and what is no cgroup's or of cgroups without a slot: what may be missing of
+    /// what is known of them.
+    #[must_use]
+    pub fn losses_of<'a>(
+        &self,
+        ids: impl IntoIterator<Item = &'a CgroupId>,
+    ) -> BTreeMap<Ledger, u64> {
+        let mut losses = self.machine.clone();
+        for stats in ids.into_iter().filter_map(|id| self.cgroups.get(id)) {
+            add_counts(&mut losses, &stats.ledger);
+        }
+        losses
+    }
+
     /// The sum over several cgroups, e.g. one and those below it; none if the probes saw none of them.
     #[must_use]
     pub fn sum<'a>(&self, ids: impl IntoIterator<Item = &'a CgroupId>) -> Option<CgroupStats> {
@@ -257,6 +372,36 @@ impl Snapshot {
             sum.get_or_insert_with(CgroupStats::default).add(stats);
         }
         sum
+    }
+}
+
+/// When something was read, by both clocks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Acquisition {
+    /// Begin by `CLOCK_BOOTTIME`.
+    pub begin_ns: u64,
+    /// End by `CLOCK_BOOTTIME`.
+    pub end_ns: u64,
+    /// Begin as unix time. It may go backwards, as people set it.
+    pub begin_unix_ns: u64,
+    /// End as unix time.
+    pub end_unix_ns: u64,
+}
+
+/// A rate and its bounds, in events a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// For the middle of the bounds of time.
+    pub per_second: f64,
+    /// At least.
+    pub low: f64,
+    /// At most; infinite if the readings overlap.
+    pub high: f64,
+}
+
+fn add_counts(sum: &mut BTreeMap<Ledger, u64>, more: &BTreeMap<Ledger, u64>) {
+    for (kind, count) in more {
+        *sum.entry(*kind).or_default() += count;
     }
 }
 
@@ -317,6 +462,9 @@ impl CgroupStats {
                 .copied()
                 .unwrap_or_default();
         }
+        for (kind, count) in &mut difference.ledger {
+            *count = count.saturating_sub(before.ledger.get(kind).copied().unwrap_or(0));
+        }
         difference.tcp = self.tcp.since(&before.tcp);
         difference.wait = self.wait.since(&before.wait);
         difference.server.duration = self.server.duration.since(&before.server.duration);
@@ -324,11 +472,12 @@ impl CgroupStats {
         difference
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         each_counter!(self, other, |sum, more| *sum += more);
         for (interface, traffic) in &other.interfaces {
             *self.interfaces.entry(*interface).or_default() += *traffic;
         }
+        add_counts(&mut self.ledger, &other.ledger);
         self.tcp.add(&other.tcp);
         self.wait.add(&other.wait);
         self.server.duration.add(&other.server.duration);

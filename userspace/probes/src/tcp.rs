@@ -50,6 +50,22 @@ impl TcpStats {
         (self.connected + self.accepted).saturating_sub(self.closed)
     }
 
+    /// Goes on to what the kernel side has counted.
+    pub(crate) fn advance(&mut self, counted: &TcpCounters) {
+        self.connected = counted.connected;
+        self.accepted = counted.accepted;
+        self.refused = counted.refused;
+        self.timed_out = counted.timed_out;
+        self.abandoned = counted.abandoned;
+        self.closed = counted.closed;
+        self.aborted = counted.aborted;
+        self.retransmits = counted.retransmits;
+        self.timeouts = counted.timeouts;
+        self.data_segments = counted.data_segments;
+        self.established_ns = counted.established_ns;
+        self.rtt.advance(&counted.rtt_buckets, counted.rtt_ns);
+    }
+
     pub(crate) fn since(&self, before: &Self) -> Self {
         let mut difference = self.clone();
         for (after, before) in difference.counters().into_iter().zip(before.values()) {
@@ -84,25 +100,6 @@ impl TcpStats {
 
     fn values(&self) -> [u64; 11] {
         self.clone().counters().map(|counter| *counter)
-    }
-}
-
-impl From<&TcpCounters> for TcpStats {
-    fn from(counted: &TcpCounters) -> Self {
-        Self {
-            connected: counted.connected,
-            accepted: counted.accepted,
-            refused: counted.refused,
-            timed_out: counted.timed_out,
-            abandoned: counted.abandoned,
-            closed: counted.closed,
-            aborted: counted.aborted,
-            retransmits: counted.retransmits,
-            timeouts: counted.timeouts,
-            data_segments: counted.data_segments,
-            established_ns: counted.established_ns,
-            rtt: Durations::new(counted.rtt_buckets.map(u64::from), counted.rtt_ns),
-        }
     }
 }
 

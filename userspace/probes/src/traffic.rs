@@ -2,15 +2,15 @@
 
 use std::{
     collections::BTreeMap,
+    mem::offset_of,
     ops::{AddAssign, SubAssign},
-    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use aya::{
     Ebpf,
-    maps::{MapData, Queue},
+    maps::{HashMap, MapData, MapError, Stack},
 };
-use galileo_ebpf_abi::{CgroupTraffic, InterfaceTraffic, LOOPBACK};
+use galileo_ebpf_abi::{CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, slot_index};
 
 use crate::{
     Error,
@@ -98,10 +98,27 @@ const FREE_RUN: usize = 64;
 pub(crate) struct TrafficMaps {
     cgroups: Mapped<CgroupTraffic>,
     interfaces: Mapped<InterfaceTraffic>,
-    /// One more than the highest entry found in use so far.
-    used: AtomicUsize,
-    // Programs that are loaded later name it by its descriptor.
-    _free: Queue<MapData, u32>,
+    entry_of: HashMap<MapData, Key, u32>,
+    free: Stack<MapData, u32>,
+    /// What was read of each entry the last time, up to the highest one found in use so far.
+    seen: Vec<Seen>,
+    /// The entries of each place.
+    entries_of: Vec<Vec<u32>>,
+}
+
+/// [`InterfaceKey`], as aya's maps ask for a type of this crate.
+#[derive(Debug, Clone, Copy)]
+#[repr(transparent)]
+struct Key(InterfaceKey);
+
+// SAFETY: two 32-bit integers.
+unsafe impl aya::Pod for Key {}
+
+/// What was read of an entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Seen {
+    owner: u64,
+    traffic: Traffic,
 }
 
 impl TrafficMaps {
@@ -113,55 +130,134 @@ impl TrafficMaps {
     /// Maps them and makes all entries free.
     pub(crate) fn new(ebpf: &mut Ebpf, cgroups: u32) -> Result<Self, Error> {
         let entries = Self::entries(cgroups);
-        let mut free: Queue<_, u32> =
-            Queue::try_from(take(ebpf, "FREE_INTERFACES")?).map_err(|error| mismatch(&error))?;
-        for entry in 0..entries {
+        let mut free: Stack<_, u32> =
+            Stack::try_from(take(ebpf, "FREE_INTERFACES")?).map_err(|error| mismatch(&error))?;
+        for entry in (0..entries).rev() {
             free.push(entry, 0)
                 .map_err(|error| Error::Load(chain(&error)))?;
         }
         Ok(Self {
-            cgroups: Mapped::new(array(ebpf, "TRAFFIC")?, cgroups, "TRAFFIC")?,
-            interfaces: Mapped::new(array(ebpf, "INTERFACES")?, entries, "INTERFACES")?,
-            used: AtomicUsize::new(0),
-            _free: free,
+            cgroups: Mapped::writable(array(ebpf, "TRAFFIC")?, cgroups, "TRAFFIC")?,
+            interfaces: Mapped::writable(array(ebpf, "INTERFACES")?, entries, "INTERFACES")?,
+            entry_of: HashMap::try_from(take(ebpf, "INTERFACE_OF")?)
+                .map_err(|error| mismatch(&error))?,
+            free,
+            seen: Vec::new(),
+            entries_of: vec![Vec::new(); cgroups as usize],
         })
     }
 
-    /// What the cgroups with these slots sent and received.
-    pub(crate) fn read(&self, slots: impl Iterator<Item = u32>) -> BTreeMap<u32, CgroupNetwork> {
-        let mut found = BTreeMap::new();
-        for slot in slots {
-            let Some(counters) = self.cgroups.read(slot as usize) else {
-                continue;
-            };
-            let mut network = CgroupNetwork {
-                total: counters.elsewhere.into(),
-                interfaces: BTreeMap::new(),
-            };
-            network.add(Interface::LOOPBACK, counters.loopback.into());
-            found.insert(slot, network);
-        }
-        for (slot, interface, traffic) in self.entries_in_use() {
-            if let Some(network) = found.get_mut(&slot) {
-                network.add(interface, traffic);
-            }
-        }
-        found
+    /// Makes what is counted of a place readable.
+    pub(crate) fn reach(&self, index: usize) -> Result<(), Error> {
+        self.cgroups.reach(index)
     }
 
-    fn entries_in_use(&self) -> Vec<(u32, Interface, Traffic)> {
-        let mut found = Vec::new();
+    /// Bytes that are mapped.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        self.cgroups.mapped_bytes() + self.interfaces.mapped_bytes()
+    }
+
+    /// Numbers of packets that change whenever something is counted at this place without an interface of its own.
+    pub(crate) fn pulse(&self, index: usize) -> [u64; 2] {
+        let loopback = offset_of!(CgroupTraffic, loopback);
+        let elsewhere = offset_of!(CgroupTraffic, elsewhere);
+        let packets = |at: usize| {
+            let word = |offset| self.cgroups.word(index, at + offset).unwrap_or(0);
+            word(offset_of!(galileo_ebpf_abi::Traffic, rx_packets))
+                + word(offset_of!(galileo_ebpf_abi::Traffic, tx_packets))
+        };
+        [packets(loopback), packets(elsewhere)]
+    }
+
+    /// Reads all entries of interfaces; `moved` is told the slot of each in which something was counted since the last time.
+    pub(crate) fn read_interfaces(&mut self, mut moved: impl FnMut(u32)) -> Result<(), Error> {
         let mut entry = 0;
-        while entry < self.used.load(Ordering::Relaxed) + FREE_RUN
-            && let Some(counters) = self.interfaces.read(entry)
-        {
+        while entry < self.interfaces.len().min(self.seen.len() + FREE_RUN) {
+            self.interfaces.reach(entry)?;
+            let Some(counters) = self.interfaces.read(entry) else {
+                break;
+            };
+            let now = Seen {
+                owner: counters.owner,
+                traffic: counters.traffic.into(),
+            };
+            if entry >= self.seen.len() && now.owner != 0 {
+                self.seen.resize(entry + 1, Seen::default());
+            }
+            if let Some(seen) = self.seen.get_mut(entry)
+                && *seen != now
+            {
+                let before = std::mem::replace(seen, now);
+                if let Some((slot, _)) = InterfaceTraffic::owner(now.owner) {
+                    if before.owner != now.owner
+                        && let Some(entries) = self.entries_of.get_mut(slot_index(slot) as usize)
+                    {
+                        entries.push(entry as u32);
+                    }
+                    moved(slot);
+                }
+            }
             entry += 1;
-            if let Some((slot, interface)) = InterfaceTraffic::owner(counters.owner) {
-                self.used.fetch_max(entry, Ordering::Relaxed);
-                found.push((slot, Interface(interface), counters.traffic.into()));
+        }
+        Ok(())
+    }
+
+    /// What the cgroup with this slot sent and received, its interfaces as they were last read.
+    pub(crate) fn read(&self, slot: u32) -> CgroupNetwork {
+        let mut network = CgroupNetwork::default();
+        if let Some(counters) = self.cgroups.read(slot_index(slot) as usize) {
+            network.total = counters.elsewhere.into();
+            network.add(Interface::LOOPBACK, counters.loopback.into());
+        }
+        let entries = self.entries_of.get(slot_index(slot) as usize);
+        for entry in entries.into_iter().flatten() {
+            if let Some(seen) = self.seen.get(*entry as usize)
+                && let Some((owner, interface)) = InterfaceTraffic::owner(seen.owner)
+                && owner == slot
+            {
+                network.add(Interface(interface), seen.traffic);
             }
         }
-        found
+        network
+    }
+
+    /// Sets the generation of a place.
+    pub(crate) fn retire(&self, index: usize, generation: u32) {
+        self.cgroups
+            .set_half(index, offset_of!(CgroupTraffic, generation), generation);
+    }
+
+    /// Sets what was counted at a place to 0 and makes the entries free that it has, or had, under any generation.
+    pub(crate) fn free(&mut self, index: usize) -> Result<(), Error> {
+        self.cgroups
+            .clear(index, Some(offset_of!(CgroupTraffic, generation)));
+        self.entries_of[index].clear();
+        for entry in 0..self.interfaces.len().min(self.seen.len() + FREE_RUN) {
+            let Some(owner) = self
+                .interfaces
+                .word(entry, offset_of!(InterfaceTraffic, owner))
+            else {
+                break;
+            };
+            let Some((slot, interface)) = InterfaceTraffic::owner(owner) else {
+                continue;
+            };
+            if slot_index(slot) as usize != index {
+                continue;
+            }
+            match self.entry_of.remove(&Key(InterfaceKey { slot, interface })) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(mismatch(&error)),
+            }
+            self.interfaces.clear(entry, None);
+            if let Some(seen) = self.seen.get_mut(entry) {
+                *seen = Seen::default();
+            }
+            self.free
+                .push(entry as u32, 0)
+                .map_err(|error| mismatch(&error))?;
+        }
+        Ok(())
     }
 }
 
