@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Reading order: [`probes`] (load, read), [`attach`], [`snapshot`] (what was counted), [`exchange`] (single exchanges),
-//! [`capability`] (what is off, and why), [`cost`] (what the probes themselves use).
+//! [`capability`] (what is off, and why), [`cost`] (what the probes themselves use), [`verify`] (what
+//! the verifier says to each program).
 
 mod attach;
 mod capability;
@@ -27,6 +28,7 @@ mod object;
 mod probes;
 mod running;
 mod snapshot;
+mod verify;
 
 pub use capability::{Capability, Feature};
 pub use cost::{ProgramCost, Statistics};
@@ -35,3 +37,4 @@ pub use exchange::{Exchange, ExchangeStream, Role};
 pub use galileo_ebpf_abi::{Ledger, flags};
 pub use probes::{Config, Probes};
 pub use snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot};
+pub use verify::{Verdict, verify};
