@@ -257,14 +257,16 @@ fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }
 
+/// What a verifier's log closes with, whatever came of it.
+const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+
 /// The line of a verifier's log that says why: the last one before its statistics.
 pub(crate) fn cause(log: &str) -> &str {
-    let lines = log.lines().map(str::trim);
-    lines
-        .filter(|line| !line.is_empty())
-        .take_while(|line| !line.starts_with("processed "))
-        .last()
-        .unwrap_or("no reason given")
+    let lines = log
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start)));
+    lines.last().unwrap_or("no reason given")
 }
 
 #[cfg(test)]
@@ -306,7 +308,7 @@ mod tests {
         let outcome = read(&[
             r#"{"finding":"begin","task":"verify,/o"}"#,
             MACHINE,
-            r#"{"finding":"verdict","program":"egress","refused":"x\nR1 invalid\nprocessed 5 insns\n","walked":5}"#,
+            r#"{"finding":"verdict","program":"egress","refused":"x\nR1 invalid\nverification time 7 usec\nprocessed 5 insns\n","walked":5}"#,
             r#"{"finding":"end","status":"exit status: 0","task":"verify,/o"}"#,
             r#"{"finding":"begin","task":"run"}"#,
             r#"{"finding":"recall","role":"client","expected":2,"seen":2,"right":1}"#,
