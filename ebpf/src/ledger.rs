@@ -65,6 +65,25 @@ pub fn opaque(mut value: usize) -> usize {
     value
 }
 
+/// As [`add`], to a total of 32 bits.
+#[inline(always)]
+fn add_u32(total: *mut u32, value: u32) {
+    // SAFETY: as in `add`.
+    unsafe {
+        asm!("lock *(u32 *)({total} + 0) += {value}", total = in(reg) total, value = in(wreg) value)
+    };
+}
+
+/// As [`count_duration`], in a histogram of 32-bit counters.
+#[inline(always)]
+pub fn count_duration_u32(buckets: *mut [u32; BUCKETS], ns: u64) {
+    let bucket = opaque(histogram::bucket(ns));
+    if bucket < BUCKETS {
+        // SAFETY: within the array.
+        add_u32(unsafe { buckets.cast::<u32>().add(bucket) }, 1);
+    }
+}
+
 /// Counts a duration in a histogram in map memory.
 #[inline(always)]
 pub fn count_duration(buckets: *mut [u64; BUCKETS], ns: u64) {

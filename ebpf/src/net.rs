@@ -1,7 +1,9 @@
-//! Bytes and packets of every cgroup, and the way from a packet to its socket and the piece of its byte stream.
+//! The way from a packet to its socket and the piece of its byte stream.
+
+use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::SkStorage,
     helpers::{
         bpf_get_socket_cookie, bpf_skb_load_bytes,
@@ -11,7 +13,7 @@ use aya_ebpf::{
     maps::{Array, LruHashMap, PerCpuArray},
     programs::SkBuffContext,
 };
-use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
+use galileo_ebpf_abi::{Ledger, role};
 use galileo_ebpf_core::{
     connection::{self, Place, RECEIVED, SENT},
     http::{mark, state},
@@ -22,8 +24,9 @@ use galileo_ebpf_core::{
 
 use crate::{
     http::{self, FIRST, Here},
-    ledger::{add, count, take_back},
-    slots::{CGROUPS, slot_of},
+    ledger::{count, take_back},
+    slots::slot_of,
+    traffic::count_packet,
 };
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
@@ -75,8 +78,23 @@ pub fn release(depth: u32) {
 
 /// The storage of the packet's socket.
 #[inline(always)]
-pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
-    let sk = sk(ctx)?;
+pub fn socket(ctx: &SkBuffContext) -> Option<&'static mut Socket> {
+    socket_of(sk(ctx)?, false)
+}
+
+/// The storage of a socket, which is not null. Its cookie is 0 until the first packet of its own has passed.
+#[inline(always)]
+pub fn socket_of(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
+    storage(sk, &SOCKETS, create)
+}
+
+/// What a map keeps of a socket, which is not null.
+#[inline(always)]
+pub fn storage<T>(
+    sk: *mut bpf_sock,
+    map: &'static SkStorage<T>,
+    create: bool,
+) -> Option<&'static mut T> {
     let flags = if create {
         u64::from(BPF_SK_STORAGE_GET_F_CREATE)
     } else {
@@ -85,20 +103,27 @@ pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> 
     // SAFETY: the helper takes a socket that is not null, and gives a map value or null.
     unsafe {
         bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
+            core::ptr::from_ref(map).cast_mut().cast(),
             sk.cast(),
             core::ptr::null_mut(),
             flags,
         )
-        .cast::<Socket>()
+        .cast::<T>()
         .as_mut()
     }
 }
 
+/// The packet's socket.
 #[inline(always)]
-fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
-    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below.
-    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+pub fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+    let sk: *mut bpf_sock;
+    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below. Written out
+    // because the compiler computes the place first where it is read in several branches, and the kernel translates reads at
+    // fixed places only.
+    unsafe {
+        asm!("{sk} = *(u64 *)({skb} + {offset})", sk = out(reg) sk, skb = in(reg) ctx.skb.skb,
+            offset = const offset_of!(__sk_buff, __bindgen_anon_2), options(pure, readonly, nostack));
+    }
     (!sk.is_null()).then_some(sk)
 }
 
@@ -106,8 +131,10 @@ fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
 const LISTEN: u32 = 10;
 
 /// Hook: `cgroup_skb` ingress at the cgroup2 root. Context: softirq or process; after routing, before TCP orders segments.
-/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `CGROUPS`, `SEGMENTS`.
+/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `SEGMENTS`, those of
+/// [`crate::traffic`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, RECEIVED);
     1
@@ -116,6 +143,7 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
 /// Hook: `cgroup_skb` egress at the cgroup2 root. Context: as [`ingress`]; before segmentation. Kernel: 5.10. Maps: as
 /// [`ingress`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, SENT);
     1
@@ -124,17 +152,36 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn packet(ctx: &SkBuffContext, direction: u32) {
     let length = ctx.len();
-    let Some(tcp) = tcp(ctx) else {
-        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
+    let tcp = tcp(ctx);
+    let sk = sk(ctx);
+    let mut listening = false;
+    let mut socket = None;
+    if let (Some(_), Some(sk)) = (&tcp, sk) {
+        // SAFETY: not null; the verifier checks the access.
+        listening = unsafe { (*sk).state == LISTEN };
+        if !listening {
+            socket = socket_of(sk, true);
+            if socket.is_none() {
+                count(Ledger::StorageFailed);
+            }
+        }
+    }
+    // Found, and counted, in one place for all packets: what gives a cgroup its slot is long, and a program that makes tail
+    // calls may not call functions on arm64 before 6.0.
+    let (cgroup_id, slot) = match &socket {
+        Some(socket) if socket.cookie != 0 => (socket.record.cgroup_id, socket.slot),
+        _ => {
+            // SAFETY: the context is valid for the run.
+            let cgroup_id = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
+            (cgroup_id, slot_of(cgroup_id))
+        }
     };
-    let Some(sk) = sk(ctx) else {
-        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
+    count_packet(ctx, slot, direction, length);
+    let (Some(tcp), Some(sk)) = (tcp, sk) else {
+        return;
     };
-    // SAFETY: not null; the verifier checks the access.
-    let listening = unsafe { (*sk).state == LISTEN };
     let payload = length.saturating_sub(tcp.payload);
     if listening {
-        count_packet(slot_of(cgroup_id(ctx)), direction, length);
         if payload > 0
             && direction == RECEIVED
             && let Some(ends) = ends(ctx, &tcp, direction)
@@ -143,12 +190,11 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         }
         return;
     }
-    let Some(socket) = socket(ctx, true) else {
-        count(Ledger::StorageFailed);
-        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
-    };
+    let Some(socket) = socket else { return };
     let new = socket.cookie == 0;
     if new {
+        socket.record.cgroup_id = cgroup_id;
+        socket.slot = slot;
         introduce(ctx, sk, socket, direction);
         if let Some(ends) = ends(ctx, &tcp, direction) {
             set_ends(socket, &ends);
@@ -158,7 +204,6 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
             }
         }
     }
-    count_packet(socket.slot, direction, length);
     if tcp.flags & SYN != 0
         && (new || connection::stream(socket, direction).flags & mark::SYNCED == 0)
     {
@@ -212,7 +257,7 @@ fn look(
     }
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
-    let here = Here(ctx);
+    let here = Here { ctx, way };
     let how = if tcp.flags & RST != 0 {
         last::CONNECTION
     } else if tcp.flags & FIN != 0 {
@@ -319,7 +364,7 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
         socket.strikes = first.strikes;
         socket.requests = first.requests;
         copy_words(&mut socket.record.request, &first.record.request);
-        socket.streams[RECEIVED as usize] = *received;
+        copy_words(&mut socket.streams[RECEIVED as usize], received);
         take_back(Ledger::ListenerData);
         count(Ledger::ListenerClaimed);
     }
@@ -327,11 +372,9 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
     let _ = FIRSTS.remove(ends);
 }
 
-/// Fills in what the storage of a socket says of it all its life, and where both streams stand.
+/// Fills in whose socket it is, and where both its streams stand.
 #[inline(always)]
 fn introduce(ctx: &SkBuffContext, sk: *mut bpf_sock, socket: &mut Socket, direction: u32) {
-    socket.record.cgroup_id = cgroup_id(ctx);
-    socket.slot = slot_of(socket.record.cgroup_id);
     socket.role = role::UNKNOWN;
     // SAFETY: the context is valid for the run.
     socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
@@ -362,32 +405,6 @@ fn set_ends(socket: &mut Socket, ends: &Ends) {
     record.remote_addr = ends.remote_addr;
     record.local_port = ends.local_port;
     record.remote_port = ends.remote_port;
-}
-
-#[inline(always)]
-fn cgroup_id(ctx: &SkBuffContext) -> u64 {
-    // SAFETY: the context is valid for the run.
-    unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }
-}
-
-#[inline(always)]
-fn count_packet(slot: u32, direction: u32, length: u32) {
-    if slot >= SLOT_UNKNOWN {
-        return;
-    }
-    let Some(counters) = CGROUPS.get_ptr_mut(slot) else {
-        return;
-    };
-    // SAFETY: a map value, added to atomically.
-    unsafe {
-        if direction == RECEIVED {
-            add(&raw mut (*counters).rx_bytes, u64::from(length));
-            add(&raw mut (*counters).rx_packets, 1);
-        } else {
-            add(&raw mut (*counters).tx_bytes, u64::from(length));
-            add(&raw mut (*counters).tx_packets, 1);
-        }
-    }
 }
 
 const FIN: u8 = 1;

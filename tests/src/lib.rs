@@ -4,7 +4,7 @@
 //! that tests of one program do not slow each other down. What starts a process or makes a cgroup ends it when dropped.
 //!
 //! Reading order: [`watch`] (probes, and what they saw), [`pod`] (processes in cgroups of their own), [`talk`]
-//! (connections that carry given bytes), [`http`] (a plain client), [`wait`]; apart from
+//! (connections that carry given bytes), [`wire`] (network namespaces), [`http`] (a plain client), [`wait`]; apart from
 //! these [`runs`] (the program `galileo` as its users start it).
 
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod runs;
 pub mod talk;
 pub mod wait;
 pub mod watch;
+pub mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

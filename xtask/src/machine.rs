@@ -87,6 +87,24 @@ const TOOLS: &[Tool] = &[
         package: "curl",
     },
     Tool {
+        sign: Sign::Program("ip"),
+        purpose: Purpose::Test,
+        reason: "tests over wires between network namespaces",
+        package: "iproute2",
+    },
+    Tool {
+        sign: Sign::Program("nft"),
+        purpose: Purpose::Test,
+        reason: "tests on wires that lose packets",
+        package: "nftables",
+    },
+    Tool {
+        sign: Sign::Program("ethtool"),
+        purpose: Purpose::Test,
+        reason: "tests of segmentation and merging by the kernel",
+        package: "ethtool",
+    },
+    Tool {
         sign: Sign::Program("cpio"),
         purpose: Purpose::Test,
         reason: "unpacking what the kernels of `cargo xtask kernels` start with, in a test",

@@ -133,7 +133,7 @@ pub struct HttpCounters {
     pub server_buckets: [u64; BUCKETS],
 }
 
-/// Key of what is kept of a head that is split over segments, in the map `CARRIES`.
+/// Key of what is kept of a head that is split over segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct CarryKey {
@@ -143,7 +143,7 @@ pub struct CarryKey {
     pub direction: u64,
 }
 
-/// Key of a pipelined request in the map `PENDING`.
+/// Key of a pipelined request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct PendingKey {

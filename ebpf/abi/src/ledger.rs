@@ -49,11 +49,23 @@ pub enum Ledger {
     ListenerClaimed = 20,
     /// Requests given up because the place in the answers, or in the requests behind them, was lost.
     GivenUp = 21,
+    /// Packets whose interface is not told because the table of cgroups and interfaces was full; they are counted without it.
+    InterfacesFull = 22,
+    /// TCP connections that ended while somebody read them: each becomes a record or a [`Ledger::ConnectionRingFull`].
+    ConnectionsAttempted = 23,
+    /// TCP connections whose record was handed to the ring buffer.
+    ConnectionsSeen = 24,
+    /// TCP connections whose record found the ring buffer full; they are counted with their cgroup.
+    ConnectionRingFull = 25,
+    /// TCP connections that ended without a packet that would have told their cgroup, or whose cgroup found no slot.
+    ConnectionUnassigned = 26,
+    /// TCP connections not followed because the kernel gave no socket storage.
+    ConnectionUnfollowed = 27,
 }
 
 impl Ledger {
     /// How many kinds there are.
-    pub const COUNT: u32 = 22;
+    pub const COUNT: u32 = 28;
 
     /// All kinds, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -79,6 +91,12 @@ impl Ledger {
         Self::WaitUnassigned,
         Self::ListenerClaimed,
         Self::GivenUp,
+        Self::InterfacesFull,
+        Self::ConnectionsAttempted,
+        Self::ConnectionsSeen,
+        Self::ConnectionRingFull,
+        Self::ConnectionUnassigned,
+        Self::ConnectionUnfollowed,
     ];
 
     /// The word used in results.
@@ -107,6 +125,12 @@ impl Ledger {
             Self::WaitUnassigned => "wait_unassigned",
             Self::ListenerClaimed => "listener_claimed",
             Self::GivenUp => "given_up",
+            Self::InterfacesFull => "interfaces_full",
+            Self::ConnectionsAttempted => "connections_attempted",
+            Self::ConnectionsSeen => "connections_seen",
+            Self::ConnectionRingFull => "connection_ring_full",
+            Self::ConnectionUnassigned => "connection_unassigned",
+            Self::ConnectionUnfollowed => "connection_unfollowed",
         }
     }
 
@@ -125,6 +149,8 @@ impl Ledger {
                 | Self::Unparsable
                 | Self::WaitUnassigned
                 | Self::ListenerClaimed
+                | Self::ConnectionsAttempted
+                | Self::ConnectionsSeen
         )
     }
 }

@@ -10,7 +10,7 @@
 use galileo_ebpf_abi::Request;
 
 use crate::{
-    number::{self, chunk_size, long_chunk_size},
+    number::{self, long_chunk_size},
     window::{Window, first, lower, matches, text},
 };
 
@@ -18,8 +18,9 @@ use crate::{
 /// bytes with more than 64 lines is looked at in two goes.
 const TURNS: u32 = 192;
 
-/// Turns of the loop over chunks that lie in one window. What is left is looked at in the next go.
-const CHUNKS: u32 = 64;
+/// Turns of the loop over chunks that lie in one window: one for eight bytes of a size line. What is left is looked at in the
+/// next go.
+const CHUNK_TURNS: u32 = 128;
 
 /// Where a stream stands within a message.
 pub mod state {
@@ -299,7 +300,7 @@ const fn bits(from: u8) -> u64 {
 }
 
 /// What a message begins with that a server ought to pass over: empty lines (RFC 9112, 2.2).
-const EMPTY_LINES: u32 = 4;
+const EMPTY_LINES: u32 = 7;
 
 /// Judges the first `available` bytes of a segment by up to eight of them.
 #[inline(always)]
@@ -434,35 +435,45 @@ fn header_lines(stream: &mut Stream, window: &mut Window, is_response: bool) -> 
     event
 }
 
-/// Passes over chunks that lie in the window, as long as their size lines are plain: digits and a line end.
+/// Passes over chunks that lie in the window, whatever their size lines look like. What is left at `window.line` then is an
+/// unfinished line, one that is no size, or that of the last chunk.
 #[inline(always)]
 fn chunks(stream: &mut Stream, window: &mut Window) {
     let begin = window.line;
-    for _ in 0..CHUNKS {
-        let word = window.word(window.line);
-        let newlines = matches(word, b'\n');
-        if newlines == 0 {
+    window.begin.set(begin);
+    window.place.set(begin);
+    for _ in 0..CHUNK_TURNS {
+        let line = window.begin.get();
+        let at = window.place.get();
+        if at >= window.len {
             break;
         }
-        let data = window.line + first(newlines) + 1;
-        let size = chunk_size(word);
-        if data > window.len || size == 0 || size == number::NONE {
+        let newlines = matches(window.word(at), b'\n');
+        if newlines == 0 {
+            window.place.set(at + 8);
+            continue;
+        }
+        let data = at + first(newlines) + 1;
+        if data > window.len {
+            break;
+        }
+        let size = long_chunk_size(window.word(line), window.word(line + 8));
+        if size == 0 || size == number::NONE {
             break;
         }
         // The line end behind the chunk is passed over with it.
         let whole = size + 2;
         let here = u64::from(window.len - data);
         if whole > here {
-            window.line = window.len;
+            window.begin.set(window.len);
             stream.state = state::CHUNK_DATA;
             stream.left = whole - here;
             break;
         }
-        window.line = data + whole as u32;
-        if window.line >= window.len {
-            break;
-        }
+        window.begin.set(data + whole as u32);
+        window.place.set(data + whole as u32);
     }
+    window.line = window.begin.get();
     window.at = window.line;
     stream.bytes += u64::from(window.line - begin);
 }

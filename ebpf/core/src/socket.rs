@@ -1,10 +1,11 @@
 //! What is kept of a connection and of the segment that is looked at, and what both need of the kernel.
 
-use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request};
+use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request, TcpSocket};
 
 use crate::{
     http::Stream,
     window::{CARRY, Window},
+    words::copy_words,
 };
 
 /// What is kept of a socket; all zero at first.
@@ -32,6 +33,9 @@ pub struct Socket {
     /// What is handed out when the present exchange ends: who talks to whom, and the oldest unanswered request, if its
     /// sequence number is `answers`.
     pub record: ExchangeRecord,
+    /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
+    /// kernel allocates memory for each storage of a socket.
+    pub tcp: TcpSocket,
 }
 
 /// Who talks to whom, from this end; IPv4 as IPv4-mapped.
@@ -48,7 +52,20 @@ pub struct Ends {
     pub remote_port: u16,
 }
 
+/// Unanswered requests that are kept of a connection besides the oldest. Of a connection that has more, the answers to some
+/// miss their request.
+pub const PIPELINED: usize = 32;
+
+/// The pipelined requests of a connection, by their sequence number.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Pipeline {
+    /// See [`Pipeline`].
+    pub requests: [Request; PIPELINED],
+}
+
 /// What is kept of a head between two segments.
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Carry {
     /// The request as far as it was read.
@@ -57,6 +74,27 @@ pub struct Carry {
     pub len: u64,
     /// The unfinished line.
     pub words: [u64; CARRY / 8],
+}
+
+impl Carry {
+    /// Keeps the unfinished line of `length` bytes that begins at `line` of the window.
+    #[inline(always)]
+    pub fn keep_line(&mut self, window: &Window, line: u32, length: u32) {
+        for (index, word) in self.words.iter_mut().enumerate() {
+            let value = window.word(line.wrapping_add(8 * index as u32));
+            // SAFETY: an exclusive reference. Volatile, see `copy_words`.
+            unsafe { core::ptr::from_mut(word).write_volatile(value) };
+        }
+        self.len = u64::from(length);
+    }
+
+    /// Puts what was kept where it was; returns how many bytes of the line that is.
+    #[inline(always)]
+    pub fn restore(&self, request: &mut Request, window: &mut Window) -> u32 {
+        copy_words(request, &self.request);
+        window.set_words(&self.words);
+        self.len as u32 & (CARRY as u32 - 1)
+    }
 }
 
 /// How a segment ends the connection, or one direction of it.
@@ -105,8 +143,8 @@ pub trait Outside {
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool;
     /// Keeps the begin of a head until its next segment. False if that fails.
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool;
-    /// Hands out what was kept and forgets it. False if it is no longer there.
-    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool;
+    /// Puts back what was kept, as [`Carry::restore`], and forgets it. None if it is no longer there.
+    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32>;
     /// Keeps a pipelined request until its answer comes. Its answer finds out if that fails.
     fn keep_request(&self, key: PendingKey, request: &Request);
     /// Copies the request that was kept and forgets it. False if it is no longer there.

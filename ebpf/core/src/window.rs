@@ -127,6 +127,18 @@ impl Window {
         (start, stop)
     }
 
+    /// Whether something was noted.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_notes(&self) -> bool {
+        self.first_at.get()
+            | self.lengths.get()
+            | self.transfer_at.get()
+            | self.id_at.get()
+            | self.trace_at.get()
+            != 0
+    }
+
     /// Passes over bytes that are no lines, which may go beyond the end.
     #[inline(always)]
     pub fn skip(&mut self, count: u32) {
@@ -137,12 +149,11 @@ impl Window {
     /// Puts a carried line at the begin.
     #[inline(always)]
     pub fn set_words(&mut self, words: &[u64; CARRY / 8]) {
-        // SAFETY: CARRY ≤ WINDOW + SLACK, so the write stays within `bytes`.
-        unsafe {
-            self.bytes
-                .as_mut_ptr()
-                .cast::<[u64; CARRY / 8]>()
-                .write_unaligned(*words);
+        let begin = self.bytes.as_mut_ptr().cast::<u64>();
+        debug_assert!(begin.is_aligned());
+        for (index, word) in words.iter().enumerate() {
+            // SAFETY: CARRY ≤ WINDOW + SLACK, so the write stays within `bytes`. Volatile, see `copy_words`.
+            unsafe { begin.add(index).write_volatile(*word) };
         }
     }
 

@@ -7,6 +7,7 @@ use super::{Check, State};
 pub(super) fn all() -> Vec<Check> {
     let config = Config {
         statistics: true,
+        interrupts: true,
         ..Config::default()
     };
     match Probes::load(&config) {
@@ -24,6 +25,8 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
         Feature::Cpu => "CPU probes",
         Feature::Network => "network probes",
         Feature::Http => "HTTP probes",
+        Feature::Tcp => "TCP probes",
+        Feature::Interrupts => "interrupt probes",
         Feature::Statistics => "probe costs",
     };
     let Some(why) = off else {
@@ -39,14 +42,14 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
             why,
             "run as root, or add cap_sys_admin to the program's capabilities",
         ),
-        Feature::Cpu => Check::lacks(
+        Feature::Cpu | Feature::Interrupts => Check::lacks(
             name,
             State::Off,
             missing,
             why,
             "a kernel with CONFIG_TRACEPOINTS and CONFIG_BPF_EVENTS has them; CPU time then comes from /proc",
         ),
-        Feature::Network | Feature::Http => Check::lacks(
+        Feature::Network | Feature::Tcp | Feature::Http => Check::lacks(
             name,
             State::Off,
             missing,

@@ -58,9 +58,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let window = used.end_ns - used.begin_ns;
     println!(
         "{seen} exchanges; idle {:?} of {} ms",
-        used.idle_ns
+        used.cpus
             .iter()
-            .map(|ns| ns / 1_000_000)
+            .map(|cpu| cpu.idle_ns / 1_000_000)
             .collect::<Vec<_>>(),
         window / 1_000_000
     );
@@ -68,13 +68,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let names = cgroup::below(&mount, &mount);
     for (id, stats) in &used.cgroups {
         println!(
-            "{}: {} ms CPU, {} waits of {} ms in all ({} own, {} others), {} B in, {} B out, {} answered, {} asked",
+            "{}: {} ms CPU, {} waits of {} ms in all ({} own, {} others, {} idle, {} unexplained), {} B in, {} B out, {} answered, {} asked",
             names.get(id).map_or("?", String::as_str),
             stats.on_cpu_ns / 1_000_000,
             stats.wait.count(),
             stats.wait.sum_ns / 1_000_000,
             stats.wait_own_ns / 1_000_000,
             stats.wait_other_ns / 1_000_000,
+            stats.wait_idle_ns / 1_000_000,
+            stats.wait_unexplained_ns / 1_000_000,
             stats.rx_bytes,
             stats.tx_bytes,
             stats.server.count,

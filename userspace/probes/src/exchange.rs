@@ -126,7 +126,7 @@ fn whole(bytes: &[u8]) -> Option<ExchangeRecord> {
     unsafe {
         bytes
             .as_ptr()
-            .copy_to_nonoverlapping(record.as_mut_ptr().cast(), used)
+            .copy_to_nonoverlapping(record.as_mut_ptr().cast(), used);
     };
     // SAFETY: `ExchangeRecord` consists of integers, for which every bit pattern is a value.
     let record = unsafe { record.assume_init() };
@@ -154,7 +154,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
+pub(crate) fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical(), port)
 }
 

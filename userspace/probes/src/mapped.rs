@@ -10,7 +10,7 @@ use rustix::{
 
 use crate::Error;
 
-/// Types whose every bit pattern is a value and that consist of 64-bit counters, written by the kernel side with
+/// Types whose every bit pattern is a value and that consist of 64-bit (or pairs of 32-bit) counters, written by the kernel side with
 /// single stores or atomic additions.
 ///
 /// # Safety
@@ -24,6 +24,18 @@ unsafe impl Counters for galileo_ebpf_abi::CgroupCounters {}
 unsafe impl Counters for galileo_ebpf_abi::HttpCounters {}
 // SAFETY: as above.
 unsafe impl Counters for galileo_ebpf_abi::CpuState {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::CpuLine {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::PairSet {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::CpuInterrupts {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::CgroupTraffic {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::InterfaceTraffic {}
+// SAFETY: as above, with an even number of 32-bit integers at the end.
+unsafe impl Counters for galileo_ebpf_abi::TcpCounters {}
 // SAFETY: eight 64-bit integers.
 unsafe impl Counters for [u64; 8] {}
 
@@ -37,7 +49,8 @@ pub(crate) struct Mapped<T> {
     kind: PhantomData<T>,
 }
 
-// SAFETY: the memory is only read, with volatile reads; it is valid in every thread until dropped.
+// SAFETY: the memory is only read and written by volatile accesses of whole words; it is valid in every thread until
+// dropped.
 unsafe impl<T: Counters> Send for Mapped<T> {}
 // SAFETY: as above.
 unsafe impl<T: Counters> Sync for Mapped<T> {}
@@ -45,6 +58,15 @@ unsafe impl<T: Counters> Sync for Mapped<T> {}
 impl<T: Counters> Mapped<T> {
     /// Maps all `entries` of an array made with `BPF_F_MMAPABLE`.
     pub(crate) fn new(map: MapData, entries: u32, name: &str) -> Result<Self, Error> {
+        Self::with(map, entries, name, ProtFlags::READ)
+    }
+
+    /// The same, so that [`Mapped::set_word`] works.
+    pub(crate) fn writable(map: MapData, entries: u32, name: &str) -> Result<Self, Error> {
+        Self::with(map, entries, name, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    fn with(map: MapData, entries: u32, name: &str, protection: ProtFlags) -> Result<Self, Error> {
         let entries = entries as usize;
         // The kernel wants exactly the array's size, rounded up to pages.
         let bytes = (entries * size_of::<T>()).next_multiple_of(page_size());
@@ -53,7 +75,7 @@ impl<T: Counters> Mapped<T> {
             mmap(
                 ptr::null_mut(),
                 bytes,
-                ProtFlags::READ,
+                protection,
                 MapFlags::SHARED,
                 map.fd().as_fd(),
                 0,
@@ -86,6 +108,16 @@ impl<T: Counters> Mapped<T> {
         let source = self.entry(index)?.cast::<u64>();
         // SAFETY: the offset lies within `T` and is aligned to eight, as the entry is.
         Some(unsafe { source.byte_add(offset).read_volatile() })
+    }
+
+    /// Sets one counter of an entry, by its offset in bytes, in a mapping made by [`Mapped::writable`].
+    pub(crate) fn set_word(&self, index: usize, offset: usize, value: u64) {
+        assert!(offset.is_multiple_of(8) && offset < size_of::<T>());
+        if let Some(entry) = self.entry(index) {
+            let target = entry.cast::<u64>().cast_mut();
+            // SAFETY: the offset lies within `T` and is aligned to eight, as the entry is; nobody has a reference into it.
+            unsafe { target.byte_add(offset).write_volatile(value) };
+        }
     }
 
     /// A copy of an entry; none beyond the end. Each counter is read whole, one after the other.

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{HashMap, Map, MapData, Queue, RingBuf},
+    maps::{Array, HashMap, Map, MapData, Queue, RingBuf},
 };
-use galileo_ebpf_abi::{CgroupCounters, CpuState, HttpCounters, Ledger, MatrixKey};
+use galileo_ebpf_abi::{CgroupCounters, CpuLine, HttpCounters, Ledger, PAIR_SETS, TcpCounters};
 use rustix::{
     param::page_size,
     process::{Resource, Rlimit, setrlimit},
@@ -17,13 +17,18 @@ use crate::{
     Capability, Error, Feature,
     attach::{self, Links},
     cgroup::{self, CgroupId},
+    connection::ConnectionStream,
     cost::{ProgramCost, Statistics},
     error::{chain, is_permission},
     exchange::ExchangeStream,
     mapped::Mapped,
+    matrix::Matrix,
     messages::Messages,
-    object, running,
+    object,
+    running::{Cpus, Wanted},
     snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot},
+    tcp::TcpStats,
+    traffic::TrafficMaps,
 };
 
 /// How the probes are loaded.
@@ -33,10 +38,17 @@ pub struct Config {
     pub cgroups: u32,
     /// Bytes of the ring of single exchanges; rounded up to what the kernel takes.
     pub ring_bytes: u32,
+    /// Bytes of the ring of single TCP connections; as `ring_bytes`.
+    pub connection_ring_bytes: u32,
     /// Keep the query of request targets.
     pub keep_query: bool,
     /// Count runs and time of each program while the probes are loaded. Costs about 30 ns a run.
     pub statistics: bool,
+    /// Count what interrupts take of each CPU. Costs two runs for each of them.
+    pub interrupts: bool,
+    /// How far the scheduler's programs go, for measuring what each step costs: 0 for programs that do nothing. What comes
+    /// after the step is then not counted. All of them by default.
+    pub scheduler_step: u32,
     /// The cgroup2 mount to attach to; found by itself if none is given.
     pub cgroup_mount: Option<PathBuf>,
 }
@@ -46,8 +58,11 @@ impl Default for Config {
         Self {
             cgroups: 1024,
             ring_bytes: 8 << 20,
+            connection_ring_bytes: 1 << 20,
             keep_query: false,
             statistics: false,
+            interrupts: false,
+            scheduler_step: u32::MAX,
             cgroup_mount: None,
         }
     }
@@ -62,22 +77,18 @@ pub struct Probes {
     capabilities: Vec<Capability>,
     cgroups: Mapped<CgroupCounters>,
     http: Mapped<HttpCounters>,
-    cpus: Mapped<CpuState>,
+    traffic: TrafficMaps,
+    tcp: Mapped<TcpCounters>,
+    cpus: Cpus,
     ledger: Mapped<[u64; 8]>,
-    matrix: HashMap<MapData, Key, u64>,
+    matrix: Matrix,
     ring: Option<RingBuf<MapData>>,
+    connections: Option<(RingBuf<MapData>, Array<MapData, u32>)>,
     keep_query: bool,
+    scheduler_step: u32,
     statistics: Option<Statistics>,
     _messages: Option<Messages>,
 }
-
-/// [`MatrixKey`], as aya's maps ask for a type of this crate.
-#[derive(Debug, Clone, Copy)]
-#[repr(transparent)]
-struct Key(MatrixKey);
-
-// SAFETY: two 32-bit integers.
-unsafe impl aya::Pod for Key {}
 
 impl Probes {
     /// Loads the programs and attaches them. What this kernel does not offer is left out: see [`Probes::capabilities`].
@@ -93,6 +104,9 @@ impl Probes {
             .ok_or(Error::NoCgroup2)?;
         lift_memory_limit();
         let cpus = possible_cpus()?;
+        let lines = cpus
+            .checked_mul(config.cgroups)
+            .ok_or_else(|| Error::Load(format!("{} cgroups are too many", config.cgroups)))?;
         let ring_bytes = ring_size(config.ring_bytes, page_size() as u32);
         let object = object::bytes()?;
         let mut ebpf = EbpfLoader::new()
@@ -103,7 +117,20 @@ impl Probes {
             .map_max_entries("HTTP", config.cgroups)
             .map_max_entries("SLOT_OF", config.cgroups)
             .map_max_entries("FREE_SLOTS", config.cgroups)
+            .map_max_entries("TRAFFIC", config.cgroups)
+            .map_max_entries("INTERFACES", TrafficMaps::entries(config.cgroups))
+            .map_max_entries("INTERFACE_OF", TrafficMaps::entries(config.cgroups))
+            .map_max_entries("FREE_INTERFACES", TrafficMaps::entries(config.cgroups))
+            .map_max_entries("TCP", config.cgroups)
             .map_max_entries("CPUS", cpus)
+            .map_max_entries("INTERRUPTS", cpus)
+            .map_max_entries("CPU_LINES", lines)
+            .map_max_entries("PAIRS", cpus * PAIR_SETS as u32)
+            .override_global("SLOT_COUNT", &config.cgroups, true)
+            .map_max_entries(
+                "CONNECTIONS",
+                ring_size(config.connection_ring_bytes, page_size() as u32),
+            )
             .map_max_entries("EXCHANGES", ring_bytes)
             .load(&object)
             .map_err(|error| {
@@ -126,12 +153,38 @@ impl Probes {
         }
         let cgroups = Mapped::new(array(&mut ebpf, "CGROUPS")?, config.cgroups, "CGROUPS")?;
         let http = Mapped::new(array(&mut ebpf, "HTTP")?, config.cgroups, "HTTP")?;
-        let cpus = Mapped::new(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?;
+        let tcp = Mapped::new(array(&mut ebpf, "TCP")?, config.cgroups, "TCP")?;
+        let traffic = TrafficMaps::new(&mut ebpf, config.cgroups)?;
+        let matrix = Matrix {
+            pairs: Mapped::new(array(&mut ebpf, "PAIRS")?, cpus * PAIR_SETS as u32, "PAIRS")?,
+            rest: HashMap::try_from(take(&mut ebpf, "MATRIX")?)
+                .map_err(|error| mismatch(&error))?,
+        };
+        // Loaded early: what is not watched must not read as nothing.
+        let interrupts_off = if config.interrupts {
+            attach::load_interrupts(&mut ebpf).err()
+        } else {
+            Some("not asked for".to_owned())
+        };
+        let interrupts = array(&mut ebpf, "INTERRUPTS")?;
+        let interrupts = match &interrupts_off {
+            None => Some(Mapped::writable(interrupts, cpus, "INTERRUPTS")?),
+            Some(_) => None,
+        };
+        let cpus = Cpus::new(
+            Mapped::writable(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?,
+            Mapped::new(array(&mut ebpf, "CPU_LINES")?, lines, "CPU_LINES")?,
+            config.cgroups as usize,
+            interrupts,
+        );
         let ledger = Mapped::new(array(&mut ebpf, "LEDGER")?, Ledger::COUNT, "LEDGER")?;
-        let matrix =
-            HashMap::try_from(take(&mut ebpf, "MATRIX")?).map_err(|error| mismatch(&error))?;
         let ring =
             RingBuf::try_from(take(&mut ebpf, "EXCHANGES")?).map_err(|error| mismatch(&error))?;
+
+        let connections =
+            RingBuf::try_from(take(&mut ebpf, "CONNECTIONS")?).map_err(|error| mismatch(&error))?;
+        let connections_read = Array::try_from(take(&mut ebpf, "CONNECTIONS_READ")?)
+            .map_err(|error| mismatch(&error))?;
 
         let statistics = if config.statistics {
             Some(Statistics::enable())
@@ -141,14 +194,22 @@ impl Probes {
         let mut links = Vec::new();
         let mut hang =
             |attached: Result<Links, String>| attached.map(|link| links.push(link)).err();
-        let cpu_off = attach::load_scheduler(&mut ebpf)
+        let cpu_off = attach::load_scheduler(&mut ebpf, config.scheduler_step)
             .err()
-            .or_else(|| hang(attach::attach_scheduler(&mut ebpf)));
+            .or_else(|| hang(attach::attach_scheduler(&mut ebpf, config.scheduler_step)));
+        let interrupts_off = match interrupts_off {
+            None => hang(attach::attach_interrupts(&mut ebpf)),
+            off => off,
+        };
         // The steps must be in place before the first packet comes.
         let http_off = attach::install_steps(&mut ebpf).err();
         let network_off = attach::load_network(&mut ebpf)
             .err()
             .or_else(|| hang(attach::attach_network(&mut ebpf, &mount)));
+        let tcp_off = network_off
+            .clone()
+            .or_else(|| attach::load_tcp(&mut ebpf).err())
+            .or_else(|| hang(attach::attach_tcp(&mut ebpf, &mount)));
         let statistics_off = match &statistics {
             None => Some("not asked for".to_owned()),
             Some(Err(reason)) => Some(reason.clone()),
@@ -158,6 +219,8 @@ impl Probes {
             (Feature::Cpu, cpu_off),
             (Feature::Http, network_off.clone().or(http_off)),
             (Feature::Network, network_off),
+            (Feature::Interrupts, interrupts_off),
+            (Feature::Tcp, tcp_off),
             (Feature::Statistics, statistics_off),
         ]
         .map(|(feature, off)| Capability { feature, off })
@@ -165,6 +228,7 @@ impl Probes {
         for Capability { feature, off } in &capabilities {
             if let Some(reason) = off
                 && *feature != Feature::Statistics
+                && (config.interrupts || *feature != Feature::Interrupts)
             {
                 tracing::warn!(
                     feature = feature.as_str(),
@@ -180,11 +244,15 @@ impl Probes {
             capabilities,
             cgroups,
             http,
+            traffic,
+            tcp,
             cpus,
             ledger,
             matrix,
             ring: Some(ring),
+            connections: Some((connections, connections_read)),
             keep_query: config.keep_query,
+            scheduler_step: config.scheduler_step,
             statistics: statistics.and_then(Result::ok),
             _messages: messages,
         })
@@ -202,6 +270,38 @@ impl Probes {
         self.links.clear();
     }
 
+    /// As [`Probes::pause`], for the programs of this feature alone. HTTP hangs on those of the network; what needs no program
+    /// of its own stays as it is.
+    pub fn pause_feature(&mut self, feature: Feature) {
+        self.links.retain(|links| links.feature() != feature);
+    }
+
+    /// Attaches the programs of this feature, after [`Probes::pause_feature`].
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses what it allowed before.
+    pub fn resume_feature(&mut self, feature: Feature) -> Result<(), Error> {
+        self.pause_feature(feature);
+        let is_on =
+            |capability: &Capability| capability.feature == feature && capability.off.is_none();
+        if !self.capabilities.iter().any(is_on) {
+            return Ok(());
+        }
+        let links = match feature {
+            Feature::Cpu => {
+                self.cpus.begin_anew();
+                attach::attach_scheduler(&mut self.ebpf, self.scheduler_step)
+            }
+            Feature::Interrupts => attach::attach_interrupts(&mut self.ebpf),
+            Feature::Network => attach::attach_network(&mut self.ebpf, &self.mount),
+            Feature::Tcp => attach::attach_tcp(&mut self.ebpf, &self.mount),
+            Feature::Http | Feature::Statistics => return Ok(()),
+        };
+        self.links.push(links.map_err(Error::Load)?);
+        Ok(())
+    }
+
     /// Attaches the programs of all features that are on, after [`Probes::pause`].
     ///
     /// # Errors
@@ -209,21 +309,14 @@ impl Probes {
     /// If the kernel refuses what it allowed before. What could be attached is.
     pub fn resume(&mut self) -> Result<(), Error> {
         self.pause();
-        let is_on = |feature| {
-            self.capabilities
-                .iter()
-                .any(|capability| capability.feature == feature && capability.off.is_none())
-        };
-        let (cpu, network) = (is_on(Feature::Cpu), is_on(Feature::Network));
-        if cpu {
-            self.links
-                .push(attach::attach_scheduler(&mut self.ebpf).map_err(Error::Load)?);
-        }
-        if network {
-            self.links
-                .push(attach::attach_network(&mut self.ebpf, &self.mount).map_err(Error::Load)?);
-        }
-        Ok(())
+        [
+            Feature::Cpu,
+            Feature::Interrupts,
+            Feature::Network,
+            Feature::Tcp,
+        ]
+        .into_iter()
+        .try_for_each(|feature| self.resume_feature(feature))
     }
 
     /// The stream of single exchanges. There is one; later calls fail. Must be called within a tokio runtime.
@@ -239,6 +332,20 @@ impl Probes {
         ExchangeStream::new(ring, self.keep_query)
     }
 
+    /// The stream of single TCP connections. There is one; later calls fail. Must be called within a tokio runtime. Records
+    /// are made from now on until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If it was taken before, or cannot be waited for.
+    pub fn connections(&mut self) -> Result<ConnectionStream, Error> {
+        let (ring, read) = self
+            .connections
+            .take()
+            .ok_or_else(|| Error::Mismatch("the connections were taken before".to_owned()))?;
+        ConnectionStream::new(ring, read)
+    }
+
     /// Reads all counters.
     ///
     /// # Errors
@@ -247,7 +354,7 @@ impl Probes {
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
         let begin_ns = boot_ns();
         let mut by_slot = BTreeMap::new();
-        let mut cgroups = BTreeMap::new();
+        let mut read = Vec::new();
         for slot in 0..self.cgroups.len() {
             let Some(counters) = self
                 .cgroups
@@ -256,38 +363,45 @@ impl Probes {
             else {
                 continue;
             };
-            let http = self.http.read(slot);
             by_slot.insert(slot as u32, CgroupId(counters.cgroup_id));
-            cgroups.insert(
-                CgroupId(counters.cgroup_id),
-                stats(&counters, http.as_ref()),
-            );
+            read.push((slot as u32, counters));
         }
-        let running = running::read(
-            &self.cpus,
-            &self.cgroups,
-            &by_slot.keys().copied().collect::<Vec<_>>(),
-        );
-        for (slot, on_cpu_ns) in running.on_cpu_ns {
-            if let Some(stats) = by_slot.get(&slot).and_then(|id| cgroups.get_mut(id)) {
-                stats.on_cpu_ns = on_cpu_ns;
-            }
-        }
-        let mut blames = BTreeMap::new();
-        for entry in &self.matrix {
-            let (Key(key), ns) = entry.map_err(|error| Error::Mismatch(chain(&error)))?;
-            if let (Some(victim), Some(aggressor)) =
-                (by_slot.get(&key.victim), by_slot.get(&key.aggressor))
-            {
-                blames.insert(
-                    Blame {
-                        victim: *victim,
-                        aggressor: *aggressor,
-                    },
-                    ns,
-                );
-            }
-        }
+        let wanted: Vec<_> = read
+            .iter()
+            .map(|(slot, counters)| Wanted {
+                slot: *slot,
+                cgroup_id: counters.cgroup_id,
+            })
+            .collect();
+        let running = self.cpus.read(&wanted);
+        let mut network = self.traffic.read(by_slot.keys().copied());
+        let cgroups = read
+            .iter()
+            .zip(&running.lines)
+            .map(|((slot, counters), line)| {
+                let http = self.http.read(*slot as usize);
+                let mut stats = stats(counters, line, http.as_ref());
+                if let Some(network) = network.remove(slot) {
+                    stats.set_network(network);
+                }
+                if let Some(counters) = self.tcp.read(*slot as usize) {
+                    stats.tcp = TcpStats::from(&counters);
+                }
+                (CgroupId(counters.cgroup_id), stats)
+            })
+            .collect();
+        let blames = self
+            .matrix
+            .read(self.cpus.states())?
+            .into_iter()
+            .filter_map(|((victim, aggressor), ns)| {
+                let blame = Blame {
+                    victim: *by_slot.get(&victim)?,
+                    aggressor: *by_slot.get(&aggressor)?,
+                };
+                Some((blame, ns))
+            })
+            .collect();
         let ledger = Ledger::ALL
             .into_iter()
             .map(|kind| {
@@ -310,7 +424,7 @@ impl Probes {
             cgroups,
             blames,
             ledger,
-            idle_ns: running.idle_ns,
+            cpus: running.cpus,
             programs,
         })
     }
@@ -329,7 +443,7 @@ impl Probes {
     }
 }
 
-fn stats(counters: &CgroupCounters, http: Option<&HttpCounters>) -> CgroupStats {
+fn stats(counters: &CgroupCounters, line: &CpuLine, http: Option<&HttpCounters>) -> CgroupStats {
     let server = http.map_or_else(ExchangeStats::default, |http| ExchangeStats {
         count: http.exchanges[0],
         duration: Durations::new(http.server_buckets, http.duration_ns[0]),
@@ -338,37 +452,37 @@ fn stats(counters: &CgroupCounters, http: Option<&HttpCounters>) -> CgroupStats 
         count: http.exchanges[1],
         duration: Durations::new([0; galileo_ebpf_abi::BUCKETS], http.duration_ns[1]),
     });
+    let explained_ns = line.wait_own_ns + line.wait_idle_ns + counters.wait_unexplained_ns;
     CgroupStats {
-        on_cpu_ns: counters.on_cpu_ns,
-        switches_voluntary: counters.switches_voluntary,
-        switches_involuntary: counters.switches_involuntary,
-        wakeups: counters.wakeups,
+        on_cpu_ns: line.on_cpu_ns,
+        switches_voluntary: line.switches_voluntary,
+        switches_involuntary: line.switches_involuntary,
+        wakeups: line.wakeups,
         migrations: counters.migrations,
-        wait: Durations::new(counters.wait_buckets, counters.wait_ns),
-        wait_own_ns: counters.wait_own_ns,
-        wait_other_ns: counters.wait_other_ns,
-        rx_bytes: counters.rx_bytes,
-        rx_packets: counters.rx_packets,
-        tx_bytes: counters.tx_bytes,
-        tx_packets: counters.tx_packets,
+        wait: Durations::new(counters.wait_buckets, line.wait_ns),
+        wait_own_ns: line.wait_own_ns,
+        wait_other_ns: line.wait_ns.saturating_sub(explained_ns),
+        wait_idle_ns: line.wait_idle_ns,
+        wait_unexplained_ns: counters.wait_unexplained_ns,
         server,
         client,
+        ..CgroupStats::default()
     }
 }
 
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
+pub(crate) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
     ebpf.take_map(name)
         .ok_or_else(|| Error::Mismatch(format!("there is no map {name}")))
 }
 
-fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
+pub(crate) fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
     match take(ebpf, name)? {
         Map::Array(data) => Ok(data),
         _ => Err(Error::Mismatch(format!("{name} is no array"))),
     }
 }
 
-fn mismatch(error: &aya::maps::MapError) -> Error {
+pub(crate) fn mismatch(error: &aya::maps::MapError) -> Error {
     Error::Mismatch(chain(error))
 }
 

@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use galileo_ebpf_abi::{BUCKETS, Ledger};
 use galileo_ebpf_core::histogram;
 
-use crate::{cgroup::CgroupId, cost::ProgramCost};
+use crate::{
+    cgroup::CgroupId,
+    cost::ProgramCost,
+    tcp::TcpStats,
+    traffic::{CgroupNetwork, Interface, Traffic},
+};
 
 /// All counters, read one after the other between `begin_ns` and `end_ns` (`CLOCK_BOOTTIME`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,10 +25,64 @@ pub struct Snapshot {
     pub blames: BTreeMap<Blame, u64>,
     /// What could not be kept, by kind.
     pub ledger: BTreeMap<Ledger, u64>,
-    /// Time without a task to run, by CPU.
-    pub idle_ns: Vec<u64>,
+    /// What each possible CPU did.
+    pub cpus: Vec<CpuTimes>,
     /// What the programs cost; empty without statistics.
     pub programs: Vec<ProgramCost>,
+}
+
+/// What one CPU did. What it ran for cgroups is in [`CgroupStats::on_cpu_ns`]; `closure` makes sure that nothing is missing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CpuTimes {
+    /// The moment for which this CPU's times hold, what it ran for cgroups included (`CLOCK_BOOTTIME`). For a difference:
+    /// that of the later reading.
+    pub at_ns: u64,
+    /// How long it was watched: since its first switch that was seen, without the time for which the probes were detached.
+    pub watched_ns: u64,
+    /// Time without a task to run.
+    pub idle_ns: u64,
+    /// Time of tasks whose cgroup has no slot, and of the present task if its cgroup shows when it leaves.
+    pub unassigned_ns: u64,
+    /// Of all these, and of what ran for cgroups: what interrupts took. None if that is not watched.
+    pub interrupts: Option<Interrupts>,
+}
+
+/// What interrupts took of one CPU.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Interrupts {
+    /// Time in handlers of hardware interrupts; on x86 without the local timer's and those between CPUs.
+    pub irq_ns: u64,
+    /// Their runs.
+    pub irqs: u64,
+    /// Time in softirqs, without interrupts of these. ksoftirqd's is in it, which the root cgroup has as well.
+    pub softirq_ns: u64,
+    /// Their runs.
+    pub softirqs: u64,
+}
+
+impl Interrupts {
+    fn since(self, before: Self) -> Self {
+        Self {
+            irq_ns: self.irq_ns.saturating_sub(before.irq_ns),
+            irqs: self.irqs.saturating_sub(before.irqs),
+            softirq_ns: self.softirq_ns.saturating_sub(before.softirq_ns),
+            softirqs: self.softirqs.saturating_sub(before.softirqs),
+        }
+    }
+}
+
+impl CpuTimes {
+    fn since(&self, before: &Self) -> Self {
+        Self {
+            at_ns: self.at_ns,
+            watched_ns: self.watched_ns.saturating_sub(before.watched_ns),
+            idle_ns: self.idle_ns.saturating_sub(before.idle_ns),
+            unassigned_ns: self.unassigned_ns.saturating_sub(before.unassigned_ns),
+            interrupts: self
+                .interrupts
+                .map(|after| after.since(before.interrupts.unwrap_or_default())),
+        }
+    }
 }
 
 /// A pair of the interference matrix.
@@ -44,24 +103,33 @@ pub struct CgroupStats {
     pub switches_voluntary: u64,
     /// Switches away from a CPU of a task that could have gone on.
     pub switches_involuntary: u64,
-    /// Wake-ups of its tasks.
+    /// Wake-ups of its tasks, counted when a task has run thereafter.
     pub wakeups: u64,
     /// Moves of its tasks to another CPU.
     pub migrations: u64,
-    /// Waits for a CPU.
+    /// Waits for a CPU, counted when they end.
     pub wait: Durations,
     /// The part of all waits during which tasks of the same cgroup ran on that CPU.
     pub wait_own_ns: u64,
-    /// The part of all waits during which other cgroups ran on that CPU.
+    /// The part of all waits during which other cgroups ran on that CPU: see [`Snapshot::blames`].
     pub wait_other_ns: u64,
-    /// Bytes received, IP headers included.
+    /// The part of all waits during which that CPU idled: the wake-up was under way, or a limit held the task.
+    pub wait_idle_ns: u64,
+    /// What is left of all waits: a task of unknown cgroup ran, or more ran during one wait than is remembered.
+    pub wait_unexplained_ns: u64,
+    /// Bytes received over all interfaces, IP headers included; see [`Traffic`].
     pub rx_bytes: u64,
-    /// Packets received, merged ones counted once.
+    /// Packets received over all interfaces, merged ones counted once.
     pub rx_packets: u64,
-    /// Bytes sent, IP headers included.
+    /// Bytes sent over all interfaces, IP headers included.
     pub tx_bytes: u64,
-    /// Packets sent, those to be segmented later counted once.
+    /// Packets sent over all interfaces, those to be segmented later counted once.
     pub tx_packets: u64,
+    /// The same by interface. What found no place in the table is missing here, and counted in the ledger as
+    /// [`Ledger::InterfacesFull`].
+    pub interfaces: BTreeMap<Interface, Traffic>,
+    /// TCP connections.
+    pub tcp: TcpStats,
     /// Exchanges in which it answered.
     pub server: ExchangeStats,
     /// Exchanges in which it asked; without a histogram.
@@ -120,7 +188,7 @@ impl Durations {
             })
     }
 
-    fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         let mut counts = [0; BUCKETS];
         for (index, count) in counts.iter_mut().enumerate() {
             *count = self.counts[index].saturating_sub(before.counts[index]);
@@ -128,7 +196,7 @@ impl Durations {
         Self::new(counts, self.sum_ns.saturating_sub(before.sum_ns))
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts.iter()) {
             *count += more;
         }
@@ -152,13 +220,11 @@ impl Snapshot {
                 .collect(),
             blames: difference(&self.blames, &before.blames),
             ledger: difference(&self.ledger, &before.ledger),
-            idle_ns: self
-                .idle_ns
+            cpus: self
+                .cpus
                 .iter()
                 .enumerate()
-                .map(|(cpu, idle)| {
-                    idle.saturating_sub(before.idle_ns.get(cpu).copied().unwrap_or(0))
-                })
+                .map(|(cpu, times)| times.since(&before.cpus.get(cpu).copied().unwrap_or_default()))
                 .collect(),
             programs: self
                 .programs
@@ -220,6 +286,8 @@ macro_rules! each_counter {
         apply(&mut $into.migrations, $from.migrations);
         apply(&mut $into.wait_own_ns, $from.wait_own_ns);
         apply(&mut $into.wait_other_ns, $from.wait_other_ns);
+        apply(&mut $into.wait_idle_ns, $from.wait_idle_ns);
+        apply(&mut $into.wait_unexplained_ns, $from.wait_unexplained_ns);
         apply(&mut $into.rx_bytes, $from.rx_bytes);
         apply(&mut $into.rx_packets, $from.rx_packets);
         apply(&mut $into.tx_bytes, $from.tx_bytes);
@@ -230,10 +298,26 @@ macro_rules! each_counter {
 }
 
 impl CgroupStats {
+    pub(crate) fn set_network(&mut self, network: CgroupNetwork) {
+        self.rx_bytes = network.total.rx_bytes;
+        self.rx_packets = network.total.rx_packets;
+        self.tx_bytes = network.total.tx_bytes;
+        self.tx_packets = network.total.tx_packets;
+        self.interfaces = network.interfaces;
+    }
+
     fn since(&self, before: &Self) -> Self {
         let mut difference = self.clone();
         each_counter!(difference, before, |after, before| *after =
             after.saturating_sub(before));
+        for (interface, traffic) in &mut difference.interfaces {
+            *traffic -= before
+                .interfaces
+                .get(interface)
+                .copied()
+                .unwrap_or_default();
+        }
+        difference.tcp = self.tcp.since(&before.tcp);
         difference.wait = self.wait.since(&before.wait);
         difference.server.duration = self.server.duration.since(&before.server.duration);
         difference.client.duration = self.client.duration.since(&before.client.duration);
@@ -242,6 +326,10 @@ impl CgroupStats {
 
     fn add(&mut self, other: &Self) {
         each_counter!(self, other, |sum, more| *sum += more);
+        for (interface, traffic) in &other.interfaces {
+            *self.interfaces.entry(*interface).or_default() += *traffic;
+        }
+        self.tcp.add(&other.tcp);
         self.wait.add(&other.wait);
         self.server.duration.add(&other.server.duration);
         self.client.duration.add(&other.client.duration);

@@ -70,18 +70,13 @@ impl Outside for Maps {
     }
 
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool {
-        let copy = Carry {
-            request: carry.request,
-            len: carry.len,
-            words: carry.words,
-        };
-        self.carries.borrow_mut().insert(key.direction, copy);
+        self.carries.borrow_mut().insert(key.direction, *carry);
         true
     }
 
-    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool {
-        let carry = self.carries.borrow_mut().remove(&key.direction);
-        carry.as_ref().map(read).is_some()
+    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32> {
+        let carry = self.carries.borrow_mut().remove(&key.direction)?;
+        Some(carry.restore(request, window))
     }
 
     fn keep_request(&self, key: PendingKey, request: &Request) {
@@ -218,11 +213,16 @@ impl Watch {
                     break;
                 }
             }
-            if step == Step::Scan {
-                step = connection::scan(segment, socket, direction);
-                steps += 1;
-            }
             segment.event = step as u32;
+            if step == Step::Scan {
+                loop {
+                    segment.event = connection::scan(segment, socket, direction) as u32;
+                    steps += 1;
+                    if !connection::scan_on(maps, segment, socket, direction) {
+                        break;
+                    }
+                }
+            }
             connection::act(maps, segment, socket, direction);
             steps += 1;
             next = connection::next(segment, socket, direction);
