@@ -15,6 +15,8 @@ pub(crate) enum Purpose {
     Build,
     /// Run every test.
     Test,
+    /// Boot other kernels.
+    Kernels,
 }
 
 /// How to see that a tool is there.
@@ -101,6 +103,24 @@ const TOOLS: &[Tool] = &[
         purpose: Purpose::Test,
         reason: "tests of segmentation and merging by the kernel",
         package: "ethtool",
+    },
+    Tool {
+        sign: Sign::Program("cpio"),
+        purpose: Purpose::Test,
+        reason: "unpacking what the kernels of `cargo xtask kernels` start with, in a test",
+        package: "cpio",
+    },
+    Tool {
+        sign: Sign::Program("qemu-system-x86_64"),
+        purpose: Purpose::Kernels,
+        reason: "booting other kernels",
+        package: "qemu-system-x86",
+    },
+    Tool {
+        sign: Sign::Program("qemu-system-aarch64"),
+        purpose: Purpose::Kernels,
+        reason: "booting ARM kernels",
+        package: "qemu-system-arm",
     },
 ];
 

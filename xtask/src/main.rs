@@ -1,7 +1,7 @@
 //! The build tool of Galileo, called as `cargo xtask <command>`.
 //!
 //! In reading order: [`repository`] (where things lie), [`process`] (how programs are run), [`machine`] (what a
-//! machine needs), [`demo`], [`test`], [`fuzz`], [`bench`] and [`ebpf`].
+//! machine needs), [`demo`], [`test`], [`fuzz`], [`bench`], [`ebpf`] and [`kernels`].
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@ mod bench;
 mod demo;
 mod ebpf;
 mod fuzz;
+mod kernels;
 mod machine;
 mod process;
 mod repository;
@@ -44,6 +45,10 @@ enum Command {
     Bench(bench::Options),
     /// Compile the eBPF object into ebpf/prebuilt, or check the one that lies there
     Ebpf(ebpf::Options),
+    /// Boot other kernels in qemu and run the probes' self-test on them
+    ///
+    /// Needs no hardware virtualisation; a kernel takes about a minute. Packages and logs are kept under target/kernels.
+    Kernels(kernels::Options),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&repository, &options),
         Command::Bench(options) => bench::run(&repository, &options),
         Command::Ebpf(options) => ebpf::run(&repository, &options),
+        Command::Kernels(options) => kernels::run(&repository, &options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

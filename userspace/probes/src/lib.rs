@@ -16,7 +16,8 @@
 //! it is read from the CPUs), [`closure`] (whether any time is missing), [`causes`] (what waits were for), [`accounting`]
 //! (how the kernel counts), [`exchange`] (single exchanges), [`connection`] (single TCP connections), [`tcp`] and
 //! [`traffic`] (network counters), [`sockets`] (what is open now), [`namespace`] (where), [`capability`] (what is off, and
-//! why), [`cost`] (what the probes themselves use).
+//! why), [`cost`] (what the probes themselves use), [`verify`] (what the verifier says to each
+//! program).
 
 mod accounting;
 mod attach;
@@ -49,6 +50,7 @@ mod snapshot;
 pub mod sockets;
 mod tcp;
 mod traffic;
+mod verify;
 
 pub use accounting::{Accounting, TakenOff, Ticks};
 pub use capability::{Capability, Feature};
@@ -67,3 +69,4 @@ pub use snapshot::{
 };
 pub use tcp::TcpStats;
 pub use traffic::{Interface, Traffic};
+pub use verify::{Verdict, verify};
