@@ -338,16 +338,16 @@ impl Here<'_> {
     #[inline(always)]
     fn carry(&self, direction: u64, create: bool) -> Option<&'static mut Carry> {
         if direction == u64::from(RECEIVED) {
-            net::storage(net::sk(self.ctx)?, &CARRY_RECEIVED, create)
+            net::storage(net::sk(self.ctx)?, &raw const CARRY_RECEIVED, create)
         } else {
-            net::storage(net::sk(self.ctx)?, &CARRY_SENT, create)
+            net::storage(net::sk(self.ctx)?, &raw const CARRY_SENT, create)
         }
     }
 
     /// The place of a pipelined request of this socket; a later one may lie there.
     #[inline(always)]
     fn pipelined(&self, key: PendingKey, create: bool) -> Option<&'static mut Request> {
-        let pipeline = net::storage(net::sk(self.ctx)?, &PIPELINES, create)?;
+        let pipeline = net::storage(net::sk(self.ctx)?, &raw const PIPELINES, create)?;
         pipeline
             .requests
             .get_mut(opaque(key.sequence as usize & (PIPELINED - 1)))

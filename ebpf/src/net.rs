@@ -85,14 +85,14 @@ pub fn socket(ctx: &SkBuffContext) -> Option<&'static mut Socket> {
 /// The storage of a socket, which is not null. Its cookie is 0 until the first packet of its own has passed.
 #[inline(always)]
 pub fn socket_of(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
-    storage(sk, &SOCKETS, create)
+    storage(sk, &raw const SOCKETS, create)
 }
 
 /// What a map keeps of a socket, which is not null.
 #[inline(always)]
 pub fn storage<T>(
     sk: *mut bpf_sock,
-    map: &'static SkStorage<T>,
+    map: *const SkStorage<T>,
     create: bool,
 ) -> Option<&'static mut T> {
     let flags = if create {
@@ -103,7 +103,7 @@ pub fn storage<T>(
     // SAFETY: the helper takes a socket that is not null, and gives a map value or null.
     unsafe {
         bpf_sk_storage_get(
-            core::ptr::from_ref(map).cast_mut().cast(),
+            map.cast_mut().cast(),
             sk.cast(),
             core::ptr::null_mut(),
             flags,

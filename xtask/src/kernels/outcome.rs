@@ -262,11 +262,11 @@ const STATISTICS: [&str; 3] = ["processed ", "verification time ", "stack depth 
 
 /// The line of a verifier's log that says why: the last one before its statistics.
 pub(crate) fn cause(log: &str) -> &str {
-    let lines = log
+    let mut lines = log
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start)));
-    lines.last().unwrap_or("no reason given")
+    lines.next_back().unwrap_or("no reason given")
 }
 
 #[cfg(test)]
