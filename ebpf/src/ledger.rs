@@ -22,9 +22,15 @@ pub const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 /// Counts one event of this kind.
 #[inline(always)]
 pub fn count(kind: Ledger) {
+    count_many(kind, 1);
+}
+
+/// Counts so many events of this kind.
+#[inline(always)]
+pub fn count_many(kind: Ledger, events: u32) {
     if let Some(counter) = LEDGER.get_ptr_mut(kind as u32) {
         // SAFETY: a map value, added to atomically.
-        add(unsafe { &raw mut (*counter).count }, 1);
+        add(unsafe { &raw mut (*counter).count }, u64::from(events));
     }
 }
 
@@ -57,6 +63,25 @@ pub fn opaque(mut value: usize) -> usize {
     // the same place, which the kernel refuses.
     unsafe { asm!("{value} = {value}", value = inout(reg) value, options(pure, nomem, nostack)) };
     value
+}
+
+/// As [`add`], to a total of 32 bits.
+#[inline(always)]
+fn add_u32(total: *mut u32, value: u64) {
+    // SAFETY: as in `add`.
+    unsafe {
+        asm!("lock *(u32 *)({total} + 0) += {value}", total = in(reg) total, value = in(reg) value)
+    };
+}
+
+/// As [`count_duration`], in a histogram of 32-bit counters.
+#[inline(always)]
+pub fn count_duration_u32(buckets: *mut [u32; BUCKETS], ns: u64) {
+    let bucket = opaque(histogram::bucket(ns));
+    if bucket < BUCKETS {
+        // SAFETY: within the array.
+        add_u32(unsafe { buckets.cast::<u32>().add(bucket) }, 1);
+    }
 }
 
 /// Counts a duration in a histogram in map memory.

@@ -1,27 +1,32 @@
-//! Bytes and packets of every cgroup, and the way from a packet to its socket and the piece of its byte stream.
+//! The way from a packet to its socket and the piece of its byte stream.
+
+use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::SkStorage,
     helpers::{
         bpf_get_socket_cookie, bpf_skb_load_bytes,
-        generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id},
+        generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id, bpf_tcp_sock},
     },
     macros::{btf_map, cgroup_skb, map},
     maps::{Array, LruHashMap, PerCpuArray},
     programs::SkBuffContext,
 };
-use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
+use galileo_ebpf_abi::{Ledger, role};
 use galileo_ebpf_core::{
-    connection::{self, RECEIVED, SENT},
+    connection::{self, Place, RECEIVED, SENT},
     http::{mark, state},
-    socket::{Segment, Socket, last},
+    plain,
+    socket::{Ends, Segment, Socket, last},
+    words::copy_words,
 };
 
 use crate::{
     http::{self, FIRST, Here},
-    ledger::{add, count, take_back},
-    slots::{CGROUPS, slot_of},
+    ledger::{count, take_back},
+    slots::slot_of,
+    traffic::count_packet,
 };
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
@@ -73,8 +78,23 @@ pub fn release(depth: u32) {
 
 /// The storage of the packet's socket.
 #[inline(always)]
-pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
-    let sk = sk(ctx)?;
+pub fn socket(ctx: &SkBuffContext) -> Option<&'static mut Socket> {
+    socket_of(sk(ctx)?, false)
+}
+
+/// The storage of a socket, which is not null. Its cookie is 0 until the first packet of its own has passed.
+#[inline(always)]
+pub fn socket_of(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
+    storage(sk, &SOCKETS, create)
+}
+
+/// What a map keeps of a socket, which is not null.
+#[inline(always)]
+pub fn storage<T>(
+    sk: *mut bpf_sock,
+    map: &'static SkStorage<T>,
+    create: bool,
+) -> Option<&'static mut T> {
     let flags = if create {
         u64::from(BPF_SK_STORAGE_GET_F_CREATE)
     } else {
@@ -83,20 +103,27 @@ pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> 
     // SAFETY: the helper takes a socket that is not null, and gives a map value or null.
     unsafe {
         bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
+            core::ptr::from_ref(map).cast_mut().cast(),
             sk.cast(),
             core::ptr::null_mut(),
             flags,
         )
-        .cast::<Socket>()
+        .cast::<T>()
         .as_mut()
     }
 }
 
+/// The packet's socket.
 #[inline(always)]
-fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
-    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below.
-    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+pub fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+    let sk: *mut bpf_sock;
+    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below. Written out
+    // because the compiler computes the place first where it is read in several branches, and the kernel translates reads at
+    // fixed places only.
+    unsafe {
+        asm!("{sk} = *(u64 *)({skb} + {offset})", sk = out(reg) sk, skb = in(reg) ctx.skb.skb,
+            offset = const offset_of!(__sk_buff, __bindgen_anon_2), options(pure, readonly, nostack));
+    }
     (!sk.is_null()).then_some(sk)
 }
 
@@ -104,8 +131,10 @@ fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
 const LISTEN: u32 = 10;
 
 /// Hook: `cgroup_skb` ingress at the cgroup2 root. Context: softirq or process; after routing, before TCP orders segments.
-/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `CGROUPS`, `SEGMENTS`.
+/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `SEGMENTS`, those of
+/// [`crate::traffic`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, RECEIVED);
     1
@@ -114,6 +143,7 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
 /// Hook: `cgroup_skb` egress at the cgroup2 root. Context: as [`ingress`]; before segmentation. Kernel: 5.10. Maps: as
 /// [`ingress`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, SENT);
     1
@@ -122,44 +152,76 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn packet(ctx: &SkBuffContext, direction: u32) {
     let length = ctx.len();
-    let Some((headers, tcp)) = headers(ctx) else {
-        count_packet(slot_of(cgroup_id(ctx)), direction, length);
-        return;
-    };
-    let listening = match sk(ctx) {
-        None => return count_packet(slot_of(cgroup_id(ctx)), direction, length),
+    let tcp = tcp(ctx);
+    let sk = sk(ctx);
+    let mut listening = false;
+    let mut socket = None;
+    if let (Some(_), Some(sk)) = (&tcp, sk) {
         // SAFETY: not null; the verifier checks the access.
-        Some(sk) => unsafe { (*sk).state == LISTEN },
+        listening = unsafe { (*sk).state == LISTEN };
+        if !listening {
+            socket = socket_of(sk, true);
+            if socket.is_none() {
+                count(Ledger::StorageFailed);
+            }
+        }
+    }
+    // Found, and counted, in one place for all packets: what gives a cgroup its slot is long, and a program that makes tail
+    // calls may not call functions on arm64 before 6.0.
+    let (cgroup_id, slot) = match &socket {
+        Some(socket) if socket.cookie != 0 => (socket.record.cgroup_id, socket.slot),
+        _ => {
+            // SAFETY: the context is valid for the run.
+            let cgroup_id = unsafe { bpf_skb_cgroup_id(ctx.skb.skb) };
+            (cgroup_id, slot_of(cgroup_id))
+        }
     };
-    let payload = length.saturating_sub(headers.payload);
+    count_packet(ctx, slot, direction, length);
+    let (Some(tcp), Some(sk)) = (tcp, sk) else {
+        return;
+    };
+    let payload = length.saturating_sub(tcp.payload);
     if listening {
-        count_packet(slot_of(cgroup_id(ctx)), direction, length);
-        if payload > 0 && direction == RECEIVED {
-            first_data(ctx, &headers, &tcp, length);
+        if payload > 0
+            && direction == RECEIVED
+            && let Some(ends) = ends(ctx, &tcp, direction)
+        {
+            first_data(ctx, ends, &tcp, length);
         }
         return;
     }
-    let Some(socket) = socket(ctx, true) else {
-        count(Ledger::StorageFailed);
-        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
-    };
-    if socket.cookie == 0 {
-        introduce(ctx, socket);
-        // Who begins with a SYN of its own did not listen. With fast open, the connection begins with its SYN and ACK.
-        if tcp.flags & (SYN | ACK) != SYN {
-            claim(socket, &headers, &tcp, direction);
+    let Some(socket) = socket else { return };
+    let new = socket.cookie == 0;
+    if new {
+        socket.record.cgroup_id = cgroup_id;
+        socket.slot = slot;
+        introduce(ctx, sk, socket, direction);
+        if let Some(ends) = ends(ctx, &tcp, direction) {
+            set_ends(socket, &ends);
+            // Who begins with a SYN of its own did not listen. With fast open, the connection begins with its SYN and ACK.
+            if tcp.flags & (SYN | ACK) != SYN {
+                claim(socket, ends, &tcp, direction);
+            }
         }
     }
-    count_packet(socket.slot, direction, length);
+    if tcp.flags & SYN != 0
+        && (new || connection::stream(socket, direction).flags & mark::SYNCED == 0)
+    {
+        let begin = Place {
+            next_seq: tcp.sequence.wrapping_add(1),
+            begun: true,
+        };
+        connection::synchronise(socket, direction, begin);
+    }
 
     let ends = tcp.flags & (FIN | RST) != 0;
-    if payload == 0 && !ends {
+    if payload == 0 && (!ends || plain::ends_nothing(socket, direction, tcp.sequence)) {
         return;
     }
     if connection::stream(socket, direction).state == state::SILENT {
         return;
     }
-    look(ctx, socket, &headers, &tcp, length, direction);
+    look(ctx, socket, None, &tcp, length, direction);
 }
 
 /// Looks at the segment: what it carries, or that it ends something.
@@ -167,71 +229,61 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
 fn look(
     ctx: &SkBuffContext,
     socket: &mut Socket,
-    headers: &Headers,
+    first: Option<Ends>,
     tcp: &Tcp,
     length: u32,
     way: u32,
 ) {
     let direction = http::direction(way);
-    let payload = length.saturating_sub(headers.payload);
-    let ends = tcp.flags & (FIN | RST) != 0;
-    // A SYN takes a number of its own, before the data that fast open sends with it.
-    let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
-    let here = Here(ctx);
-    let Some(ahead) = connection::place(&here, socket, direction, sequence, payload, ends) else {
-        return;
-    };
+    let payload = length.saturating_sub(tcp.payload);
     let Some(depth) = acquire() else {
-        count(Ledger::ScratchBusy);
-        connection::stream(socket, direction).flags &= !mark::SYNCED;
-        return;
+        return count(Ledger::ScratchBusy);
     };
     let Some(segment) = segment(depth) else {
         return;
     };
-    // SAFETY: a helper without arguments.
-    segment.now_ns = unsafe { bpf_ktime_get_boot_ns() };
-    segment.offset = headers.payload + ahead;
-    segment.end = length;
-    segment.next_seq = sequence.wrapping_add(payload);
-    segment.last = if tcp.flags & RST != 0 {
+    if way != FIRST
+        && tcp.flags & (SYN | FIN | RST) == 0
+        && http::is_plain(
+            ctx,
+            &mut segment.window,
+            socket,
+            direction,
+            tcp.sequence,
+            tcp.payload,
+        )
+    {
+        return release(depth);
+    }
+    // A SYN takes a number of its own, before the data that fast open sends with it.
+    let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
+    let here = Here { ctx, way };
+    let how = if tcp.flags & RST != 0 {
         last::CONNECTION
-    } else if ends {
+    } else if tcp.flags & FIN != 0 {
         last::DIRECTION
     } else {
         last::NO
     };
-    let ends = ends_of(headers, tcp, direction);
-    segment.local_addr = ends.local_addr;
-    segment.remote_addr = ends.remote_addr;
-    segment.local_port = ends.local_port;
-    segment.remote_port = ends.remote_port;
+    let Some(ahead) = connection::place(&here, socket, direction, sequence, payload, how) else {
+        return release(depth);
+    };
+    if let Some(ends) = first {
+        segment.ends = ends;
+    }
+    segment.now_ns = now_ns();
+    segment.offset = tcp.payload + ahead;
+    segment.end = length;
+    segment.next_seq = sequence.wrapping_add(payload);
+    segment.last = how;
     http::enter(ctx, segment, socket, way, depth);
 }
 
-/// Who talks to whom, from this end.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Ends {
-    local_addr: [u8; 16],
-    remote_addr: [u8; 16],
-    local_port: u16,
-    remote_port: u16,
-}
-
+/// The time on the clock that all records use.
 #[inline(always)]
-fn ends_of(headers: &Headers, tcp: &Tcp, direction: u32) -> Ends {
-    let (local, remote) = if direction == RECEIVED {
-        (1, 0)
-    } else {
-        (0, 1)
-    };
-    Ends {
-        local_addr: headers.addresses[local],
-        remote_addr: headers.addresses[remote],
-        local_port: tcp.ports[local],
-        remote_port: tcp.ports[remote],
-    }
+pub fn now_ns() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// What is known of connections whose first data came while their socket was the listener's, which all share. The
@@ -245,9 +297,8 @@ static BLANK: Array<Socket> = Array::with_max_entries(1, 0);
 
 /// Looks at data that comes on a listening socket.
 #[inline(always)]
-fn first_data(ctx: &SkBuffContext, headers: &Headers, tcp: &Tcp, length: u32) {
-    let ends = ends_of(headers, tcp, RECEIVED);
-    let payload = length.saturating_sub(headers.payload);
+fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32) {
+    let payload = length.saturating_sub(tcp.payload);
     let next = tcp
         .sequence
         .wrapping_add(u32::from(tcp.flags & SYN != 0))
@@ -269,34 +320,33 @@ fn first_data(ctx: &SkBuffContext, headers: &Headers, tcp: &Tcp, length: u32) {
     // SAFETY: as above.
     let socket = unsafe { &mut *socket };
     socket.role = role::UNKNOWN;
+    // Nothing can come before it: it is the first data of all, or of those that come before the connection is accepted.
+    let begin = Place {
+        next_seq: tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0)),
+        begun: true,
+    };
+    connection::synchronise(socket, RECEIVED, begin);
     // A key for what is carried over; cookies of sockets count up from 1 and never come near.
     socket.cookie = 1 << 63
         | u64::from(tcp.sequence) << 31
         | u64::from(ends.remote_port) << 15
         | u64::from(ends.local_port >> 1);
-    look(ctx, socket, headers, tcp, length, FIRST);
+    look(ctx, socket, Some(ends), tcp, length, FIRST);
 }
 
 /// The first data of the connection whose segment lies in the work space.
 #[inline(always)]
 pub fn first(segment: &Segment) -> Option<&'static mut Socket> {
-    let ends = Ends {
-        local_addr: segment.local_addr,
-        remote_addr: segment.remote_addr,
-        local_port: segment.local_port,
-        remote_port: segment.remote_port,
-    };
     // SAFETY: as in `first_data`.
     FIRSTS
-        .get_ptr_mut(ends)
+        .get_ptr_mut(segment.ends)
         .map(|socket| unsafe { &mut *socket })
 }
 
 /// Takes over what was seen of this connection on the listener's socket, if it is of this connection: either end goes on
 /// where that ended.
 #[inline(always)]
-fn claim(socket: &mut Socket, headers: &Headers, tcp: &Tcp, direction: u32) {
-    let ends = ends_of(headers, tcp, direction);
+fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
     let Some(first) = FIRSTS.get_ptr(ends) else {
         return;
     };
@@ -313,8 +363,8 @@ fn claim(socket: &mut Socket, headers: &Headers, tcp: &Tcp, direction: u32) {
         socket.role = first.role;
         socket.strikes = first.strikes;
         socket.requests = first.requests;
-        socket.request = first.request;
-        socket.streams[RECEIVED as usize] = *received;
+        copy_words(&mut socket.record.request, &first.record.request);
+        copy_words(&mut socket.streams[RECEIVED as usize], received);
         take_back(Ledger::ListenerData);
         count(Ledger::ListenerClaimed);
     }
@@ -322,40 +372,39 @@ fn claim(socket: &mut Socket, headers: &Headers, tcp: &Tcp, direction: u32) {
     let _ = FIRSTS.remove(ends);
 }
 
-/// Fills in what the storage of a socket says of it all its life.
+/// Fills in whose socket it is, and where both its streams stand.
 #[inline(always)]
-fn introduce(ctx: &SkBuffContext, socket: &mut Socket) {
-    socket.cgroup_id = cgroup_id(ctx);
-    socket.slot = slot_of(socket.cgroup_id);
+fn introduce(ctx: &SkBuffContext, sk: *mut bpf_sock, socket: &mut Socket, direction: u32) {
     socket.role = role::UNKNOWN;
     // SAFETY: the context is valid for the run.
     socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
-}
-
-#[inline(always)]
-fn cgroup_id(ctx: &SkBuffContext) -> u64 {
-    // SAFETY: the context is valid for the run.
-    unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }
-}
-
-#[inline(always)]
-fn count_packet(slot: u32, direction: u32, length: u32) {
-    if slot >= SLOT_UNKNOWN {
-        return;
-    }
-    let Some(counters) = CGROUPS.get_ptr_mut(slot) else {
+    // SAFETY: a socket that is not null; the helper gives null for what is no full TCP socket.
+    let Some(tcp) = (unsafe { bpf_tcp_sock(sk).as_ref() }) else {
         return;
     };
-    // SAFETY: a map value, added to atomically.
-    unsafe {
-        if direction == RECEIVED {
-            add(&raw mut (*counters).rx_bytes, u64::from(length));
-            add(&raw mut (*counters).rx_packets, 1);
-        } else {
-            add(&raw mut (*counters).tx_bytes, u64::from(length));
-            add(&raw mut (*counters).tx_packets, 1);
-        }
+    let received = Place {
+        next_seq: tcp.rcv_nxt,
+        begun: tcp.bytes_received == 0,
+    };
+    // A segment that is being sent is counted already, but `snd_nxt` is still its begin.
+    let own = u32::from(direction == SENT);
+    let sent = Place {
+        next_seq: tcp.snd_nxt,
+        begun: tcp.data_segs_out <= own && tcp.bytes_acked <= 1,
+    };
+    if tcp.rcv_nxt != 0 {
+        connection::synchronise(socket, RECEIVED, received);
     }
+    connection::synchronise(socket, SENT, sent);
+}
+
+#[inline(always)]
+fn set_ends(socket: &mut Socket, ends: &Ends) {
+    let record = &mut socket.record;
+    record.local_addr = ends.local_addr;
+    record.remote_addr = ends.remote_addr;
+    record.local_port = ends.local_port;
+    record.remote_port = ends.remote_port;
 }
 
 const FIN: u8 = 1;
@@ -363,55 +412,95 @@ const SYN: u8 = 2;
 const RST: u8 = 4;
 const ACK: u8 = 16;
 
-/// Where the payload begins, and who talks to whom: source first.
-struct Headers {
-    payload: u32,
-    addresses: [[u8; 16]; 2],
-}
-
+/// What the headers of IP and TCP say of a segment.
 struct Tcp {
-    ports: [u16; 2],
+    /// Where the TCP header begins.
+    header: u32,
+    /// Where the payload begins.
+    payload: u32,
     sequence: u32,
     acknowledged: u32,
     flags: u8,
 }
 
-const MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
 const TCP: u8 = 6;
+/// Bytes of a TCP header without options.
+const TCP_BYTES: usize = 20;
 
-/// Reads the headers of IP and TCP; none if it is another protocol, or an IPv6 packet with extension headers.
+/// Reads the headers of IP and TCP, which the kernel has made lie in one piece before it comes here; none if it is another
+/// protocol, or an IPv6 packet with extension headers.
 #[inline(always)]
-fn headers(ctx: &SkBuffContext) -> Option<(Headers, Tcp)> {
-    let mut addresses = [MAPPED; 2];
-    let first: [u8; 20] = load(ctx, 0)?;
-    let at = match first[0] >> 4 {
-        4 if first[9] == TCP => {
-            addresses[0][12..].copy_from_slice(&first[12..16]);
-            addresses[1][12..].copy_from_slice(&first[16..20]);
-            u32::from(first[0] & 0xf) * 4
-        }
-        6 if first[6] == TCP => {
-            addresses = load(ctx, 8)?;
-            40
-        }
+fn tcp(ctx: &SkBuffContext) -> Option<Tcp> {
+    // SAFETY: the context is valid for the run; the verifier knows these two as the bounds of the packet.
+    let (data, end) = unsafe {
+        (
+            (*ctx.skb.skb).data as usize as *const u8,
+            (*ctx.skb.skb).data_end as usize as *const u8,
+        )
+    };
+    let byte = |at: usize| {
+        // SAFETY: the verifier checks that the bounds were looked at before.
+        unsafe { *data.add(at) }
+    };
+    if data.wrapping_add(20 + TCP_BYTES) > end {
+        return None;
+    }
+    let header = match byte(0) >> 4 {
+        4 if byte(9) == TCP => usize::from(byte(0) & 0xf) * 4,
+        6 if byte(6) == TCP => 40,
         _ => return None,
     };
-    let tcp: [u8; 14] = load(ctx, at)?;
-    Some((
-        Headers {
-            payload: at + u32::from(tcp[12] >> 4) * 4,
-            addresses,
-        },
-        Tcp {
-            ports: [
-                u16::from_be_bytes([tcp[0], tcp[1]]),
-                u16::from_be_bytes([tcp[2], tcp[3]]),
-            ],
-            sequence: u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]),
-            acknowledged: u32::from_be_bytes([tcp[8], tcp[9], tcp[10], tcp[11]]),
-            flags: tcp[13],
-        },
-    ))
+    let tcp = data.wrapping_add(header);
+    if tcp.wrapping_add(TCP_BYTES) > end {
+        return None;
+    }
+    let word = |at: usize| {
+        // SAFETY: as above, for the TCP header.
+        u32::from_be(unsafe { tcp.add(at).cast::<u32>().read_unaligned() })
+    };
+    // SAFETY: as above.
+    let (length, flags) = unsafe { (*tcp.add(12) >> 4, *tcp.add(13)) };
+    Some(Tcp {
+        header: header as u32,
+        payload: header as u32 + u32::from(length) * 4,
+        sequence: word(4),
+        acknowledged: word(8),
+        flags,
+    })
+}
+
+const MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
+
+/// Who talks to whom.
+#[inline(always)]
+fn ends(ctx: &SkBuffContext, tcp: &Tcp, direction: u32) -> Option<Ends> {
+    let version: u8 = load(ctx, 0)?;
+    let [source, destination]: [[u8; 16]; 2] = if version >> 4 == 4 {
+        let [source, destination]: [[u8; 4]; 2] = load(ctx, 12)?;
+        let mut mapped = [MAPPED; 2];
+        mapped[0][12..].copy_from_slice(&source);
+        mapped[1][12..].copy_from_slice(&destination);
+        mapped
+    } else {
+        load(ctx, 8)?
+    };
+    let [from, to]: [[u8; 2]; 2] = load(ctx, tcp.header)?;
+    let (from, to) = (u16::from_be_bytes(from), u16::from_be_bytes(to));
+    Some(if direction == RECEIVED {
+        Ends {
+            local_addr: destination,
+            remote_addr: source,
+            local_port: to,
+            remote_port: from,
+        }
+    } else {
+        Ends {
+            local_addr: source,
+            remote_addr: destination,
+            local_port: from,
+            remote_port: to,
+        }
+    })
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@ use galileo_ebpf_abi::{CgroupCounters, Ledger, SLOT_UNKNOWN};
 use crate::ledger::{MMAPABLE, count};
 
 /// Cgroups followed at once, unless user space sets another number.
-const SLOTS: u32 = 1024;
+pub const SLOTS: u32 = 1024;
 
 /// Counters by slot.
 #[map]
@@ -38,7 +38,7 @@ pub fn slot_of(cgroup_id: u64) -> u32 {
     assign(cgroup_id)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn assign(cgroup_id: u64) -> u32 {
     let Ok(Some(slot)) = FREE_SLOTS.pop() else {
         count(Ledger::SlotsFull);

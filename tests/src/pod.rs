@@ -11,7 +11,7 @@ use std::{
 
 use galileo_probes::cgroup::{self, CgroupId};
 
-use crate::wait;
+use crate::{wait, wire::Namespace};
 
 /// A cgroup; its processes and it itself end when this is dropped.
 pub struct Pod {
@@ -126,6 +126,19 @@ impl Pod {
             input,
             output,
         }
+    }
+
+    /// Starts a Python program in it and in a network namespace.
+    pub fn python_inside(
+        &self,
+        namespace: &Namespace,
+        program: &str,
+        arguments: &[&str],
+    ) -> Process {
+        let mut command = vec!["python3", "-u", "-c", program];
+        command.extend(arguments);
+        let command = namespace.command(&command);
+        self.start(&command.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
 
     /// Starts a Python program in it.

@@ -84,6 +84,24 @@ const TOOLS: &[Tool] = &[
         reason: "tests with a foreign client",
         package: "curl",
     },
+    Tool {
+        sign: Sign::Program("ip"),
+        purpose: Purpose::Test,
+        reason: "tests over wires between network namespaces",
+        package: "iproute2",
+    },
+    Tool {
+        sign: Sign::Program("nft"),
+        purpose: Purpose::Test,
+        reason: "tests on wires that lose packets",
+        package: "nftables",
+    },
+    Tool {
+        sign: Sign::Program("ethtool"),
+        purpose: Purpose::Test,
+        reason: "tests of segmentation and merging by the kernel",
+        package: "ethtool",
+    },
 ];
 
 /// Sees to it that the machine has what `purpose` needs.

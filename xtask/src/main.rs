@@ -1,13 +1,14 @@
 //! The build tool of Galileo, called as `cargo xtask <command>`.
 //!
 //! In reading order: [`repository`] (where things lie), [`process`] (how programs are run), [`machine`] (what a
-//! machine needs), [`demo`], [`test`], [`bench`] and [`ebpf`].
+//! machine needs), [`demo`], [`test`], [`fuzz`], [`bench`] and [`ebpf`].
 
 #![forbid(unsafe_code)]
 
 mod bench;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod machine;
 mod process;
 mod repository;
@@ -37,6 +38,8 @@ enum Command {
     Setup,
     /// Run every test: unit, contract and end to end
     Test(test::Options),
+    /// Try random conversations on the framing of the probes, on the host and in the kernel
+    Fuzz(fuzz::Options),
     /// Measure what docs/measurements.md tells, against real peers in the same run
     Bench(bench::Options),
     /// Compile the eBPF object into ebpf/prebuilt, or check the one that lies there
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(&repository),
         Command::Setup => machine::prepare(machine::Purpose::Test),
         Command::Test(options) => test::run(&repository, &options),
+        Command::Fuzz(options) => fuzz::run(&repository, &options),
         Command::Bench(options) => bench::run(&repository, &options),
         Command::Ebpf(options) => ebpf::run(&repository, &options),
     };

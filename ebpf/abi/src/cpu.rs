@@ -29,14 +29,6 @@ pub struct CgroupCounters {
     /// The part of all waits that is neither laid on anybody nor on an idle CPU: a task of unknown cgroup ran, or more ran
     /// than is remembered.
     pub wait_unexplained_ns: u64,
-    /// Bytes received, from the IP header on, as the hook sees them.
-    pub rx_bytes: u64,
-    /// Packets received, as the hook sees them (a merged packet is one).
-    pub rx_packets: u64,
-    /// Bytes sent, from the IP header on.
-    pub tx_bytes: u64,
-    /// Packets sent, as the hook sees them (a packet to be segmented later is one).
-    pub tx_packets: u64,
     /// Waits by length.
     pub wait_buckets: [u64; BUCKETS],
 }
@@ -270,7 +262,7 @@ pub mod step {
     pub const ALL: u32 = MATRIX;
 }
 
-const _: () = assert!(size_of::<CgroupCounters>() == (7 + BUCKETS) * 8);
+const _: () = assert!(size_of::<CgroupCounters>() == (3 + BUCKETS) * 8);
 const _: () = assert!(size_of::<CpuLine>() == 64);
 const _: () = assert!(size_of::<CpuState>() == 128 + HISTORY * 16 + WAITERS * 24);
 const _: () = assert!(size_of::<CpuInterrupts>() == 64);

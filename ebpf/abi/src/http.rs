@@ -2,12 +2,14 @@
 
 use crate::BUCKETS;
 
-/// Bytes kept of a method.
-pub const METHOD_BYTES: usize = 16;
+/// Bytes kept of a method: the longest that is registered has 17. A longer one is taken for no HTTP.
+pub const METHOD_BYTES: usize = 24;
 /// Bytes kept of a request target, query included.
 pub const PATH_BYTES: usize = 128;
 /// Bytes kept of a request id.
 pub const REQUEST_ID_BYTES: usize = 40;
+/// Bytes kept of a `traceparent`: the 55 of its version 00, and one more that tells a longer one.
+pub const TRACE_BYTES: usize = 56;
 
 /// Values of [`ExchangeRecord::role`].
 pub mod role {
@@ -33,11 +35,18 @@ pub mod flags {
     pub const HEAD_CUT: u32 = 1 << 4;
     /// The request was sent before the answer to the one before it had ended.
     pub const PIPELINED: u32 = 1 << 5;
-    /// Segments within the bodies came out of order.
+    /// Segments within the bodies came out of order. Bytes of a chunked body, or of one whose end was not seen, are at least those
+    /// given.
     pub const REORDERED: u32 = 1 << 6;
 
+    /// The connection ended before the answer's body did.
+    pub const CUT_OFF: u32 = 1 << 7;
+    /// That a message begins where this exchange does is judged by its first bytes: the connection is older than the probes, or
+    /// its place was lost to bytes out of order.
+    pub const RESUMED: u32 = 1 << 8;
+
     /// Name of each bit, in order.
-    pub const NAMES: [&str; 7] = [
+    pub const NAMES: [&str; 9] = [
         "path_truncated",
         "close_delimited",
         "early_answer",
@@ -45,6 +54,8 @@ pub mod flags {
         "head_cut",
         "pipelined",
         "reordered",
+        "cut_off",
+        "resumed",
     ];
 }
 
@@ -66,17 +77,22 @@ pub struct Request {
     pub method_len: u8,
     /// Bytes of `id` that are used; 0 without one.
     pub id_len: u8,
+    /// Bytes of `trace` that are used; 0 without one.
+    pub trace_len: u8,
     /// Always 0.
-    pub reserved: u32,
+    pub reserved: [u8; 3],
     /// The method; what follows its length is arbitrary.
     pub method: [u8; METHOD_BYTES],
     /// The request target with its query; what follows its length is arbitrary.
     pub path: [u8; PATH_BYTES],
     /// `x-galileo-request-id`; what follows its length is arbitrary.
     pub id: [u8; REQUEST_ID_BYTES],
+    /// `traceparent` (W3C Trace Context, 3.2); what follows its length is arbitrary.
+    pub trace: [u8; TRACE_BYTES],
 }
 
-/// One exchange, as the ring buffer `EXCHANGES` carries it.
+/// One exchange, as the ring buffer `EXCHANGES` carries it: whole, or up to the end of the path if it has no id and no
+/// `traceparent` ([`ExchangeRecord::bytes`]).
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct ExchangeRecord {
@@ -118,7 +134,7 @@ pub struct HttpCounters {
     pub server_buckets: [u64; BUCKETS],
 }
 
-/// Key of what is kept of a head that is split over segments, in the map `CARRIES`.
+/// Key of what is kept of a head that is split over segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct CarryKey {
@@ -128,7 +144,7 @@ pub struct CarryKey {
     pub direction: u64,
 }
 
-/// Key of a pipelined request in the map `PENDING`.
+/// Key of a pipelined request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct PendingKey {
@@ -138,5 +154,24 @@ pub struct PendingKey {
     pub sequence: u64,
 }
 
-const _: () = assert!(size_of::<Request>() == 32 + METHOD_BYTES + PATH_BYTES + REQUEST_ID_BYTES);
+impl ExchangeRecord {
+    /// Bytes before the path.
+    pub const BEFORE_PATH: usize =
+        core::mem::offset_of!(Self, request) + core::mem::offset_of!(Request, path);
+
+    /// Bytes of the record that carry something: what the ring is given of it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        if self.request.id_len != 0 || self.request.trace_len != 0 {
+            return size_of::<Self>();
+        }
+        let path = self.request.path_len as usize;
+        Self::BEFORE_PATH + if path > PATH_BYTES { PATH_BYTES } else { path }
+    }
+}
+
+const _: () = assert!(
+    size_of::<Request>() == 32 + METHOD_BYTES + PATH_BYTES + REQUEST_ID_BYTES + TRACE_BYTES
+);
 const _: () = assert!(size_of::<ExchangeRecord>() == 72 + size_of::<Request>());

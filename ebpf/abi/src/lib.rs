@@ -9,6 +9,8 @@
 mod cpu;
 mod http;
 mod ledger;
+mod tcp;
+mod traffic;
 
 pub use cpu::{
     BUCKET_FIRST_EXPONENT, BUCKET_LAST_EXPONENT, BUCKET_SUB_BITS, BUCKETS, CgroupCounters,
@@ -18,6 +20,8 @@ pub use cpu::{
 };
 pub use http::{
     CarryKey, ExchangeRecord, HttpCounters, METHOD_BYTES, PATH_BYTES, PendingKey, REQUEST_ID_BYTES,
-    Request, flags, role,
+    Request, TRACE_BYTES, flags, role,
 };
 pub use ledger::Ledger;
+pub use tcp::{ConnectionRecord, TcpCounters, TcpSocket, connection_end, connection_state};
+pub use traffic::{CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, Traffic, recent};

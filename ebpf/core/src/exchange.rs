@@ -5,7 +5,7 @@ use galileo_ebpf_abi::{Ledger, PendingKey, flags};
 use crate::{
     connection::{carries_answers, other, stream, unparsable},
     http::{Body, mark, method_word, state},
-    socket::{Answer, Outside, Segment, Socket},
+    socket::{Outside, Segment, Socket},
     words::copy_words,
 };
 
@@ -39,7 +39,14 @@ pub(crate) fn head_end(
             0
         };
         segment.carry.request.bytes = this.bytes + announced;
+        if this.flags & mark::RESUMED != 0 {
+            segment.carry.request.flags |= flags::RESUMED;
+        }
         keep_request(outside, segment, socket);
+        let answers = other(socket, direction);
+        if answers.state == state::LOST {
+            answers.may_resume = 1;
+        }
         body
     };
     let this = stream(socket, direction);
@@ -75,9 +82,8 @@ fn key(socket: &Socket, sequence: u32) -> PendingKey {
 fn keep_request(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket) {
     let request = &mut segment.carry.request;
     request.sequence = socket.requests;
-    request.reserved = 0;
     if socket.requests == socket.answers {
-        copy_words(&mut socket.request, request);
+        copy_words(&mut socket.record.request, request);
     } else {
         request.flags |= flags::PIPELINED;
         outside.keep_request(key(socket, socket.requests), request);
@@ -95,55 +101,72 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
         stream(socket, direction).flags |= mark::ORPHAN;
         return 0;
     }
-    if socket.request.sequence != socket.answers {
+    if socket.record.request.sequence != socket.answers {
         let key = key(socket, socket.answers);
-        if !outside.take_request(key, &mut socket.request) {
-            outside.count(Ledger::PendingLost);
+        if !outside.take_request(key, &mut socket.record.request) {
+            outside.count(Ledger::PendingLost, 1);
             socket.answers = socket.answers.wrapping_add(1);
             stream(socket, direction).flags |= mark::ORPHAN;
             return 0;
         }
     }
-    method_word(&socket.request)
+    method_word(&socket.record.request)
 }
 
 /// A message has ended: the next one may follow.
 #[inline(always)]
 pub(crate) fn message_end(
     outside: &impl Outside,
-    segment: &mut Segment,
+    now_ns: u64,
     socket: &mut Socket,
     direction: u32,
     marks: u32,
 ) {
+    let mut doubt = 0;
     if carries_answers(socket, direction) {
-        answer_end(outside, segment, socket, direction, marks);
+        answer_end(outside, now_ns, socket, direction, marks);
+        if socket.requests != socket.answers {
+            // If this answer was another request's, the next one is as well.
+            doubt = stream(socket, direction).flags & mark::RESUMED;
+        }
+        let requests = other(socket, direction);
+        if requests.state == state::LOST {
+            requests.may_resume = 1;
+        }
     } else {
         request_end(outside, socket, direction);
     }
-    stream(socket, direction).restart();
+    let this = stream(socket, direction);
+    this.restart();
+    this.flags |= doubt;
 }
 
 /// A request's length is known now, also if it came in chunks.
 #[inline(always)]
 fn request_end(outside: &impl Outside, socket: &mut Socket, direction: u32) {
     let this = stream(socket, direction);
-    let (bytes, chunked) = (this.bytes, this.flags & mark::CHUNKED != 0);
-    if !chunked {
+    if this.flags & (mark::CHUNKED | mark::REORDERED) == 0 {
         return;
     }
-    let sequence = socket.requests.wrapping_sub(1);
-    if socket.request.sequence == sequence {
-        socket.request.bytes = bytes;
+    let bytes = this.bytes;
+    let marks = if this.flags & mark::REORDERED == 0 {
+        0
     } else {
-        outside.set_request_bytes(key(socket, sequence), bytes);
+        flags::REORDERED
+    };
+    let sequence = socket.requests.wrapping_sub(1);
+    if socket.record.request.sequence == sequence {
+        socket.record.request.bytes = bytes;
+        socket.record.request.flags |= marks;
+    } else {
+        outside.end_request(key(socket, sequence), bytes, marks);
     }
 }
 
 #[inline(always)]
 fn answer_end(
     outside: &impl Outside,
-    segment: &mut Segment,
+    now_ns: u64,
     socket: &mut Socket,
     direction: u32,
     mut marks: u32,
@@ -151,25 +174,35 @@ fn answer_end(
     let interim = core::mem::take(&mut socket.interim);
     let this = stream(socket, direction);
     if this.flags & mark::ORPHAN != 0 {
-        outside.count(Ledger::JoinedLate);
+        outside.count(Ledger::JoinedLate, 1);
         return;
     }
     if this.flags & mark::REORDERED != 0 {
         marks |= flags::REORDERED;
     }
-    let (status, first_byte_ns, bytes) = (this.status, this.first_ns, this.bytes);
-    if other(socket, direction).state != state::START
-        && socket.requests.wrapping_sub(1) == socket.answers
-    {
-        marks |= flags::EARLY_ANSWER;
+    if this.flags & mark::RESUMED != 0 {
+        marks |= flags::RESUMED;
     }
-    let answer = Answer {
-        first_byte_ns,
-        bytes,
-        status,
-        interim,
-        flags: marks,
-    };
-    outside.exchange(socket, segment, &answer);
+    let (status, first_byte_ns, bytes) = (this.status, this.first_ns, this.bytes);
+    if socket.requests.wrapping_sub(1) == socket.answers {
+        marks |= match other(socket, direction).state {
+            state::BODY | state::CHUNK_SIZE | state::CHUNK_DATA | state::TRAILER => {
+                flags::EARLY_ANSWER
+            }
+            // The place was lost in the body of this request, or behind it.
+            state::LOST => flags::REORDERED,
+            _ => 0,
+        };
+    }
+    let role = socket.role;
+    let record = &mut socket.record;
+    record.first_byte_ns = first_byte_ns;
+    record.end_ns = now_ns;
+    record.response_bytes = bytes;
+    record.status = status;
+    record.role = role;
+    record.interim = interim;
+    record.request.flags |= marks;
+    outside.exchange(socket);
     socket.answers = socket.answers.wrapping_add(1);
 }

@@ -1,10 +1,10 @@
 //! What the lines of a head say: first line, length, coding, request id. Where they stand was noted by
 //! [`scan`](crate::http::scan).
 
-use galileo_ebpf_abi::{METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, Request, flags};
+use galileo_ebpf_abi::{METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, Request, TRACE_BYTES, flags};
 
 use crate::{
-    http::{Stream, mark},
+    http::{Stream, is_token, mark},
     number,
     window::{Window, first, is_word, lower, matches, text},
 };
@@ -17,9 +17,9 @@ pub fn note_head(
     window: &mut Window,
     is_response: bool,
 ) -> bool {
-    if window.first_at != 0 {
-        let start = window.first_at - 1;
-        let end = window.first_end;
+    if window.first_at.get() != 0 {
+        let start = window.first_at.get() - 1;
+        let end = window.first_end.get();
         let fine = if is_response {
             status_line(stream, window, start)
         } else {
@@ -29,14 +29,17 @@ pub fn note_head(
             return false;
         }
     }
-    if window.length_at != 0 {
+    if window.length_at.get() != 0 {
         content_length(stream, window);
     }
-    if window.transfer_at != 0 {
+    if window.transfer_at.get() != 0 {
         transfer_encoding(stream, window);
     }
-    if window.id_at != 0 && !is_response {
+    if window.id_at.get() != 0 && !is_response {
         request_id(request, window);
+    }
+    if window.trace_at.get() != 0 && !is_response {
+        traceparent(request, window);
     }
     true
 }
@@ -63,28 +66,13 @@ fn status_line(stream: &mut Stream, window: &Window, start: u32) -> bool {
     fine
 }
 
+/// Most paths are no longer, and copying all that may be kept costs as much as all else that is done with a request line.
+const SHORT_PATH: usize = 32;
+
 #[inline(always)]
 fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cut: bool) -> bool {
-    let low = matches(window.word(start), b' ');
-    let length = if low != 0 {
-        first(low)
-    } else {
-        let high = matches(window.word(start + 8), b' ');
-        if high == 0 {
-            return false;
-        }
-        8 + first(high)
-    };
+    let length = method_length(window, start);
     if length == 0 {
-        return false;
-    }
-    // All registered methods consist of letters and `-` (RFC 9110, 18.2, and the registry it founds).
-    let (low, high) = if length > 8 {
-        (8, length - 8)
-    } else {
-        (length, 0)
-    };
-    if !is_word(window.word(start), low) || !is_word(window.word(start + 8), high) {
         return false;
     }
     let target = start + length + 1;
@@ -107,10 +95,14 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
     if stop <= target || stop > end {
         return false;
     }
-    request.method = window.copy::<METHOD_BYTES>(start);
+    window.copy_to::<METHOD_BYTES>(start, &mut request.method);
     request.method_len = length as u8;
-    request.path = window.copy::<PATH_BYTES>(target);
     let available = stop - target;
+    if available <= SHORT_PATH as u32 {
+        window.copy_to::<SHORT_PATH>(target, &mut request.path);
+    } else {
+        window.copy_to::<PATH_BYTES>(target, &mut request.path);
+    }
     if cut || available > PATH_BYTES as u32 {
         request.flags |= flags::PATH_TRUNCATED;
     }
@@ -122,14 +114,35 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
     true
 }
 
+/// Length of the method that begins at `start` and ends before a blank; 0 if there is none, it is too long to keep, or no token (RFC
+/// 9110, 9.1).
+#[inline(always)]
+fn method_length(window: &Window, start: u32) -> u32 {
+    let word = window.word(start);
+    let blank = matches(word, b' ');
+    if blank != 0 && is_word(word, first(blank)) {
+        return first(blank);
+    }
+    // Rare: long, or with other characters than letters and `-`.
+    for length in 0..=METHOD_BYTES as u32 {
+        let byte = window.byte(start + length);
+        if byte == b' ' {
+            return length;
+        }
+        if !is_token(byte) {
+            break;
+        }
+    }
+    0
+}
+
 #[inline(always)]
 fn content_length(stream: &mut Stream, window: &mut Window) {
-    let blanks = number::blanks(window.word(window.length_at));
-    let at = window.length_at + blanks;
-    let length = number::decimal([window.word(at), window.word(at + 8), window.word(at + 16)]);
-    // A second line of the same window is taken for a contradiction unread.
+    let length = number_at(window, window.length_at.get());
+    // More than two lines in one window are taken for a contradiction unread.
     if length == number::NONE
-        || window.lengths > 1
+        || window.lengths.get() > 2
+        || (window.lengths.get() == 2 && number_at(window, window.last_length_at.get()) != length)
         || (stream.flags & mark::LENGTH != 0 && stream.length != length)
     {
         stream.flags |= mark::BROKEN;
@@ -138,17 +151,19 @@ fn content_length(stream: &mut Stream, window: &mut Window) {
     stream.flags |= mark::LENGTH;
 }
 
+/// The number that stands at `at`, behind blanks.
+#[inline(always)]
+fn number_at(window: &Window, at: u32) -> u64 {
+    let at = at + number::blanks(window.word(at));
+    number::decimal([window.word(at), window.word(at + 8), window.word(at + 16)])
+}
+
 #[inline(always)]
 fn transfer_encoding(stream: &mut Stream, window: &Window) {
-    let start = window.transfer_at;
-    let named = lower(window.word(start)) & 0xffff == text(b"g:");
-    if !named {
-        return;
-    }
-    let stop =
-        window.transfer_end - u32::from(window.byte(window.transfer_end.wrapping_sub(1)) == b'\r');
+    let (start, stop) = window.value(window.transfer_at.get(), window.transfer_end.get());
+    let last = lower(window.word(stop.wrapping_sub(7))) & (u64::MAX >> 8);
     // Chunked must be the last coding (RFC 9112, 6.1).
-    if lower(window.word(stop.wrapping_sub(7))) & (u64::MAX >> 8) == text(b"chunked") {
+    if stop >= start + 7 && last == text(b"chunked") {
         stream.flags |= mark::CHUNKED;
     } else {
         stream.flags |= mark::ENCODED;
@@ -158,18 +173,25 @@ fn transfer_encoding(stream: &mut Stream, window: &Window) {
 
 #[inline(always)]
 fn request_id(request: &mut Request, window: &Window) {
-    let name = window.id_at;
-    let named = lower(window.word(name)) & (u64::MAX >> 24) == text(b"t-id:");
-    let start = name + 5 + u32::from(window.byte(name + 5) == b' ');
-    let stop = window.id_end - u32::from(window.byte(window.id_end.wrapping_sub(1)) == b'\r');
-    if !named || stop <= start {
-        return;
-    }
-    request.id = window.copy::<REQUEST_ID_BYTES>(start);
-    let length = stop - start;
-    request.id_len = if length > REQUEST_ID_BYTES as u32 {
-        REQUEST_ID_BYTES as u8
+    let (start, stop) = window.value(window.id_at.get(), window.id_end.get());
+    window.copy_to::<REQUEST_ID_BYTES>(start, &mut request.id);
+    request.id_len = kept(start, stop, REQUEST_ID_BYTES);
+}
+
+#[inline(always)]
+fn traceparent(request: &mut Request, window: &Window) {
+    let (start, stop) = window.value(window.trace_at.get(), window.trace_end.get());
+    window.copy_to::<TRACE_BYTES>(start, &mut request.trace);
+    request.trace_len = kept(start, stop, TRACE_BYTES);
+}
+
+/// How many bytes are kept of what stands from `start` to `stop`.
+#[inline(always)]
+fn kept(start: u32, stop: u32, most: usize) -> u8 {
+    let length = stop.saturating_sub(start);
+    if length > most as u32 {
+        most as u8
     } else {
         length as u8
-    };
+    }
 }

@@ -1,41 +1,71 @@
 //! What is kept of a connection and of the segment that is looked at, and what both need of the kernel.
 
-use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request};
+use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request, TcpSocket};
 
 use crate::{
     http::Stream,
     window::{CARRY, Window},
+    words::copy_words,
 };
 
 /// What is kept of a socket; all zero at first.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Socket {
-    /// The cgroup that owns it.
-    pub cgroup_id: u64,
     /// Its cookie; 0 until it was looked at for the first time.
     pub cookie: u64,
     /// Slot of the cgroup.
     pub slot: u32,
     /// See [`role`](galileo_ebpf_abi::role).
     pub role: u8,
-    /// Segments in a row that began like no message while the role was unknown.
+    /// Turns that began like no message while the role was unknown.
     pub strikes: u8,
     /// Interim answers to the present request.
     pub interim: u8,
-    /// Always 0.
-    pub reserved: u8,
+    /// The direction of the last such turn, plus one.
+    pub turn: u8,
     /// Requests whose head has ended. Written by the direction of the requests only.
     pub requests: u32,
     /// Requests that are answered or given up. Written by the direction of the answers only, but for a resynchronisation.
     pub answers: u32,
     /// Both directions.
     pub streams: [Stream; 2],
-    /// The oldest unanswered request, if its sequence number is `answers`.
-    pub request: Request,
+    /// What is handed out when the present exchange ends: who talks to whom, and the oldest unanswered request, if its
+    /// sequence number is `answers`.
+    pub record: ExchangeRecord,
+    /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
+    /// kernel allocates memory for each storage of a socket.
+    pub tcp: TcpSocket,
+}
+
+/// Who talks to whom, from this end; IPv4 as IPv4-mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ends {
+    /// Own address.
+    pub local_addr: [u8; 16],
+    /// The peer's address.
+    pub remote_addr: [u8; 16],
+    /// Own port.
+    pub local_port: u16,
+    /// The peer's port.
+    pub remote_port: u16,
+}
+
+/// Unanswered requests that are kept of a connection besides the oldest. Of a connection that has more, the answers to some
+/// miss their request.
+pub const PIPELINED: usize = 32;
+
+/// The pipelined requests of a connection, by their sequence number.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Pipeline {
+    /// See [`Pipeline`].
+    pub requests: [Request; PIPELINED],
 }
 
 /// What is kept of a head between two segments.
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Carry {
     /// The request as far as it was read.
@@ -44,6 +74,27 @@ pub struct Carry {
     pub len: u64,
     /// The unfinished line.
     pub words: [u64; CARRY / 8],
+}
+
+impl Carry {
+    /// Keeps the unfinished line of `length` bytes that begins at `line` of the window.
+    #[inline(always)]
+    pub fn keep_line(&mut self, window: &Window, line: u32, length: u32) {
+        for (index, word) in self.words.iter_mut().enumerate() {
+            let value = window.word(line.wrapping_add(8 * index as u32));
+            // SAFETY: an exclusive reference. Volatile, see `copy_words`.
+            unsafe { core::ptr::from_mut(word).write_volatile(value) };
+        }
+        self.len = u64::from(length);
+    }
+
+    /// Puts what was kept where it was; returns how many bytes of the line that is.
+    #[inline(always)]
+    pub fn restore(&self, request: &mut Request, window: &mut Window) -> u32 {
+        copy_words(request, &self.request);
+        window.set_words(&self.words);
+        self.len as u32 & (CARRY as u32 - 1)
+    }
 }
 
 /// How a segment ends the connection, or one direction of it.
@@ -69,14 +120,8 @@ pub struct Segment {
     pub next_seq: u32,
     /// See [`last`].
     pub last: u32,
-    /// Own address.
-    pub local_addr: [u8; 16],
-    /// The peer's address.
-    pub remote_addr: [u8; 16],
-    /// Own port.
-    pub local_port: u16,
-    /// The peer's port.
-    pub remote_port: u16,
+    /// Who talks to whom; filled only where the connection is found by it.
+    pub ends: Ends,
     /// Where in the window the byte at `offset` stands: behind what was carried over from the segment before.
     pub carried: u32,
     /// How reading ended, for the step that acts on it: a [`Step`](crate::connection::Step).
@@ -89,37 +134,23 @@ pub struct Segment {
     pub window: Window,
 }
 
-/// What a finished exchange's answer was.
-pub struct Answer {
-    /// First byte of it.
-    pub first_byte_ns: u64,
-    /// Head and body.
-    pub bytes: u64,
-    /// Final status.
-    pub status: u16,
-    /// Interim answers before it.
-    pub interim: u8,
-    /// Bits of [`flags`](galileo_ebpf_abi::flags) beyond those of the request.
-    pub flags: u32,
-}
-
 /// What a connection needs of the place it is watched in: the object's maps, or a test's.
 pub trait Outside {
-    /// Counts an event of this kind.
-    fn count(&self, kind: Ledger);
+    /// Counts so many events of this kind.
+    fn count(&self, kind: Ledger, events: u32);
     /// Copies `length` bytes, 1 to [`FRESH`](crate::window::FRESH), that begin at `offset` of the packet to the place `at`, less than
     /// [`CARRY`], of the window. False if that fails.
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool;
     /// Keeps the begin of a head until its next segment. False if that fails.
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool;
-    /// Hands out what was kept and forgets it. False if it is no longer there.
-    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool;
+    /// Puts back what was kept, as [`Carry::restore`], and forgets it. None if it is no longer there.
+    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32>;
     /// Keeps a pipelined request until its answer comes. Its answer finds out if that fails.
     fn keep_request(&self, key: PendingKey, request: &Request);
     /// Copies the request that was kept and forgets it. False if it is no longer there.
     fn take_request(&self, key: PendingKey, request: &mut Request) -> bool;
-    /// Sets the length of a request that was kept, now that it is known.
-    fn set_request_bytes(&self, key: PendingKey, bytes: u64);
-    /// Takes the exchange that `socket.request` and `answer` are.
-    fn exchange(&self, socket: &Socket, segment: &Segment, answer: &Answer);
+    /// Sets the length of a request that was kept, now that it is known, and further bits of its flags.
+    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32);
+    /// Takes the exchange that `socket.record` is.
+    fn exchange(&self, socket: &Socket);
 }

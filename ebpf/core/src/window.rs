@@ -1,5 +1,7 @@
 //! A piece of a byte stream that lies in map memory, read eight bytes at a time.
 
+use crate::number::blanks;
+
 /// Bytes of a stream looked at together: up to [`CARRY`] left over from the segment before, and up to [`FRESH`] new.
 pub const WINDOW: usize = CARRY + FRESH;
 /// Bytes of an unfinished line that are kept until the next segment. A longer line is cut.
@@ -8,6 +10,30 @@ pub const CARRY: usize = 512;
 pub const FRESH: usize = 512;
 /// What may be read beyond the end of a window, so that a read at a masked position needs no second check.
 const SLACK: usize = 136;
+
+/// A number that is written in a loop and read behind it, always from memory: the compiler would keep it in a register, and
+/// the verifier, which knows nothing of what lies in map memory but all of registers, would walk what follows once for
+/// each combination of what was met.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Note(u32);
+
+impl Note {
+    /// The number.
+    #[inline(always)]
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        // SAFETY: a shared reference to an integer.
+        unsafe { core::ptr::from_ref(&self.0).read_volatile() }
+    }
+
+    /// Writes it down.
+    #[inline(always)]
+    pub fn set(&mut self, value: u32) {
+        // SAFETY: an exclusive reference to an integer.
+        unsafe { core::ptr::from_mut(&mut self.0).write_volatile(value) };
+    }
+}
 
 /// See the module.
 #[repr(C)]
@@ -19,23 +45,35 @@ pub struct Window {
     /// Where the present line begins.
     pub line: u32,
     /// Begin of the value of a Content-Length line; 0 if none was met.
-    pub length_at: u32,
-    /// Sixteen bytes behind the begin of the line with our request id; 0 if none was met.
-    pub id_at: u32,
+    pub length_at: Note,
+    /// Behind the colon of the line with our request id; 0 if none was met.
+    pub id_at: Note,
     /// End of that line.
-    pub id_end: u32,
-    /// Sixteen bytes behind the begin of a Transfer-Encoding line; 0 if none was met.
-    pub transfer_at: u32,
+    pub id_end: Note,
+    /// Behind the colon of a Transfer-Encoding line; 0 if none was met.
+    pub transfer_at: Note,
     /// End of that line.
-    pub transfer_end: u32,
+    pub transfer_end: Note,
     /// Number of Content-Length lines met.
-    pub lengths: u32,
+    pub lengths: Note,
+    /// As `length_at`, of the last such line.
+    pub last_length_at: Note,
+    /// Behind the colon of a `traceparent` line; 0 if none was met.
+    pub trace_at: Note,
+    /// End of that line.
+    pub trace_end: Note,
+    /// Begin of the first line of a message, plus one; 0 if none was met.
+    pub first_at: Note,
+    /// End of that line.
+    pub first_end: Note,
+    /// What [`plain`](crate::plain) reads: begin of the present line.
+    pub begin: Note,
+    /// The next byte to look at.
+    pub place: Note,
+    /// Whether it is an answer.
+    pub answer: Note,
     /// Always 0.
     pub reserved: u32,
-    /// Begin of the first line of a message, plus one; 0 if none was met.
-    pub first_at: u32,
-    /// End of that line.
-    pub first_end: u32,
     /// The bytes; what lies beyond `len` is arbitrary.
     pub bytes: [u8; WINDOW + SLACK],
 }
@@ -62,11 +100,43 @@ impl Window {
     #[inline(always)]
     pub fn go_on(&mut self) {
         self.at = self.line;
-        self.length_at = 0;
-        self.lengths = 0;
-        self.id_at = 0;
-        self.transfer_at = 0;
-        self.first_at = 0;
+        self.length_at.set(0);
+        self.lengths.set(0);
+        self.id_at.set(0);
+        self.trace_at.set(0);
+        self.transfer_at.set(0);
+        self.first_at.set(0);
+    }
+
+    /// The value of a header line that stands from `from` to `end`, without the blanks around it (RFC 9112, 5; at most eight of them on each
+    /// side).
+    #[inline(always)]
+    #[must_use]
+    pub fn value(&self, from: u32, end: u32) -> (u32, u32) {
+        let start = from + blanks(self.word(from));
+        let mut stop = end;
+        if self.byte(stop.wrapping_sub(1)) == b'\r' {
+            stop = stop.wrapping_sub(1);
+        }
+        for _ in 0..8 {
+            let last = self.byte(stop.wrapping_sub(1));
+            if stop > start && (last == b' ' || last == b'\t') {
+                stop -= 1;
+            }
+        }
+        (start, stop)
+    }
+
+    /// Whether something was noted.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_notes(&self) -> bool {
+        self.first_at.get()
+            | self.lengths.get()
+            | self.transfer_at.get()
+            | self.id_at.get()
+            | self.trace_at.get()
+            != 0
     }
 
     /// Passes over bytes that are no lines, which may go beyond the end.
@@ -79,12 +149,11 @@ impl Window {
     /// Puts a carried line at the begin.
     #[inline(always)]
     pub fn set_words(&mut self, words: &[u64; CARRY / 8]) {
-        // SAFETY: CARRY ≤ WINDOW + SLACK, so the write stays within `bytes`.
-        unsafe {
-            self.bytes
-                .as_mut_ptr()
-                .cast::<[u64; CARRY / 8]>()
-                .write_unaligned(*words);
+        let begin = self.bytes.as_mut_ptr().cast::<u64>();
+        debug_assert!(begin.is_aligned());
+        for (index, word) in words.iter().enumerate() {
+            // SAFETY: CARRY ≤ WINDOW + SLACK, so the write stays within `bytes`. Volatile, see `copy_words`.
+            unsafe { begin.add(index).write_volatile(*word) };
         }
     }
 
@@ -95,14 +164,29 @@ impl Window {
         self.bytes[at as usize & (WINDOW - 1)]
     }
 
-    /// `N` (at most 128) bytes from `at` on.
+    /// Copies the `N` (at most 128, and a multiple of 8) bytes from `at` on to the begin of `target`, which is aligned to 8.
     #[inline(always)]
-    #[must_use]
-    pub fn copy<const N: usize>(&self, at: u32) -> [u8; N] {
-        const { assert!(N <= 128) };
+    pub fn copy_to<const N: usize>(&self, at: u32, target: &mut [u8]) {
+        const { assert!(N <= 128 && N.is_multiple_of(8)) };
         let at = at as usize & (WINDOW - 1);
-        // SAFETY: at + 128 ≤ WINDOW + SLACK, so the read stays within `bytes`; u8 has no invalid values.
-        unsafe { self.bytes.as_ptr().add(at).cast::<[u8; N]>().read() }
+        let target = target
+            .get_mut(..N)
+            .map_or(core::ptr::null_mut(), <[u8]>::as_mut_ptr);
+        let target = target.cast::<u64>();
+        debug_assert!(!target.is_null() && target.is_aligned());
+        for word in 0..N / 8 {
+            // SAFETY: at + 128 ≤ WINDOW + SLACK, so the read stays within `bytes`.
+            let value = unsafe {
+                self.bytes
+                    .as_ptr()
+                    .add(at)
+                    .cast::<u64>()
+                    .add(word)
+                    .read_unaligned()
+            };
+            // SAFETY: the target has N bytes: callers pass fields of that size. Volatile, see `copy_words`.
+            unsafe { target.add(word).write_volatile(value) };
+        }
     }
 }
 

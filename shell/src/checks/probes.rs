@@ -24,7 +24,9 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
     let name = match feature {
         Feature::Cpu => "CPU probes",
         Feature::Network => "network probes",
+        Feature::Tcp => "TCP probes",
         Feature::Http => "HTTP probes",
+        Feature::Tcp => "TCP probes",
         Feature::Interrupts => "interrupt probes",
         Feature::Statistics => "probe costs",
     };
@@ -48,7 +50,7 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
             why,
             "a kernel with CONFIG_TRACEPOINTS and CONFIG_BPF_EVENTS has them; CPU time then comes from /proc",
         ),
-        Feature::Network | Feature::Http => Check::lacks(
+        Feature::Network | Feature::Tcp | Feature::Http => Check::lacks(
             name,
             State::Off,
             missing,

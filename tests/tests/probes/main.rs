@@ -7,4 +7,6 @@ mod listener;
 mod losses;
 mod network;
 mod servers;
+mod tcp;
 mod waits;
+mod wires;

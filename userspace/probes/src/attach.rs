@@ -6,14 +6,14 @@ use aya::{
     Ebpf,
     maps::ProgramArray,
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint, cgroup_skb::CgroupSkbLink,
-        raw_trace_point::RawTracePointLink,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint, SockOps,
+        cgroup_skb::CgroupSkbLink, raw_trace_point::RawTracePointLink, sock_ops::SockOpsLink,
     },
 };
 use galileo_ebpf_abi::step;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::error::chain;
+use crate::{Feature, error::chain};
 
 /// The scheduler's hooks in the order in which they are attached: waits first, as a switch without its wake-up would look
 /// like a task that never slept. The programs have the hooks' names.
@@ -75,8 +75,27 @@ const STEPS: [(&str, [&str; 3]); 3] = [
 
 /// Attached programs; they are detached when this is dropped.
 pub(crate) enum Links {
-    Tracepoints { _links: Vec<RawTracePointLink> },
-    Network { _links: Vec<CgroupSkbLink> },
+    Tracepoints {
+        feature: Feature,
+        _links: Vec<RawTracePointLink>,
+    },
+    Network {
+        _links: Vec<CgroupSkbLink>,
+    },
+    Tcp {
+        _link: SockOpsLink,
+    },
+}
+
+impl Links {
+    /// What they are for.
+    pub(crate) const fn feature(&self) -> Feature {
+        match self {
+            Self::Tracepoints { feature, .. } => *feature,
+            Self::Network { .. } => Feature::Network,
+            Self::Tcp { .. } => Feature::Tcp,
+        }
+    }
 }
 
 /// Loads the scheduler's programs, those of the hottest hooks cut off after `step`. An error is the reason why this kernel
@@ -87,7 +106,7 @@ pub(crate) fn load_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<(), String> {
 
 /// Attaches the scheduler's programs, which are loaded.
 pub(crate) fn attach_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<Links, String> {
-    let links = attach_tracepoints(ebpf, scheduler(step)).or_else(|error| {
+    let links = attach_tracepoints(ebpf, Feature::Cpu, scheduler(step)).or_else(|error| {
         // A program that reads an argument which the hook does not have is refused where it is attached.
         let program = tracepoint(ebpf, STATELESS)?;
         if program.fd().is_err() {
@@ -98,7 +117,7 @@ pub(crate) fn attach_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<Links, Stri
             name => (hook, name),
         });
         // If this fails as well, the first error says more.
-        attach_tracepoints(ebpf, programs).map_err(|_| error)
+        attach_tracepoints(ebpf, Feature::Cpu, programs).map_err(|_| error)
     })?;
     visit_cpus();
     Ok(links)
@@ -111,7 +130,11 @@ pub(crate) fn load_interrupts(ebpf: &mut Ebpf) -> Result<(), String> {
 
 /// Attaches the programs of interrupts, which are loaded.
 pub(crate) fn attach_interrupts(ebpf: &mut Ebpf) -> Result<Links, String> {
-    attach_tracepoints(ebpf, INTERRUPTS.map(|name| (name, name)))
+    attach_tracepoints(
+        ebpf,
+        Feature::Interrupts,
+        INTERRUPTS.map(|name| (name, name)),
+    )
 }
 
 fn load_tracepoints(
@@ -128,6 +151,7 @@ fn load_tracepoints(
 /// Attaches programs, each given after its hook.
 fn attach_tracepoints(
     ebpf: &mut Ebpf,
+    feature: Feature,
     programs: impl IntoIterator<Item = (&'static str, &'static str)>,
 ) -> Result<Links, String> {
     let mut links = Vec::new();
@@ -142,7 +166,10 @@ fn attach_tracepoints(
                 .map_err(|error| refused(name, &error))?,
         );
     }
-    Ok(Links::Tracepoints { _links: links })
+    Ok(Links::Tracepoints {
+        feature,
+        _links: links,
+    })
 }
 
 /// How long attaching waits for [`visit_cpus`].
@@ -197,6 +224,37 @@ pub(crate) fn attach_network(ebpf: &mut Ebpf, mount: &Path) -> Result<Links, Str
         );
     }
     Ok(Links::Network { _links: links })
+}
+
+/// The program that follows TCP connections.
+const CONNECTIONS: &str = "connections";
+
+/// Loads it.
+pub(crate) fn load_tcp(ebpf: &mut Ebpf) -> Result<(), String> {
+    connections(ebpf)?
+        .load()
+        .map_err(|error| refused(CONNECTIONS, &error))
+}
+
+/// Attaches it to the root of the cgroup2 mount. It needs the packet hooks, which tell it whose a socket is.
+pub(crate) fn attach_tcp(ebpf: &mut Ebpf, mount: &Path) -> Result<Links, String> {
+    let root =
+        File::open(mount).map_err(|error| format!("cannot open {}: {error}", mount.display()))?;
+    let program = connections(ebpf)?;
+    let link = program
+        .attach(&root, CgroupAttachMode::Single)
+        .map_err(|error| refused(CONNECTIONS, &error))?;
+    let link = program
+        .take_link(link)
+        .map_err(|error| refused(CONNECTIONS, &error))?;
+    Ok(Links::Tcp { _link: link })
+}
+
+fn connections(ebpf: &mut Ebpf) -> Result<&mut SockOps, String> {
+    let program = ebpf
+        .program_mut(CONNECTIONS)
+        .ok_or_else(|| format!("the object has no program {CONNECTIONS}"))?;
+    program.try_into().map_err(|error| chain(&error))
 }
 
 /// Puts the step programs where the packet hooks tail-call them. The kernel forgets them when their map is closed.

@@ -5,8 +5,10 @@
 pub enum Feature {
     /// On-CPU time, switches, waits and interference by cgroup.
     Cpu,
-    /// Bytes and packets by cgroup.
+    /// Bytes and packets by cgroup and interface.
     Network,
+    /// TCP connections: opened, failed, retransmissions, round-trip times.
+    Tcp,
     /// HTTP/1.x exchanges.
     Http,
     /// What interrupts took of each CPU.
@@ -17,9 +19,10 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Cpu,
         Self::Network,
+        Self::Tcp,
         Self::Http,
         Self::Interrupts,
         Self::Statistics,
@@ -31,6 +34,7 @@ impl Feature {
         match self {
             Self::Cpu => "cpu",
             Self::Network => "network",
+            Self::Tcp => "tcp",
             Self::Http => "http",
             Self::Interrupts => "interrupts",
             Self::Statistics => "statistics",
@@ -42,7 +46,8 @@ impl Feature {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Cpu => "CPU time, waits and interference by cgroup",
-            Self::Network => "bytes and packets by cgroup",
+            Self::Network => "bytes and packets by cgroup and interface",
+            Self::Tcp => "TCP connections, retransmissions and round-trip times by cgroup",
             Self::Http => "HTTP/1.x exchanges, server and client side",
             Self::Interrupts => "time of interrupts and softirqs by CPU",
             Self::Statistics => "what each eBPF program costs",

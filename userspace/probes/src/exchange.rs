@@ -1,16 +1,14 @@
 //! Single exchanges, as they come out of the ring buffer.
 
 use std::{
-    io,
+    mem::MaybeUninit,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    time::Duration,
 };
 
 use aya::maps::{MapData, RingBuf};
 use galileo_ebpf_abi::{ExchangeRecord, flags, role};
-use tokio::{io::unix::AsyncFd, time};
 
-use crate::{Error, cgroup::CgroupId};
+use crate::{Error, cgroup::CgroupId, ring::Ring};
 
 /// What one HTTP exchange was, on one socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +41,8 @@ pub struct Exchange {
     pub response_bytes: u64,
     /// `x-galileo-request-id` of the request.
     pub request_id: Option<String>,
+    /// `traceparent` of the request (W3C Trace Context), if it is one of version 00.
+    pub traceparent: Option<String>,
     /// Bits of [`flags`]: what is not plain or not certain.
     pub flags: u32,
 }
@@ -68,15 +68,12 @@ impl Exchange {
 
     /// Reads a record; none if what it says is no HTTP: a method that is no token, a target with control characters.
     fn read(bytes: &[u8], keep_query: bool) -> Option<Self> {
-        if bytes.len() < size_of::<ExchangeRecord>() {
-            return None;
-        }
-        // SAFETY: long enough; `ExchangeRecord` consists of integers, for which every bit pattern is a value.
-        let record = unsafe { bytes.as_ptr().cast::<ExchangeRecord>().read_unaligned() };
+        let record = whole(bytes)?;
         let request = &record.request;
         let method = request.method.get(..usize::from(request.method_len))?;
         let target = request.path.get(..usize::from(request.path_len))?;
         let id = request.id.get(..usize::from(request.id_len))?;
+        let trace = request.trace.get(..usize::from(request.trace_len))?;
         if method.is_empty()
             || !method.iter().all(|byte| is_token(*byte))
             || target.iter().any(u8::is_ascii_control)
@@ -111,10 +108,42 @@ impl Exchange {
             end_ns: record.end_ns,
             request_bytes: request.bytes,
             response_bytes: record.response_bytes,
+            traceparent: is_traceparent(trace).then(|| String::from_utf8_lossy(trace).into_owned()),
             request_id: (!id.is_empty()).then(|| String::from_utf8_lossy(id).into_owned()),
             flags,
         })
     }
+}
+
+/// The record of which the ring carries what is used: see [`ExchangeRecord::bytes`]. None if it is shorter than that.
+fn whole(bytes: &[u8]) -> Option<ExchangeRecord> {
+    let mut record = MaybeUninit::<ExchangeRecord>::zeroed();
+    let used = bytes.len().min(size_of::<ExchangeRecord>());
+    // SAFETY: both are that long, and do not overlap.
+    unsafe {
+        bytes
+            .as_ptr()
+            .copy_to_nonoverlapping(record.as_mut_ptr().cast(), used);
+    };
+    // SAFETY: `ExchangeRecord` consists of integers, for which every bit pattern is a value.
+    let record = unsafe { record.assume_init() };
+    (used >= ExchangeRecord::BEFORE_PATH && used >= record.bytes()).then_some(record)
+}
+
+/// W3C Trace Context, 3.2.2: `version-format` of version 00, whose ids are not all zeros.
+fn is_traceparent(text: &[u8]) -> bool {
+    let hex = |part: &[u8]| {
+        part.iter()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let id = |part: &[u8]| hex(part) && part.iter().any(|byte| *byte != b'0');
+    text.len() == 55
+        && text.starts_with(b"00-")
+        && id(&text[3..35])
+        && text[35] == b'-'
+        && id(&text[36..52])
+        && text[52] == b'-'
+        && hex(&text[53..])
 }
 
 /// `tchar` of RFC 9110, 5.6.2.
@@ -122,37 +151,23 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
+pub(crate) fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical(), port)
 }
 
-/// How often the ring is looked at while records come.
-const BUSY: Duration = Duration::from_millis(10);
-/// How often while none come. The kernel side wakes the reader earlier if the ring fills.
-const IDLE: Duration = Duration::from_secs(1);
-/// Exchanges handed out at once.
-const BATCH: usize = 16_384;
-/// Looks in a row without a record after which none are said to come.
-const CALM: u32 = 10;
-
 /// The exchanges, in the order in which their answers ended.
 pub struct ExchangeStream {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: Ring,
     keep_query: bool,
-    empty_looks: u32,
     unreadable: u64,
 }
 
 impl ExchangeStream {
     /// Must be called within a tokio runtime with I/O enabled.
     pub(crate) fn new(ring: RingBuf<MapData>, keep_query: bool) -> Result<Self, Error> {
-        // SAFETY: the ring owns its descriptor, which stays the same and open until the ring is dropped with the stream.
-        let ring = unsafe { AsyncFd::register(ring) }
-            .map_err(|error| Error::io("wait for the ring buffer", error.into_parts().1))?;
         Ok(Self {
-            ring,
+            ring: Ring::new(ring)?,
             keep_query,
-            empty_looks: 0,
             unreadable: 0,
         })
     }
@@ -163,37 +178,23 @@ impl ExchangeStream {
     ///
     /// If the ring cannot be waited for.
     pub async fn next_batch(&mut self) -> Result<Vec<Exchange>, Error> {
-        loop {
-            let batch = self.drain();
-            if !batch.is_empty() {
-                self.empty_looks = 0;
-                return Ok(batch);
-            }
-            self.empty_looks = self.empty_looks.saturating_add(1);
-            let pause = if self.empty_looks < CALM { BUSY } else { IDLE };
-            tokio::select! {
-                ready = self.ring.readable() => {
-                    ready.map_err(|error: io::Error| Error::io("wait for the ring buffer", error))?.clear_ready();
-                    self.empty_looks = 0;
-                }
-                () = time::sleep(pause) => {}
-            }
-        }
+        let Self {
+            ring,
+            keep_query,
+            unreadable,
+        } = self;
+        ring.next_batch(|record| read(record, *keep_query, unreadable))
+            .await
     }
 
     /// Exchanges that are there now, without waiting: at most 16,384, so that traffic which goes on cannot hold the caller.
     pub fn drain(&mut self) -> Vec<Exchange> {
-        let mut batch = Vec::new();
-        let ring = self.ring.get_mut();
-        while batch.len() < BATCH
-            && let Some(item) = ring.next()
-        {
-            match Exchange::read(&item, self.keep_query) {
-                Some(exchange) => batch.push(exchange),
-                None => self.unreadable += 1,
-            }
-        }
-        batch
+        let Self {
+            ring,
+            keep_query,
+            unreadable,
+        } = self;
+        ring.drain(|record| read(record, *keep_query, unreadable))
     }
 
     /// Records so far that said nothing an HTTP exchange can be: no exchange was made of them.
@@ -201,4 +202,11 @@ impl ExchangeStream {
     pub fn unreadable(&self) -> u64 {
         self.unreadable
     }
+}
+
+/// Reads a record, or counts it as unreadable.
+fn read(record: &[u8], keep_query: bool, unreadable: &mut u64) -> Option<Exchange> {
+    let exchange = Exchange::read(record, keep_query);
+    *unreadable += u64::from(exchange.is_none());
+    exchange
 }

@@ -14,8 +14,9 @@
 //!
 //! Reading order: [`probes`] (load, read), [`attach`], [`snapshot`] (what was counted), [`running`] and [`matrix`] (how
 //! it is read from the CPUs), [`closure`] (whether any time is missing), [`causes`] (what waits were for), [`accounting`]
-//! (how the kernel counts), [`exchange`] (single exchanges), [`capability`] (what is off, and why), [`cost`] (what the
-//! probes themselves use).
+//! (how the kernel counts), [`exchange`] (single exchanges), [`connection`] (single TCP connections), [`tcp`] and
+//! [`traffic`] (network counters), [`sockets`] (what is open now), [`namespace`] (where), [`capability`] (what is off, and
+//! why), [`cost`] (what the probes themselves use).
 
 mod accounting;
 mod attach;
@@ -23,6 +24,7 @@ mod capability;
 mod causes;
 pub mod cgroup;
 mod closure;
+mod connection;
 mod cost;
 mod error;
 mod exchange;
@@ -34,18 +36,27 @@ mod format;
 mod mapped;
 mod matrix;
 mod messages;
+mod namespace;
 mod object;
 mod probes;
+mod ring;
 mod running;
 mod snapshot;
+pub mod sockets;
+mod tcp;
+mod traffic;
 
 pub use accounting::{Accounting, TakenOff, Ticks};
 pub use capability::{Capability, Feature};
 pub use causes::{Bounds, Causes};
 pub use closure::Closure;
+pub use connection::{Connection, ConnectionStream, End, Origin};
 pub use cost::{ProgramCost, Statistics};
 pub use error::Error;
 pub use exchange::{Exchange, ExchangeStream, Role};
 pub use galileo_ebpf_abi::{Ledger, flags};
+pub use namespace::NetworkNamespace;
 pub use probes::{Config, Probes};
 pub use snapshot::{Blame, CgroupStats, CpuTimes, Durations, ExchangeStats, Interrupts, Snapshot};
+pub use tcp::TcpStats;
+pub use traffic::{Interface, Traffic};

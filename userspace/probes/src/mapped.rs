@@ -10,7 +10,7 @@ use rustix::{
 
 use crate::Error;
 
-/// Types whose every bit pattern is a value and that consist of 64-bit counters, written by the kernel side with
+/// Types whose every bit pattern is a value and that consist of 64-bit (or pairs of 32-bit) counters, written by the kernel side with
 /// single stores or atomic additions.
 ///
 /// # Safety
@@ -30,6 +30,12 @@ unsafe impl Counters for galileo_ebpf_abi::CpuLine {}
 unsafe impl Counters for galileo_ebpf_abi::PairSet {}
 // SAFETY: as above.
 unsafe impl Counters for galileo_ebpf_abi::CpuInterrupts {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::CgroupTraffic {}
+// SAFETY: as above.
+unsafe impl Counters for galileo_ebpf_abi::InterfaceTraffic {}
+// SAFETY: as above, with an even number of 32-bit integers at the end.
+unsafe impl Counters for galileo_ebpf_abi::TcpCounters {}
 // SAFETY: eight 64-bit integers.
 unsafe impl Counters for [u64; 8] {}
 

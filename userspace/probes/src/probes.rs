@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{HashMap, Map, MapData, Queue, RingBuf},
+    maps::{Array, HashMap, Map, MapData, Queue, RingBuf},
 };
-use galileo_ebpf_abi::{CgroupCounters, CpuLine, HttpCounters, Ledger, PAIR_SETS};
+use galileo_ebpf_abi::{CgroupCounters, CpuLine, HttpCounters, Ledger, PAIR_SETS, TcpCounters};
 use rustix::{
     param::page_size,
     process::{Resource, Rlimit, setrlimit},
@@ -17,6 +17,7 @@ use crate::{
     Capability, Error, Feature,
     attach::{self, Links},
     cgroup::{self, CgroupId},
+    connection::ConnectionStream,
     cost::{ProgramCost, Statistics},
     error::{chain, is_permission},
     exchange::ExchangeStream,
@@ -26,6 +27,8 @@ use crate::{
     object,
     running::{Cpus, Running, Wanted},
     snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot},
+    tcp::TcpStats,
+    traffic::TrafficMaps,
 };
 
 /// How the probes are loaded.
@@ -35,6 +38,8 @@ pub struct Config {
     pub cgroups: u32,
     /// Bytes of the ring of single exchanges; rounded up to what the kernel takes.
     pub ring_bytes: u32,
+    /// Bytes of the ring of single TCP connections; as `ring_bytes`.
+    pub connection_ring_bytes: u32,
     /// Keep the query of request targets.
     pub keep_query: bool,
     /// Count runs and time of each program while the probes are loaded. Costs about 30 ns a run.
@@ -53,6 +58,7 @@ impl Default for Config {
         Self {
             cgroups: 1024,
             ring_bytes: 8 << 20,
+            connection_ring_bytes: 1 << 20,
             keep_query: false,
             statistics: false,
             interrupts: false,
@@ -74,10 +80,13 @@ pub struct Probes {
     capabilities: Vec<Capability>,
     cgroups: Mapped<CgroupCounters>,
     http: Mapped<HttpCounters>,
+    traffic: TrafficMaps,
+    tcp: Mapped<TcpCounters>,
     cpus: Cpus,
     ledger: Mapped<[u64; 8]>,
     matrix: Matrix,
     ring: Option<RingBuf<MapData>>,
+    connections: Option<(RingBuf<MapData>, Array<MapData, u32>)>,
     keep_query: bool,
     scheduler_step: u32,
     statistics: Option<Statistics>,
@@ -111,11 +120,20 @@ impl Probes {
             .map_max_entries("HTTP", config.cgroups)
             .map_max_entries("SLOT_OF", config.cgroups)
             .map_max_entries("FREE_SLOTS", config.cgroups)
+            .map_max_entries("TRAFFIC", config.cgroups)
+            .map_max_entries("INTERFACES", TrafficMaps::entries(config.cgroups))
+            .map_max_entries("INTERFACE_OF", TrafficMaps::entries(config.cgroups))
+            .map_max_entries("FREE_INTERFACES", TrafficMaps::entries(config.cgroups))
+            .map_max_entries("TCP", config.cgroups)
             .map_max_entries("CPUS", cpus)
             .map_max_entries("INTERRUPTS", cpus)
             .map_max_entries("CPU_LINES", lines)
             .map_max_entries("PAIRS", cpus * PAIR_SETS as u32)
             .override_global("SLOT_COUNT", &config.cgroups, true)
+            .map_max_entries(
+                "CONNECTIONS",
+                ring_size(config.connection_ring_bytes, page_size() as u32),
+            )
             .map_max_entries("EXCHANGES", ring_bytes)
             .load(&object)
             .map_err(|error| {
@@ -138,6 +156,8 @@ impl Probes {
         }
         let cgroups = Mapped::new(array(&mut ebpf, "CGROUPS")?, config.cgroups, "CGROUPS")?;
         let http = Mapped::new(array(&mut ebpf, "HTTP")?, config.cgroups, "HTTP")?;
+        let tcp = Mapped::new(array(&mut ebpf, "TCP")?, config.cgroups, "TCP")?;
+        let traffic = TrafficMaps::new(&mut ebpf, config.cgroups)?;
         let matrix = Matrix {
             pairs: Mapped::new(array(&mut ebpf, "PAIRS")?, cpus * PAIR_SETS as u32, "PAIRS")?,
             rest: HashMap::try_from(take(&mut ebpf, "MATRIX")?)
@@ -164,6 +184,11 @@ impl Probes {
         let ring =
             RingBuf::try_from(take(&mut ebpf, "EXCHANGES")?).map_err(|error| mismatch(&error))?;
 
+        let connections =
+            RingBuf::try_from(take(&mut ebpf, "CONNECTIONS")?).map_err(|error| mismatch(&error))?;
+        let connections_read = Array::try_from(take(&mut ebpf, "CONNECTIONS_READ")?)
+            .map_err(|error| mismatch(&error))?;
+
         let statistics = if config.statistics {
             Some(Statistics::enable())
         } else {
@@ -184,6 +209,10 @@ impl Probes {
         let network_off = attach::load_network(&mut ebpf)
             .err()
             .or_else(|| hang(attach::attach_network(&mut ebpf, &mount)));
+        let tcp_off = network_off
+            .clone()
+            .or_else(|| attach::load_tcp(&mut ebpf).err())
+            .or_else(|| hang(attach::attach_tcp(&mut ebpf, &mount)));
         let statistics_off = match &statistics {
             None => Some("not asked for".to_owned()),
             Some(Err(reason)) => Some(reason.clone()),
@@ -194,6 +223,7 @@ impl Probes {
             (Feature::Http, network_off.clone().or(http_off)),
             (Feature::Network, network_off),
             (Feature::Interrupts, interrupts_off),
+            (Feature::Tcp, tcp_off),
             (Feature::Statistics, statistics_off),
         ]
         .map(|(feature, off)| Capability { feature, off })
@@ -217,10 +247,13 @@ impl Probes {
             capabilities,
             cgroups,
             http,
+            traffic,
+            tcp,
             cpus,
             ledger,
             matrix,
             ring: Some(ring),
+            connections: Some((connections, connections_read)),
             keep_query: config.keep_query,
             scheduler_step: config.scheduler_step,
             statistics: statistics.and_then(Result::ok),
@@ -240,6 +273,38 @@ impl Probes {
         self.links.clear();
     }
 
+    /// As [`Probes::pause`], for the programs of this feature alone. HTTP hangs on those of the network; what needs no program
+    /// of its own stays as it is.
+    pub fn pause_feature(&mut self, feature: Feature) {
+        self.links.retain(|links| links.feature() != feature);
+    }
+
+    /// Attaches the programs of this feature, after [`Probes::pause_feature`].
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses what it allowed before.
+    pub fn resume_feature(&mut self, feature: Feature) -> Result<(), Error> {
+        self.pause_feature(feature);
+        let is_on =
+            |capability: &Capability| capability.feature == feature && capability.off.is_none();
+        if !self.capabilities.iter().any(is_on) {
+            return Ok(());
+        }
+        let links = match feature {
+            Feature::Cpu => {
+                self.cpus.begin_anew();
+                attach::attach_scheduler(&mut self.ebpf, self.scheduler_step)
+            }
+            Feature::Interrupts => attach::attach_interrupts(&mut self.ebpf),
+            Feature::Network => attach::attach_network(&mut self.ebpf, &self.mount),
+            Feature::Tcp => attach::attach_tcp(&mut self.ebpf, &self.mount),
+            Feature::Http | Feature::Statistics => return Ok(()),
+        };
+        self.links.push(links.map_err(Error::Load)?);
+        Ok(())
+    }
+
     /// Attaches the programs of all features that are on, after [`Probes::pause`].
     ///
     /// # Errors
@@ -247,29 +312,14 @@ impl Probes {
     /// If the kernel refuses what it allowed before. What could be attached is.
     pub fn resume(&mut self) -> Result<(), Error> {
         self.pause();
-        let is_on = |feature| {
-            self.capabilities
-                .iter()
-                .any(|capability| capability.feature == feature && capability.off.is_none())
-        };
-        let (cpu, network) = (is_on(Feature::Cpu), is_on(Feature::Network));
-        let interrupts = is_on(Feature::Interrupts);
-        self.cpus.begin_anew();
-        if interrupts {
-            self.links
-                .push(attach::attach_interrupts(&mut self.ebpf).map_err(Error::Load)?);
-        }
-        if cpu {
-            self.links.push(
-                attach::attach_scheduler(&mut self.ebpf, self.scheduler_step)
-                    .map_err(Error::Load)?,
-            );
-        }
-        if network {
-            self.links
-                .push(attach::attach_network(&mut self.ebpf, &self.mount).map_err(Error::Load)?);
-        }
-        Ok(())
+        [
+            Feature::Cpu,
+            Feature::Interrupts,
+            Feature::Network,
+            Feature::Tcp,
+        ]
+        .into_iter()
+        .try_for_each(|feature| self.resume_feature(feature))
     }
 
     /// The stream of single exchanges. There is one; later calls fail. Must be called within a tokio runtime.
@@ -285,6 +335,20 @@ impl Probes {
         ExchangeStream::new(ring, self.keep_query)
     }
 
+    /// The stream of single TCP connections. There is one; later calls fail. Must be called within a tokio runtime. Records
+    /// are made from now on until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If it was taken before, or cannot be waited for.
+    pub fn connections(&mut self) -> Result<ConnectionStream, Error> {
+        let (ring, read) = self
+            .connections
+            .take()
+            .ok_or_else(|| Error::Mismatch("the connections were taken before".to_owned()))?;
+        ConnectionStream::new(ring, read)
+    }
+
     /// Reads all counters.
     ///
     /// # Errors
@@ -297,12 +361,19 @@ impl Probes {
             .iter()
             .map(|(slot, counters)| (*slot, CgroupId(counters.cgroup_id)))
             .collect();
+        let mut network = self.traffic.read(by_slot.keys().copied());
         let cgroups = read
             .iter()
             .zip(&running.lines)
             .map(|((slot, counters), line)| {
                 let http = self.http.read(*slot as usize);
-                let stats = stats(counters, line, http.as_ref());
+                let mut stats = stats(counters, line, http.as_ref());
+                if let Some(network) = network.remove(slot) {
+                    stats.set_network(network);
+                }
+                if let Some(counters) = self.tcp.read(*slot as usize) {
+                    stats.tcp = TcpStats::from(&counters);
+                }
                 (CgroupId(counters.cgroup_id), stats)
             })
             .collect();
@@ -410,28 +481,25 @@ fn stats(counters: &CgroupCounters, line: &CpuLine, http: Option<&HttpCounters>)
         wait_other_ns: line.wait_ns.saturating_sub(explained_ns),
         wait_idle_ns: line.wait_idle_ns,
         wait_unexplained_ns: counters.wait_unexplained_ns,
-        rx_bytes: counters.rx_bytes,
-        rx_packets: counters.rx_packets,
-        tx_bytes: counters.tx_bytes,
-        tx_packets: counters.tx_packets,
         server,
         client,
+        ..CgroupStats::default()
     }
 }
 
-fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
+pub(crate) fn take(ebpf: &mut Ebpf, name: &str) -> Result<Map, Error> {
     ebpf.take_map(name)
         .ok_or_else(|| Error::Mismatch(format!("there is no map {name}")))
 }
 
-fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
+pub(crate) fn array(ebpf: &mut Ebpf, name: &str) -> Result<MapData, Error> {
     match take(ebpf, name)? {
         Map::Array(data) => Ok(data),
         _ => Err(Error::Mismatch(format!("{name} is no array"))),
     }
 }
 
-fn mismatch(error: &aya::maps::MapError) -> Error {
+pub(crate) fn mismatch(error: &aya::maps::MapError) -> Error {
     Error::Mismatch(chain(error))
 }
 

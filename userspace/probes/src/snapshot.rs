@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use galileo_ebpf_abi::{BUCKETS, Ledger};
 use galileo_ebpf_core::histogram;
 
-use crate::{cgroup::CgroupId, cost::ProgramCost};
+use crate::{
+    cgroup::CgroupId,
+    cost::ProgramCost,
+    tcp::TcpStats,
+    traffic::{CgroupNetwork, Interface, Traffic},
+};
 
 /// All counters, read one after the other between `begin_ns` and `end_ns` (`CLOCK_BOOTTIME`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,14 +117,19 @@ pub struct CgroupStats {
     pub wait_idle_ns: u64,
     /// What is left of all waits: a task of unknown cgroup ran, or more ran during one wait than is remembered.
     pub wait_unexplained_ns: u64,
-    /// Bytes received, IP headers included.
+    /// Bytes received over all interfaces, IP headers included; see [`Traffic`].
     pub rx_bytes: u64,
-    /// Packets received, merged ones counted once.
+    /// Packets received over all interfaces, merged ones counted once.
     pub rx_packets: u64,
-    /// Bytes sent, IP headers included.
+    /// Bytes sent over all interfaces, IP headers included.
     pub tx_bytes: u64,
-    /// Packets sent, those to be segmented later counted once.
+    /// Packets sent over all interfaces, those to be segmented later counted once.
     pub tx_packets: u64,
+    /// The same by interface. What found no place in the table is missing here, and counted in the ledger as
+    /// [`Ledger::InterfacesFull`].
+    pub interfaces: BTreeMap<Interface, Traffic>,
+    /// TCP connections.
+    pub tcp: TcpStats,
     /// Exchanges in which it answered.
     pub server: ExchangeStats,
     /// Exchanges in which it asked; without a histogram.
@@ -178,7 +188,7 @@ impl Durations {
             })
     }
 
-    fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         let mut counts = [0; BUCKETS];
         for (index, count) in counts.iter_mut().enumerate() {
             *count = self.counts[index].saturating_sub(before.counts[index]);
@@ -186,7 +196,7 @@ impl Durations {
         Self::new(counts, self.sum_ns.saturating_sub(before.sum_ns))
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(other.counts.iter()) {
             *count += more;
         }
@@ -288,10 +298,26 @@ macro_rules! each_counter {
 }
 
 impl CgroupStats {
+    pub(crate) fn set_network(&mut self, network: CgroupNetwork) {
+        self.rx_bytes = network.total.rx_bytes;
+        self.rx_packets = network.total.rx_packets;
+        self.tx_bytes = network.total.tx_bytes;
+        self.tx_packets = network.total.tx_packets;
+        self.interfaces = network.interfaces;
+    }
+
     fn since(&self, before: &Self) -> Self {
         let mut difference = self.clone();
         each_counter!(difference, before, |after, before| *after =
             after.saturating_sub(before));
+        for (interface, traffic) in &mut difference.interfaces {
+            *traffic -= before
+                .interfaces
+                .get(interface)
+                .copied()
+                .unwrap_or_default();
+        }
+        difference.tcp = self.tcp.since(&before.tcp);
         difference.wait = self.wait.since(&before.wait);
         difference.server.duration = self.server.duration.since(&before.server.duration);
         difference.client.duration = self.client.duration.since(&before.client.duration);
@@ -300,6 +326,10 @@ impl CgroupStats {
 
     fn add(&mut self, other: &Self) {
         each_counter!(self, other, |sum, more| *sum += more);
+        for (interface, traffic) in &other.interfaces {
+            *self.interfaces.entry(*interface).or_default() += *traffic;
+        }
+        self.tcp.add(&other.tcp);
         self.wait.add(&other.wait);
         self.server.duration.add(&other.server.duration);
         self.client.duration.add(&other.client.duration);

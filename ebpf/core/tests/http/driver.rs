@@ -7,10 +7,11 @@ use std::{
 
 use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, role};
 use galileo_ebpf_core::{
-    connection::{self, Next, RECEIVED, SENT, Step},
+    connection::{self, Next, Place, RECEIVED, SENT, Step},
     http::{mark, state},
-    socket::{Answer, Carry, Outside, Segment, Socket, last},
-    window::Window,
+    plain::{self, Piece},
+    socket::{Carry, Outside, Segment, Socket, last},
+    window::{FRESH, Window},
 };
 
 /// An exchange as the object would hand it out.
@@ -19,6 +20,7 @@ pub struct Seen {
     pub method: String,
     pub path: String,
     pub id: String,
+    pub trace: String,
     pub status: u16,
     pub interim: u8,
     pub request_bytes: u64,
@@ -29,14 +31,19 @@ pub struct Seen {
     pub flags: u32,
 }
 
-/// One end of a connection.
+/// One end of a connection, watched twice: as the object does, and by the steps alone. What comes out must be the same.
 pub struct Connection {
-    socket: Socket,
-    segment: Box<Segment>,
-    maps: Maps,
+    watches: [Watch; 2],
     next_seq: [u32; 2],
     /// Most steps that one segment took, each of them a tail call in the object but the first reading.
     pub steps: u32,
+}
+
+struct Watch {
+    socket: Box<Socket>,
+    segment: Box<Segment>,
+    maps: Maps,
+    plain: bool,
 }
 
 #[derive(Default)]
@@ -50,8 +57,8 @@ struct Maps {
 }
 
 impl Outside for Maps {
-    fn count(&self, kind: Ledger) {
-        *self.ledger.borrow_mut().entry(kind).or_default() += 1;
+    fn count(&self, kind: Ledger, events: u32) {
+        *self.ledger.borrow_mut().entry(kind).or_default() += u64::from(events);
     }
 
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool {
@@ -63,18 +70,13 @@ impl Outside for Maps {
     }
 
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool {
-        let copy = Carry {
-            request: carry.request,
-            len: carry.len,
-            words: carry.words,
-        };
-        self.carries.borrow_mut().insert(key.direction, copy);
+        self.carries.borrow_mut().insert(key.direction, *carry);
         true
     }
 
-    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool {
-        let carry = self.carries.borrow_mut().remove(&key.direction);
-        carry.as_ref().map(read).is_some()
+    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32> {
+        let carry = self.carries.borrow_mut().remove(&key.direction)?;
+        Some(carry.restore(request, window))
     }
 
     fn keep_request(&self, key: PendingKey, request: &Request) {
@@ -89,30 +91,34 @@ impl Outside for Maps {
         true
     }
 
-    fn set_request_bytes(&self, key: PendingKey, bytes: u64) {
+    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32) {
         if let Some(pending) = self.pending.borrow_mut().get_mut(&key.sequence) {
             pending.bytes = bytes;
+            pending.flags |= marks;
         }
     }
 
-    fn exchange(&self, socket: &Socket, segment: &Segment, answer: &Answer) {
-        let request = &socket.request;
-        let text =
-            |bytes: &[u8], length: usize| String::from_utf8_lossy(&bytes[..length]).into_owned();
+    fn exchange(&self, socket: &Socket) {
+        let record = &socket.record;
+        let request = &record.request;
+        let text = |bytes: &[u8], length: u8| {
+            String::from_utf8_lossy(&bytes[..length.into()]).into_owned()
+        };
         self.seen.borrow_mut().push((
-            socket.role,
+            record.role,
             Seen {
-                method: text(&request.method, request.method_len.into()),
-                path: text(&request.path, request.path_len.into()),
-                id: text(&request.id, request.id_len.into()),
-                status: answer.status,
-                interim: answer.interim,
+                method: text(&request.method, request.method_len),
+                path: text(&request.path, request.path_len as u8),
+                id: text(&request.id, request.id_len),
+                trace: text(&request.trace, request.trace_len),
+                status: record.status,
+                interim: record.interim,
                 request_bytes: request.bytes,
-                response_bytes: answer.bytes,
+                response_bytes: record.response_bytes,
                 start_ns: request.start_ns,
-                first_byte_ns: answer.first_byte_ns,
-                end_ns: segment.now_ns,
-                flags: request.flags | answer.flags,
+                first_byte_ns: record.first_byte_ns,
+                end_ns: record.end_ns,
+                flags: request.flags,
             },
         ));
     }
@@ -120,12 +126,13 @@ impl Outside for Maps {
 
 /// Headers of IP and TCP before the payload.
 const HEADERS: u32 = 52;
+/// Sequence numbers shortly before they wrap.
+const NEXT_SEQ: [u32; 2] = [u32::MAX - 100, u32::MAX - 7];
 /// Stale bytes that an unread window holds: what a parser that reads too far would take for something.
 const STALE: u8 = b'\n';
 
-impl Connection {
-    /// A connection of which nothing was seen yet.
-    pub fn new() -> Self {
+impl Watch {
+    fn new(plain: bool, next_seq: [u32; 2], begun: bool) -> Self {
         // SAFETY: both consist of integers only, for which zero is a value.
         let (mut socket, mut segment) = unsafe {
             (
@@ -136,12 +143,119 @@ impl Connection {
         socket.cookie = 1;
         socket.role = role::UNKNOWN;
         segment.window.bytes.fill(STALE);
+        for direction in [RECEIVED, SENT] {
+            let next_seq = next_seq[direction as usize];
+            connection::synchronise(&mut socket, direction, Place { next_seq, begun });
+        }
         Self {
-            socket: *socket,
+            socket,
             segment,
             maps: Maps::default(),
-            // Shortly before the sequence numbers wrap.
-            next_seq: [u32::MAX - 100, u32::MAX - 7],
+            plain,
+        }
+    }
+
+    /// What the object does before the steps.
+    fn is_plain(&mut self, direction: u32, now_ns: u64, sequence: u32, length: u32) -> bool {
+        let (socket, maps) = (&mut *self.socket, &self.maps);
+        if plain::may_begin(socket, direction, sequence) {
+            let filled = length.min(FRESH as u32);
+            let window = &mut self.segment.window;
+            maps.load(window, 0, HEADERS, filled);
+            let piece = Piece {
+                sequence,
+                payload: length,
+                filled,
+                now_ns,
+            };
+            return plain::message(maps, window, socket, direction, piece);
+        }
+        plain::body(maps, socket, direction, sequence, length, || now_ns)
+    }
+
+    /// What `packet` and the step programs of the object do; returns how many steps it took.
+    fn at(&mut self, direction: u32, now_ns: u64, sequence: u32, payload: &[u8], how: u32) -> u32 {
+        let length = payload.len() as u32;
+        let ends = how != last::NO;
+        if (length == 0 && !ends)
+            || connection::stream(&mut self.socket, direction).state == state::SILENT
+        {
+            return 0;
+        }
+        let mut packet = vec![0; HEADERS as usize];
+        packet.extend_from_slice(payload);
+        *self.maps.packet.borrow_mut() = packet;
+        if self.plain {
+            let whole = if ends {
+                length == 0 && plain::ends_nothing(&mut self.socket, direction, sequence)
+            } else {
+                self.is_plain(direction, now_ns, sequence, length)
+            };
+            if whole {
+                return 0;
+            }
+        }
+        let (socket, segment, maps) = (&mut *self.socket, &mut *self.segment, &self.maps);
+        let Some(ahead) = connection::place(maps, socket, direction, sequence, length, how) else {
+            return 0;
+        };
+        segment.now_ns = now_ns;
+        segment.offset = HEADERS + ahead;
+        segment.end = HEADERS + length;
+        segment.next_seq = sequence.wrapping_add(length);
+        segment.last = how;
+        let mut steps = 0;
+        let mut next = Next::Read;
+        while next != Next::Finish {
+            let mut step = Step::Scan;
+            if next == Next::Read {
+                step = connection::read(maps, segment, socket, direction);
+                steps += 1;
+                if step == Step::Nothing {
+                    break;
+                }
+            }
+            segment.event = step as u32;
+            if step == Step::Scan {
+                loop {
+                    segment.event = connection::scan(segment, socket, direction) as u32;
+                    steps += 1;
+                    if !connection::scan_on(maps, segment, socket, direction) {
+                        break;
+                    }
+                }
+            }
+            connection::act(maps, segment, socket, direction);
+            steps += 1;
+            next = connection::next(segment, socket, direction);
+        }
+        connection::finish(maps, segment, socket, direction);
+        let this = connection::stream(socket, direction);
+        assert!(this.flags & mark::SYNCED != 0);
+        steps - 1
+    }
+}
+
+impl Connection {
+    /// A connection that begins.
+    pub fn new() -> Self {
+        Self::watched(NEXT_SEQ, true)
+    }
+
+    /// A connection through which data went before it was watched.
+    pub fn older() -> Self {
+        Self::watched(NEXT_SEQ, false)
+    }
+
+    /// A connection that begins, with these sequence numbers of the first byte received and sent.
+    pub fn with_numbers(next_seq: [u32; 2]) -> Self {
+        Self::watched(next_seq, true)
+    }
+
+    fn watched(next_seq: [u32; 2], begun: bool) -> Self {
+        Self {
+            watches: [true, false].map(|plain| Watch::new(plain, next_seq, begun)),
+            next_seq,
             steps: 0,
         }
     }
@@ -166,74 +280,43 @@ impl Connection {
         self.at(direction, now_ns, sequence, b"", how);
     }
 
-    /// A segment with any sequence number; what `packet` and the step programs of the object do.
+    /// A segment with any sequence number.
     pub fn at(&mut self, direction: u32, now_ns: u64, sequence: u32, payload: &[u8], how: u32) {
-        let length = payload.len() as u32;
-        let ends = how != last::NO;
-        if length == 0 && !ends {
-            return;
+        for watch in &mut self.watches {
+            let steps = watch.at(direction, now_ns, sequence, payload, how);
+            self.steps = self.steps.max(steps);
         }
-        let (socket, segment, maps) = (&mut self.socket, &mut *self.segment, &self.maps);
-        if connection::stream(socket, direction).state == state::SILENT {
-            return;
-        }
-        let Some(ahead) = connection::place(maps, socket, direction, sequence, length, ends) else {
-            return;
-        };
-        let mut packet = vec![0; HEADERS as usize];
-        packet.extend_from_slice(payload);
-        *maps.packet.borrow_mut() = packet;
-        segment.now_ns = now_ns;
-        segment.offset = HEADERS + ahead;
-        segment.end = HEADERS + length;
-        segment.next_seq = sequence.wrapping_add(length);
-        segment.last = how;
-        let mut steps = 0;
-        let mut next = Next::Read;
-        while next != Next::Finish {
-            let mut step = Step::Scan;
-            if next == Next::Read {
-                step = connection::read(maps, segment, socket, direction);
-                steps += 1;
-                if step == Step::Nothing {
-                    break;
-                }
-            }
-            if step == Step::Scan {
-                step = connection::scan(segment, socket, direction);
-                steps += 1;
-            }
-            segment.event = step as u32;
-            connection::act(maps, segment, socket, direction);
-            steps += 1;
-            next = connection::next(segment, socket, direction);
-        }
-        connection::finish(maps, segment, socket, direction);
-        self.steps = self.steps.max(steps - 1);
-        let this = connection::stream(socket, direction);
-        assert!(this.flags & mark::SYNCED != 0);
     }
 
     /// The exchanges so far, all of which must have been seen in this role.
     pub fn seen(&self, expected: u8) -> Vec<Seen> {
-        let seen = self.maps.seen.borrow();
+        let [seen, by_steps] = self
+            .watches
+            .each_ref()
+            .map(|watch| watch.maps.seen.borrow());
+        assert_eq!(*seen, *by_steps);
         assert!(seen.iter().all(|(role, _)| *role == expected));
         seen.iter().map(|(_, seen)| seen.clone()).collect()
     }
 
     /// How often a kind was counted.
     pub fn counted(&self, kind: Ledger) -> u64 {
-        self.maps.ledger.borrow().get(&kind).copied().unwrap_or(0)
+        self.ledger().get(&kind).copied().unwrap_or(0)
     }
 
     /// All that was counted.
     pub fn ledger(&self) -> HashMap<Ledger, u64> {
-        self.maps.ledger.borrow().clone()
+        let [counted, by_steps] = self
+            .watches
+            .each_ref()
+            .map(|watch| watch.maps.ledger.borrow());
+        assert_eq!(*counted, *by_steps);
+        counted.clone()
     }
 
     /// How often bytes of a packet were loaded.
     pub fn loads(&self) -> u32 {
-        self.maps.loads.get()
+        self.watches[0].maps.loads.get()
     }
 }
 

@@ -10,6 +10,7 @@ pub struct Pair {
     pub method: &'static str,
     pub path: String,
     pub id: String,
+    pub trace: String,
     pub status: u16,
     pub interim: u8,
     pub request: Vec<u8>,
@@ -135,6 +136,7 @@ pub fn pair() -> impl Strategy<Value = Pair> {
         select(vec!["GET", "HEAD", "POST", "DELETE", "VERSION-CONTROL"]),
         "/[a-z/]{0,60}(\\?[a-z=&]{0,40})?",
         prop_oneof![Just(String::new()), "[0-9a-f-]{1,40}"],
+        prop_oneof![Just(String::new()), "00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]"],
         headers(),
         headers(),
     );
@@ -147,7 +149,7 @@ pub fn pair() -> impl Strategy<Value = Pair> {
     );
     (request, bodies, answer).prop_map(
         |(
-            (method, path, id, before, behind),
+            (method, path, id, trace, before, behind),
             (sent, up, received, down, upper),
             (status, hint, hints, lines),
         )| {
@@ -159,6 +161,14 @@ pub fn pair() -> impl Strategy<Value = Pair> {
                     "x-galileo-request-id:"
                 };
                 request.extend_from_slice(format!("{name}{id}\r\n").as_bytes());
+            }
+            if !trace.is_empty() {
+                let name = if upper {
+                    "Traceparent:"
+                } else {
+                    "traceparent: "
+                };
+                request.extend_from_slice(format!("{name}{trace}\r\n").as_bytes());
             }
             let with_body = matches!(method, "POST" | "DELETE");
             if with_body {
@@ -183,6 +193,7 @@ pub fn pair() -> impl Strategy<Value = Pair> {
                 method,
                 path,
                 id,
+                trace,
                 status,
                 interim,
                 request,

@@ -1,0 +1,205 @@
+//! The plain message: its head lies whole in one segment, follows what was seen before, and says its length; no exchange is
+//! under way that it could not belong to. Most messages are. It is read at one go and without the steps of
+//! [`connection`](crate::connection), which read everything else, and this too, with the same result.
+
+use galileo_ebpf_abi::role;
+
+use crate::{
+    connection::{RECEIVED, carries_answers, other, stream},
+    exchange::message_end,
+    head,
+    http::{self, Body, header, is_empty, mark, method_word, state},
+    socket::{Outside, Socket},
+    window::{FRESH, Window, first, matches, text},
+};
+
+/// Turns of the loop over lines: one for eight bytes or one for a line, whichever ends first.
+const TURNS: u32 = FRESH as u32 / 8 + 32;
+
+/// Whether the next segment of this direction, of a connection seen from its begin on, can hold a plain message.
+#[inline(always)]
+pub fn may_begin(socket: &mut Socket, direction: u32, sequence: u32) -> bool {
+    let this = stream(socket, direction);
+    this.flags == mark::OF_CONNECTION && this.next_seq == sequence && this.state == state::START
+}
+
+/// The segment that may hold one.
+#[derive(Debug, Clone, Copy)]
+pub struct Piece {
+    /// Sequence number of its first byte.
+    pub sequence: u32,
+    /// Its bytes.
+    pub payload: u32,
+    /// How many of them lie in the window.
+    pub filled: u32,
+    /// When it was seen.
+    pub now_ns: u64,
+}
+
+/// Reads the message. False if it is none, or not plain: then nothing has changed that matters to who reads it after all.
+#[inline(always)]
+pub fn message(
+    outside: &impl Outside,
+    window: &mut Window,
+    socket: &mut Socket,
+    direction: u32,
+    piece: Piece,
+) -> bool {
+    let Piece {
+        sequence,
+        payload,
+        filled,
+        now_ns,
+    } = piece;
+    window.rewind(filled);
+    let answer = window.word(0) & (u64::MAX >> 8) == text(b"HTTP/1.");
+    if socket.role == role::UNKNOWN {
+        if answer || !http::starts_like_a_request(window.word(0)) {
+            return false;
+        }
+    } else if carries_answers(socket, direction) != answer {
+        return false;
+    }
+    let outstanding = socket.requests.wrapping_sub(socket.answers);
+    if outstanding != u32::from(answer)
+        || socket.interim != 0
+        || other(socket, direction).state == state::LOST
+    {
+        return false;
+    }
+    window.first_at.set(1);
+    window.begin.set(0);
+    window.answer.set(u32::from(answer));
+    let answer = window.answer.get() != 0;
+    if !lines(window, answer) || window.lengths.get() > 1 || window.transfer_at.get() != 0 {
+        return false;
+    }
+    if answer && socket.record.request.sequence != socket.answers {
+        return false;
+    }
+    let head = window.begin.get();
+    let method = method_word(&socket.record.request);
+    let [received, sent] = &mut socket.streams;
+    let this = if direction == RECEIVED {
+        received
+    } else {
+        sent
+    };
+    let request = &mut socket.record.request;
+    if !answer {
+        request.start_ns = now_ns;
+        request.flags = 0;
+        request.id_len = 0;
+        request.trace_len = 0;
+    }
+    if !head::note_head(this, request, window, answer) || this.flags & mark::BROKEN != 0 {
+        this.flags &= !mark::OF_MESSAGE;
+        return false;
+    }
+    let body = if answer {
+        this.response_body(method)
+    } else {
+        this.request_body()
+    };
+    let length = match body {
+        Body::None => 0,
+        Body::Length(length) => length,
+        Body::Chunked | Body::UntilClose | Body::Tunnel | Body::Interim => {
+            this.flags &= !mark::OF_MESSAGE;
+            return false;
+        }
+    };
+    let here = u64::from(payload - head);
+    if length < here {
+        this.flags &= !mark::OF_MESSAGE;
+        return false;
+    }
+    this.next_seq = sequence.wrapping_add(payload);
+    this.first_ns = now_ns;
+    this.bytes = u64::from(payload);
+    if !answer {
+        request.bytes = u64::from(head) + length;
+        request.sequence = socket.requests;
+        socket.requests = socket.requests.wrapping_add(1);
+        if socket.role == role::UNKNOWN {
+            socket.role = if direction == RECEIVED {
+                role::SERVER
+            } else {
+                role::CLIENT
+            };
+        }
+    }
+    if length > here {
+        this.state = state::BODY;
+        this.left = length - here;
+    } else if answer {
+        message_end(outside, now_ns, socket, direction, 0);
+    } else {
+        this.flags &= !mark::OF_MESSAGE;
+    }
+    true
+}
+
+/// Goes through the lines of a head up to its end, behind which `window.begin` then stands. False if the end does not lie in
+/// the window.
+#[inline(always)]
+fn lines(window: &mut Window, answer: bool) -> bool {
+    window.place.set(0);
+    for _ in 0..TURNS {
+        let at = window.place.get();
+        if at >= window.len {
+            return false;
+        }
+        let feeds = matches(window.word(at), b'\n');
+        if feeds == 0 {
+            window.place.set(at + 8);
+            continue;
+        }
+        let end = at + first(feeds);
+        if end >= window.len {
+            return false;
+        }
+        let start = window.begin.get();
+        window.begin.set(end + 1);
+        window.place.set(end + 1);
+        if end.wrapping_sub(start) < 2 && is_empty(window, start, end) {
+            return start != 0;
+        }
+        if start == 0 {
+            window.first_end.set(end);
+        }
+        header(window, start, end, answer);
+    }
+    false
+}
+
+/// Passes over a segment that lies whole within a body, or ends with it. False if it does not.
+#[inline(always)]
+pub fn body(
+    outside: &impl Outside,
+    socket: &mut Socket,
+    direction: u32,
+    sequence: u32,
+    payload: u32,
+    now_ns: impl FnOnce() -> u64,
+) -> bool {
+    let this = stream(socket, direction);
+    if this.next_seq != sequence || this.state != state::BODY || this.left < u64::from(payload) {
+        return false;
+    }
+    this.left -= u64::from(payload);
+    this.bytes += u64::from(payload);
+    this.next_seq = sequence.wrapping_add(payload);
+    if this.left == 0 {
+        message_end(outside, now_ns(), socket, direction, 0);
+    }
+    true
+}
+
+/// Whether the end of a connection, without data, is the end of nothing: all is answered, and nothing is under way.
+#[inline(always)]
+pub fn ends_nothing(socket: &mut Socket, direction: u32, sequence: u32) -> bool {
+    socket.requests == socket.answers
+        && may_begin(socket, direction, sequence)
+        && other(socket, direction).state == state::START
+}
