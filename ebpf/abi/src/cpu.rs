@@ -123,14 +123,14 @@ pub struct CpuState {
     pub written: u32,
     /// Twice the number of pairs that gave up their place in `PAIRS`; odd while one does.
     pub evictions: u64,
-    /// Time of tasks whose cgroup has no slot.
-    pub unknown_ns: u64,
-    /// Which sets of `PAIRS` are used, a bit each.
-    pub pairs_used: [u64; PAIR_SETS / 64],
     /// Number of waiters written to `waiters` so far, modulo 2^32.
     pub waiters_written: u32,
-    /// Number of them that need no further look.
+    /// Number of them that need no further look. (What every switch touches ends here, after one cache line.)
     pub waiters_done: u32,
+    /// Which sets of `PAIRS` are used, a bit each.
+    pub pairs_used: [u64; PAIR_SETS / 64],
+    /// Time of tasks whose cgroup has no slot.
+    pub unknown_ns: u64,
     /// Always 0.
     pub reserved: [u64; 3],
     /// The last runs, as a ring.

@@ -4,6 +4,9 @@
 ///
 /// Bytes count from the IP header on. Packets count as the hook sees them: after merging (GRO) and before segmentation
 /// (GSO), so that a merged packet is one, with one header.
+///
+/// The directions lie a cache line apart: what a server sends is counted on its CPU, what it is sent on that of the sender
+/// or of the interface, and a line that both write moves from one to the other with each packet.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Traffic {
@@ -11,13 +14,15 @@ pub struct Traffic {
     pub rx_bytes: u64,
     /// Packets received.
     pub rx_packets: u64,
+    /// Always 0.
+    pub apart: [u64; 6],
     /// Bytes sent.
     pub tx_bytes: u64,
     /// Packets sent.
     pub tx_packets: u64,
 }
 
-/// Traffic of one cgroup that needs no look-up, at its slot of the array map `TRAFFIC`. Two cache lines, apart from what
+/// Traffic of one cgroup that needs no look-up, at its slot of the array map `TRAFFIC`. Four cache lines, apart from what
 /// the scheduler's hooks write.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
@@ -31,11 +36,11 @@ pub struct CgroupTraffic {
     /// The interface looked up last, as [`recent`] makes it; 0 for none. Written with one store.
     pub recent: u64,
     /// Always 0.
-    pub spare: [u64; 2],
+    pub spare: [u64; 4],
     /// Over interfaces that found no free place in the array map `INTERFACES`.
     pub elsewhere: Traffic,
     /// Always 0.
-    pub rest: [u64; 4],
+    pub rest: [u64; 6],
 }
 
 /// Traffic of one cgroup over one interface: an entry of the array map `INTERFACES`.
@@ -48,7 +53,7 @@ pub struct InterfaceTraffic {
     /// What was counted.
     pub traffic: Traffic,
     /// Always 0.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 5],
 }
 
 impl InterfaceTraffic {
@@ -92,6 +97,6 @@ pub const fn recent(interface: u32, entry: u32) -> u64 {
     (interface as u64) << 32 | entry as u64
 }
 
-const _: () = assert!(size_of::<CgroupTraffic>() == 128);
-const _: () = assert!(size_of::<InterfaceTraffic>() == 64);
+const _: () = assert!(size_of::<CgroupTraffic>() == 256);
+const _: () = assert!(size_of::<InterfaceTraffic>() == 128);
 const _: () = assert!(size_of::<InterfaceKey>() == 8);
