@@ -11,7 +11,7 @@ use std::{
 
 use galileo_probes::cgroup::{self, CgroupId};
 
-use crate::{wait, wire::Namespace};
+use crate::{leftovers, wait, wire::Namespace};
 
 /// A cgroup; its processes and it itself end when this is dropped.
 pub struct Pod {
@@ -30,9 +30,11 @@ impl Pod {
     /// If there is no cgroup2 mount, or it may not be written to: call it only where probes could be loaded.
     pub fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        leftovers::sweep();
         let mount = cgroup::mount_point().expect("a cgroup2 mount");
         let folder = mount.join(format!(
-            "galileo-test-{}-{}-{name}",
+            "{}{}-{}-{name}",
+            leftovers::PREFIX,
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         ));

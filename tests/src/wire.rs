@@ -8,7 +8,7 @@ use std::{
 
 use galileo_probes::{NetworkNamespace, Traffic, sockets};
 
-use crate::wait;
+use crate::{leftovers, wait};
 
 /// The name that each end of the wire has in its namespace.
 pub const DEVICE: &str = "wire";
@@ -75,7 +75,8 @@ impl Namespace {
     pub fn new(v4: &'static str, v6: &'static str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
-            "galileo-test-{}-{}",
+            "{}{}-{}",
+            leftovers::PREFIX,
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );

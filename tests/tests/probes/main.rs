@@ -1,5 +1,6 @@
 //! The probes on the running kernel, against what is known of real processes and connections.
 
+mod churn;
 mod cpu;
 mod http;
 mod lifecycle;

@@ -80,7 +80,11 @@ pub(crate) struct Slots {
     presence: Presence,
     /// One more than the highest place that was ever taken.
     used: usize,
-    next_look_ns: u64,
+    /// How many places are taken.
+    taken: usize,
+    /// How many are neither taken nor free.
+    waiting: usize,
+    looked_ns: u64,
 }
 
 impl Slots {
@@ -104,7 +108,9 @@ impl Slots {
             places: vec![Place::Free; capacity],
             presence,
             used: 0,
-            next_look_ns: 0,
+            taken: 0,
+            waiting: 0,
+            looked_ns: 0,
         })
     }
 
@@ -115,11 +121,29 @@ impl Slots {
 
     /// How many places are taken, and how many are neither taken nor free.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let count = |of: fn(&Place) -> bool| self.places.iter().filter(|place| of(place)).count();
-        (
-            count(|place| matches!(place, Place::Taken { .. })),
-            count(|place| matches!(place, Place::Retired { .. })),
-        )
+        (self.taken, self.waiting)
+    }
+
+    /// Whether less than a quarter of the places can be taken.
+    fn is_scarce(&self) -> bool {
+        (self.places.len() - self.taken - self.waiting) * 4 < self.places.len()
+    }
+
+    /// How long after one look the next comes.
+    fn pause(&self) -> Duration {
+        let pause = if !self.is_scarce() {
+            LOOK
+        } else if self.presence.is_cheap() {
+            SCARCE_LOOK
+        } else {
+            SCARCE_WALK
+        };
+        // What is in quarantine is not left there for long.
+        if self.waiting > 0 {
+            pause.min(QUARANTINE)
+        } else {
+            pause
+        }
     }
 
     fn generation(&self, index: usize) -> u32 {
@@ -151,6 +175,7 @@ impl Slots {
                 if self.slot_of.get(&id, 0).ok() == Some(slot) {
                     let id = CgroupId(id);
                     self.places[index] = Place::Taken { id, gone: None };
+                    self.taken += 1;
                     self.used = self.used.max(index + 1);
                     events.push(Event::Taken { index, slot, id });
                 }
@@ -169,11 +194,11 @@ impl Slots {
         is_busy: impl Fn(usize) -> bool,
         events: &mut Vec<Event>,
     ) -> Result<(), Error> {
-        if now_ns < self.next_look_ns {
+        if now_ns < self.looked_ns + self.pause().as_nanos() as u64 {
             return Ok(());
         }
-        let (taken, _) = self.counts();
-        let scarce = (self.places.len() - taken) * 4 < self.places.len();
+        self.looked_ns = now_ns;
+        let scarce = self.is_scarce();
         self.presence.begin();
         for index in 0..self.used {
             match self.places[index] {
@@ -207,19 +232,6 @@ impl Slots {
                 }
             }
         }
-        let pause = if !scarce {
-            LOOK
-        } else if self.presence.is_cheap() {
-            SCARCE_LOOK
-        } else {
-            SCARCE_WALK
-        };
-        // What is in quarantine is not left there for long.
-        let pause = match self.counts() {
-            (_, 0) => pause,
-            _ => pause.min(QUARANTINE),
-        };
-        self.next_look_ns = now_ns + pause.as_nanos() as u64;
         Ok(())
     }
 
@@ -231,6 +243,7 @@ impl Slots {
             .push(slot, 0)
             .map_err(|error| Error::Mismatch(chain(&error)))?;
         self.places[index] = Place::Free;
+        self.waiting -= 1;
         Ok(())
     }
 
@@ -244,6 +257,8 @@ impl Slots {
         self.owners
             .set_half(index, offset_of!(Owner, generation), generation);
         self.places[index] = Place::Retired { at_ns: now_ns };
+        self.taken -= 1;
+        self.waiting += 1;
         Ok(())
     }
 }
