@@ -63,6 +63,20 @@ impl Memory {
     }
 }
 
+/// Gives memory of the process back that is free: the object and what the loader made of it are some megabytes, which the
+/// allocator would keep.
+pub(crate) fn trim() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            /// `malloc_trim(3)` of the C library.
+            fn malloc_trim(pad: usize) -> i32;
+        }
+        // SAFETY: it may be called at any time in any thread.
+        unsafe { malloc_trim(0) };
+    }
+}
+
 /// Looks at all maps, before any is taken out of the object.
 pub(crate) fn shapes(ebpf: &Ebpf) -> Result<Vec<MapShape>, Error> {
     ebpf.maps()

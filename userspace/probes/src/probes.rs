@@ -242,6 +242,7 @@ impl Probes {
                 );
             }
         }
+        memory::trim();
         Ok(Self {
             ebpf,
             mount,

@@ -353,14 +353,15 @@ impl Snapshot {
         }
     }
 
-    /// What could not be kept of these cgroups, and what is no cgroup's or of cgroups without a slot: what may be missing of
-    /// what is known of them.
+    /// What could not be kept of these cgroups, of cgroups that are no longer listed, which may have been theirs, and what is no
+    /// cgroup's or of cgroups without a slot: all that may be missing of what is known of them.
     #[must_use]
     pub fn losses_of<'a>(
         &self,
         ids: impl IntoIterator<Item = &'a CgroupId>,
     ) -> BTreeMap<Ledger, u64> {
         let mut losses = self.machine.clone();
+        add_counts(&mut losses, &self.departed.ledger);
         for stats in ids.into_iter().filter_map(|id| self.cgroups.get(id)) {
             add_counts(&mut losses, &stats.ledger);
         }
