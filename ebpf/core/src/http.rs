@@ -103,6 +103,8 @@ pub struct Stream {
     pub reserved: u8,
     /// Where the stream ends, of one whose end has overtaken its last bytes.
     pub end_seq: u32,
+    /// Always 0. A cache line for each direction, as they are looked at on two CPUs.
+    pub apart: [u64; 2],
 }
 
 /// What [`scan`] came upon.
@@ -135,6 +137,8 @@ pub enum Body {
     /// An interim answer: the final one follows.
     Interim,
 }
+
+const _: () = assert!(size_of::<Stream>() == 64);
 
 impl Stream {
     /// Whether the next bytes are to be read as lines.

@@ -28,14 +28,14 @@ pub struct Socket {
     pub requests: u32,
     /// Requests that are answered or given up. Written by the direction of the answers only, but for a resynchronisation.
     pub answers: u32,
+    /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
+    /// kernel allocates memory for each storage of a socket.
+    pub tcp: TcpSocket,
     /// Both directions.
     pub streams: [Stream; 2],
     /// What is handed out when the present exchange ends: who talks to whom, and the oldest unanswered request, if its
     /// sequence number is `answers`.
     pub record: ExchangeRecord,
-    /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
-    /// kernel allocates memory for each storage of a socket.
-    pub tcp: TcpSocket,
 }
 
 /// Who talks to whom, from this end; IPv4 as IPv4-mapped.
@@ -51,6 +51,10 @@ pub struct Ends {
     /// The peer's port.
     pub remote_port: u16,
 }
+
+/// The kernel puts eight bytes of its own before the storage of a socket, at the begin of a cache line
+/// (`struct bpf_local_storage_data`); so what stands before the streams fills the rest of it.
+const _: () = assert!(core::mem::offset_of!(Socket, streams) == 64 - 8);
 
 /// Unanswered requests that are kept of a connection besides the oldest. Of a connection that has more, the answers to some
 /// miss their request.
