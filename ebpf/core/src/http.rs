@@ -99,12 +99,15 @@ pub struct Stream {
     pub may_resume: u8,
     /// 1 if `end_seq` is known.
     pub end_known: u8,
-    /// Always 0.
-    pub reserved: u8,
+    /// Interim answers to the present request.
+    pub interim: u8,
     /// Where the stream ends, of one whose end has overtaken its last bytes.
     pub end_seq: u32,
+    /// Of requests: heads that have ended. Of answers: requests that are answered or given up. Written by its own direction only,
+    /// but for a resynchronisation.
+    pub count: u32,
     /// Always 0. A cache line for each direction, as they are looked at on two CPUs.
-    pub apart: [u64; 2],
+    pub apart: [u32; 3],
 }
 
 /// What [`scan`] came upon.
