@@ -2,6 +2,7 @@
 
 mod peers;
 mod probes;
+mod reading;
 mod switch;
 
 use anyhow::Result;
@@ -27,6 +28,10 @@ enum What {
     ///
     /// Two processes on CPU 1 hand a byte to and fro while the programs come and go. Must be run as root.
     Switch(switch::Options),
+    /// What reading all counters takes, and what the library takes of CPU and memory
+    ///
+    /// Makes up to a thousand cgroups. Must be run as root.
+    Reading(reading::Options),
 }
 
 /// Runs a measurement and prints its table.
@@ -34,5 +39,6 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     match &options.what {
         What::Probes(options) => probes::run(repository, options),
         What::Switch(options) => switch::run(repository, options),
+        What::Reading(options) => reading::run(repository, options),
     }
 }

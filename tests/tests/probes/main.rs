@@ -7,6 +7,7 @@ mod lifecycle;
 mod listener;
 mod losses;
 mod network;
+mod restart;
 mod servers;
 mod tcp;
 mod waits;

@@ -484,3 +484,130 @@ impl CgroupStats {
         self.client.duration.add(&other.client.duration);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: CgroupId = CgroupId(7);
+
+    fn reading(cgroups: &[(CgroupId, u64, u64)]) -> Snapshot {
+        let stats = |generation, on_cpu_ns| CgroupStats {
+            generation,
+            on_cpu_ns,
+            ..CgroupStats::default()
+        };
+        Snapshot {
+            cgroups: cgroups
+                .iter()
+                .map(|(id, generation, ns)| (*id, stats(*generation, *ns)))
+                .collect(),
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn no_difference_is_taken_across_generations_whether_the_new_total_is_smaller_or_larger() {
+        // D-14
+        let before = reading(&[(POD, 1, 9_000_000)]);
+        for total in [1_200_000, 9_500_000] {
+            let used = reading(&[(POD, 2, total)]).since(&before);
+            assert_eq!(used.cgroups[&POD].on_cpu_ns, total);
+            let other = reading(&[(CgroupId(8), 2, total)]).since(&before);
+            assert_eq!(other.cgroups.len(), 1);
+            assert_eq!(other.cgroups[&CgroupId(8)].on_cpu_ns, total);
+        }
+        let used = reading(&[(POD, 1, 9_500_000)]).since(&before);
+        assert_eq!(used.cgroups[&POD].on_cpu_ns, 500_000);
+    }
+
+    #[test]
+    fn a_pair_of_which_one_is_another_begins_at_nothing() {
+        let other = CgroupId(8);
+        let blame = Blame {
+            victim: POD,
+            aggressor: other,
+        };
+        let mut before = reading(&[(POD, 1, 0), (other, 2, 0)]);
+        before.blames.insert(blame, 100);
+        let mut after = reading(&[(POD, 1, 0), (other, 3, 0)]);
+        after.blames.insert(blame, 110);
+        assert_eq!(after.since(&before).blames[&blame], 110);
+        let mut same = reading(&[(POD, 1, 0), (other, 2, 0)]);
+        same.blames.insert(blame, 110);
+        assert_eq!(same.since(&before).blames[&blame], 10);
+    }
+
+    #[test]
+    fn what_departed_cgroups_used_is_what_they_used_since() {
+        let before = reading(&[(POD, 1, 100), (CgroupId(8), 2, 50)]);
+        // The one has used 30 more before it was gone, another came and went within.
+        let mut after = reading(&[(CgroupId(8), 2, 60)]);
+        after.departed.on_cpu_ns = 130 + 5;
+        let used = after.since(&before);
+        assert_eq!(used.departed.on_cpu_ns, 35);
+        assert_eq!(used.cgroups[&CgroupId(8)].on_cpu_ns, 10);
+    }
+
+    #[test]
+    fn a_rate_has_the_bounds_of_the_time_between_the_readings() {
+        let at = |begin_ns, end_ns| Acquisition {
+            begin_ns,
+            end_ns,
+            ..Acquisition::default()
+        };
+        let used = Snapshot {
+            first: at(1_000_000_000, 1_100_000_000),
+            last: at(2_000_000_000, 2_100_000_000),
+            ..Snapshot::default()
+        };
+        let rate = used.rate(90);
+        assert!((rate.low - 90.0 / 1.1).abs() < 1e-9);
+        assert!((rate.per_second - 90.0).abs() < 1e-9);
+        assert!((rate.high - 100.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn counters_of_32_bits_are_followed_over_their_ends() {
+        let mut total = 0;
+        for (counter, expected) in [
+            (u32::MAX - 1, 0xffff_fffe_u64),
+            (3, 0x1_0000_0003),
+            (3, 0x1_0000_0003),
+            (2, 0x2_0000_0002),
+        ] {
+            advance(&mut total, counter);
+            assert_eq!(total, expected);
+        }
+    }
+
+    #[test]
+    fn durations_of_which_there_are_none_are_alike_however_they_came_about() {
+        let mut counters = [0; BUCKETS];
+        let mut one = Durations::default();
+        one.advance(&counters, 0);
+        assert_eq!(one, Durations::default());
+        counters[3] = 2;
+        one.advance(&counters, 50);
+        assert_eq!((one.count(), one.sum_ns), (2, 50));
+        assert_eq!(one.since(&one), Durations::default());
+        let mut copy = Durations::default();
+        for from in [&one, &Durations::default(), &one, &one] {
+            copy.clone_from(from);
+            assert_eq!(copy, *from);
+        }
+    }
+
+    #[test]
+    fn a_run_answers_for_its_own_losses_and_for_those_of_nobody() {
+        let mut used = reading(&[(POD, 1, 0), (CgroupId(8), 2, 0)]);
+        used.machine = BTreeMap::from([(Ledger::SlotsFull, 2), (Ledger::RingFull, 1)]);
+        for (id, count) in [(POD, 5), (CgroupId(8), 70)] {
+            let ledger = &mut used.cgroups.get_mut(&id).unwrap().ledger;
+            ledger.insert(Ledger::RingFull, count);
+        }
+        let losses = used.losses_of([&POD]);
+        assert_eq!(losses[&Ledger::RingFull], 6);
+        assert_eq!(losses[&Ledger::SlotsFull], 2);
+    }
+}
