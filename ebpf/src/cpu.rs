@@ -25,8 +25,9 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use galileo_ebpf_abi::{
-    CpuLine, CpuState, Ledger, PAIR_SETS, PAIR_WAYS, Pair, PairSet, SLOT_IDLE, SLOT_UNKNOWN,
-    TASK_PLACES, Task, pair_key, pair_of, slot_generation, slot_index, step, task_state,
+    CpuLine, CpuState, EVICTED, Ledger, PAIR_SETS, PAIR_WAYS, Pair, PairSet, SLOT_IDLE,
+    SLOT_UNKNOWN, TASK_PLACES, Task, pair_key, pair_of, slot_generation, slot_index, step,
+    task_state,
 };
 use galileo_ebpf_core::runqueue;
 
@@ -539,6 +540,7 @@ extern "C" fn place(cpu_index: u32, set: u32, key: u64, ns: u64) -> u32 {
     let evictions = cpu.evictions;
     let way = &mut pairs.ways[(evictions / 2) as usize & (PAIR_WAYS - 1)];
     cpu.evictions = evictions + 1;
+    cpu.evicted[(evictions / 2) as usize & (EVICTED - 1)] = way.key;
     if let Some(total) = MATRIX.get_ptr_mut(way.key) {
         add(total, way.ns);
     } else if MATRIX.insert(way.key, way.ns, 0).is_err() {

@@ -132,11 +132,13 @@ pub struct CpuState {
     /// Time of tasks whose cgroup has no slot.
     pub unknown_ns: u64,
     /// Always 0.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 7],
     /// The last runs, as a ring.
     pub history: [Run; HISTORY],
     /// The last tasks that left while they could have gone on, as a ring.
     pub waiters: [Waiter; WAITERS],
+    /// The last pairs that gave up their place, as a ring: number `evictions` / 2 is the next.
+    pub evicted: [u64; EVICTED],
 }
 
 /// What interrupts took of a CPU; one entry a CPU in the array map `INTERRUPTS`.
@@ -207,7 +209,9 @@ pub const TASK_WAYS: u32 = 4;
 /// Places of pairs that share a hash value.
 pub const PAIR_WAYS: usize = 4;
 /// Number of sets of each CPU; a power of two.
-pub const PAIR_SETS: usize = 256;
+pub const PAIR_SETS: usize = 1024;
+/// How many pairs that gave up their place are remembered; a power of two.
+pub const EVICTED: usize = 512;
 
 /// An entry of the interference matrix: how long one cgroup waited while another held the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,7 +265,7 @@ pub mod step {
 
 const _: () = assert!(size_of::<CgroupCounters>() == 2 * 8 + BUCKETS * 4);
 const _: () = assert!(size_of::<CpuLine>() == 64);
-const _: () = assert!(size_of::<CpuState>() == 128 + HISTORY * 16 + WAITERS * 24);
+const _: () = assert!(size_of::<CpuState>() == 256 + HISTORY * 16 + WAITERS * 24 + EVICTED * 8);
 const _: () = assert!(size_of::<CpuInterrupts>() == 64);
 const _: () = assert!(size_of::<Task>() == 64);
 const _: () = assert!(size_of::<PairSet>() == 64);

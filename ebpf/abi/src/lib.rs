@@ -15,7 +15,7 @@ mod traffic;
 
 pub use cpu::{
     BUCKET_FIRST_EXPONENT, BUCKET_LAST_EXPONENT, BUCKET_SUB_BITS, BUCKETS, CgroupCounters,
-    CpuInterrupts, CpuLine, CpuState, HISTORY, PAIR_SETS, PAIR_WAYS, Pair, PairSet, Run,
+    CpuInterrupts, CpuLine, CpuState, EVICTED, HISTORY, PAIR_SETS, PAIR_WAYS, Pair, PairSet, Run,
     TASK_PLACES, TASK_WAYS, Task, WAITERS, Waiter, pair_key, pair_of, step, task_state,
 };
 pub use http::{

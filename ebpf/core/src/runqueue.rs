@@ -293,7 +293,8 @@ mod tests {
         pairs_used: [0; PAIR_SETS / 64],
         waiters_written: 0,
         waiters_done: 0,
-        reserved: [0; 3],
+        reserved: [0; 7],
+        evicted: [0; galileo_ebpf_abi::EVICTED],
         history: [Run {
             end_ns: 0,
             slot: 0,

@@ -3,12 +3,18 @@
 use std::{collections::BTreeMap, collections::HashMap as Totals, mem::offset_of};
 
 use aya::maps::{HashMap, MapData, MapError};
-use galileo_ebpf_abi::{CpuState, PAIR_SETS, PairSet, pair_of};
+use galileo_ebpf_abi::{CpuState, EVICTED, PAIR_SETS, PAIR_WAYS, Pair, PairSet, pair_of};
+use galileo_ebpf_core::runqueue::pair_set_of;
 
 use crate::{Error, error::chain, mapped::Mapped};
 
 /// How often it is tried to read a CPU's pairs while none of them moves to the shared map.
 const LOOKS: u32 = 64;
+
+/// A set without pairs.
+const BLANK: PairSet = PairSet {
+    ways: [Pair { key: 0, ns: 0 }; PAIR_WAYS],
+};
 
 /// The interference matrix.
 pub(crate) struct Matrix {
@@ -23,20 +29,19 @@ pub(crate) struct Matrix {
     /// The numbers of pairs that had given up their places then, by CPU.
     evictions: Vec<u64>,
     now: Vec<u64>,
+    evicted: Vec<u64>,
 }
 
 impl Matrix {
     pub(crate) fn new(pairs: Mapped<PairSet>, rest: HashMap<MapData, u64, u64>) -> Self {
-        let blank = PairSet {
-            ways: [galileo_ebpf_abi::Pair { key: 0, ns: 0 }; galileo_ebpf_abi::PAIR_WAYS],
-        };
         Self {
-            seen: vec![blank; pairs.len()],
+            seen: vec![BLANK; pairs.len()],
             pairs,
             rest,
             totals: Totals::new(),
             evictions: Vec::new(),
             now: Vec::new(),
+            evicted: Vec::new(),
         }
     }
 
@@ -47,7 +52,8 @@ impl Matrix {
 
     /// Reads what has moved. `moved` is told slots of victim and aggressor, and their time.
     ///
-    /// The shared map is read, by system calls, only if a pair found no place since the last time.
+    /// The shared map is asked, by a system call each, for the pairs that gave up their places since the last time. All of it
+    /// is read only if these are more than a CPU remembers.
     pub(crate) fn read(
         &mut self,
         states: &Mapped<CpuState>,
@@ -57,39 +63,73 @@ impl Matrix {
         loop {
             look += 1;
             evictions(states, &mut self.now);
-            let anew = self.now != self.evictions;
+            let forgotten = |(now, known): (&u64, &u64)| now / 2 - known / 2 > EVICTED as u64 - 2;
+            let anew = self.evictions.len() != self.now.len()
+                || self.now.iter().zip(&self.evictions).any(forgotten);
             if anew {
                 self.read_anew(states)?;
-            } else {
-                self.read_moved(states, &mut moved)?;
-            }
-            let before = std::mem::take(&mut self.now);
-            evictions(states, &mut self.now);
-            let still = before.iter().all(|count| count.is_multiple_of(2));
-            if look < LOOKS && !(still && before == self.now) {
-                // What was read in between may be of two moments: all of it is read anew.
-                self.evictions.clear();
-                continue;
-            }
-            self.evictions = before;
-            if anew {
                 for (key, ns) in &self.totals {
                     let (victim, aggressor) = pair_of(*key);
                     moved(victim, aggressor, *ns);
                 }
+            } else {
+                self.read_moved(states, &mut moved)?;
+                self.read_evicted(states, &mut moved)?;
             }
-            return Ok(());
+            std::mem::swap(&mut self.evictions, &mut self.now);
+            evictions(states, &mut self.now);
+            let still =
+                self.now == self.evictions && self.now.iter().all(|count| count.is_multiple_of(2));
+            if look >= LOOKS || still {
+                return Ok(());
+            }
         }
+    }
+
+    /// Adds up anew the pairs that gave up a place since the last time.
+    fn read_evicted(
+        &mut self,
+        states: &Mapped<CpuState>,
+        moved: &mut impl FnMut(u32, u32, u64),
+    ) -> Result<(), Error> {
+        self.evicted.clear();
+        for (cpu, (now, known)) in self.now.iter().zip(&self.evictions).enumerate() {
+            for number in known / 2..now / 2 {
+                let at = number as usize & (EVICTED - 1);
+                let offset = offset_of!(CpuState, evicted) + at * 8;
+                self.evicted
+                    .extend(states.word(cpu, offset).filter(|key| *key != 0));
+            }
+        }
+        self.evicted.sort_unstable();
+        self.evicted.dedup();
+        for key in &self.evicted {
+            let mut total = match self.rest.get(key, 0) {
+                Ok(ns) => ns,
+                Err(MapError::KeyNotFound) => 0,
+                Err(error) => return Err(Error::Mismatch(chain(&error))),
+            };
+            let set = pair_set_of(*key) as usize;
+            for cpu in 0..states.len() {
+                let ways = &self.seen[cpu * PAIR_SETS + set].ways;
+                total += ways
+                    .iter()
+                    .filter(|pair| pair.key == *key)
+                    .map(|pair| pair.ns)
+                    .sum::<u64>();
+            }
+            self.totals.insert(*key, total);
+            let (victim, aggressor) = pair_of(*key);
+            moved(victim, aggressor, total);
+        }
+        Ok(())
     }
 
     /// Reads all pairs and the shared map.
     fn read_anew(&mut self, states: &Mapped<CpuState>) -> Result<(), Error> {
         self.totals.clear();
-        for index in 0..self.seen.len() {
-            for pair in &mut self.seen[index].ways {
-                pair.key = 0;
-                pair.ns = 0;
-            }
+        for set in &mut self.seen {
+            *set = BLANK;
         }
         if self.now.iter().any(|count| *count > 0) {
             for entry in &self.rest {
@@ -100,7 +140,7 @@ impl Matrix {
         self.read_moved(states, &mut |_, _, _| {})
     }
 
-    /// Reads the pairs, of which none has given up its place since they were read last.
+    /// Reads the pairs in their places.
     fn read_moved(
         &mut self,
         states: &Mapped<CpuState>,

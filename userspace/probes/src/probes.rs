@@ -94,8 +94,9 @@ pub struct Probes {
     possible_cpus: u32,
     /// Id, name and shape of every map.
     maps: Vec<MapShape>,
-    ring: Option<RingBuf<MapData>>,
-    connections: Option<(RingBuf<MapData>, Array<MapData, u32>)>,
+    // Mapped when they are taken: the kernel maps all of a ring, and its data twice.
+    ring: Option<Map>,
+    connections: Option<(Map, Array<MapData, u32>)>,
     keep_query: bool,
     scheduler_step: u32,
     statistics: Option<Statistics>,
@@ -184,11 +185,9 @@ impl Probes {
         );
         let presence = Presence::new(&mount);
         let reader = Reader::new(&mut ebpf, config.cgroups, cpus, running, presence)?;
-        let ring =
-            RingBuf::try_from(take(&mut ebpf, "EXCHANGES")?).map_err(|error| mismatch(&error))?;
+        let ring = take(&mut ebpf, "EXCHANGES")?;
 
-        let connections =
-            RingBuf::try_from(take(&mut ebpf, "CONNECTIONS")?).map_err(|error| mismatch(&error))?;
+        let connections = take(&mut ebpf, "CONNECTIONS")?;
         let connections_read = Array::try_from(take(&mut ebpf, "CONNECTIONS_READ")?)
             .map_err(|error| mismatch(&error))?;
 
@@ -331,6 +330,7 @@ impl Probes {
             .ring
             .take()
             .ok_or_else(|| Error::Mismatch("the exchanges were taken before".to_owned()))?;
+        let ring = RingBuf::try_from(ring).map_err(|error| mismatch(&error))?;
         ExchangeStream::new(ring, self.keep_query)
     }
 
@@ -345,6 +345,7 @@ impl Probes {
             .connections
             .take()
             .ok_or_else(|| Error::Mismatch("the connections were taken before".to_owned()))?;
+        let ring = RingBuf::try_from(ring).map_err(|error| mismatch(&error))?;
         ConnectionStream::new(ring, read)
     }
 

@@ -66,8 +66,18 @@ struct Entry {
     line: CpuLine,
     pulse: Pulse,
     stats: CgroupStats,
-    /// In which reading something had moved for the last time.
-    moved: u64,
+    /// In which reading something of CPUs had moved for the last time.
+    cpu_moved: u64,
+    /// The same of packets and connections.
+    network_moved: u64,
+    /// In which reading `stats` changed for the last time.
+    changed: u64,
+}
+
+impl Entry {
+    fn moved(&self) -> u64 {
+        self.cpu_moved.max(self.network_moved)
+    }
 }
 
 /// Counters of which one moves whenever something is counted by the packet and connection hooks.
@@ -171,7 +181,7 @@ impl Reader {
         let is_busy = |index: usize| {
             entries[index]
                 .as_ref()
-                .is_some_and(|entry| entry.moved == before)
+                .is_some_and(|entry| entry.moved() == before)
         };
         self.slots
             .tend(now_ns, self.readings, is_busy, &mut events)?;
@@ -216,7 +226,9 @@ impl Reader {
                 generation: self.generations,
                 ..CgroupStats::default()
             },
-            moved: self.readings,
+            cpu_moved: self.readings,
+            network_moved: self.readings,
+            changed: self.readings,
         }));
         Ok(())
     }
@@ -250,7 +262,7 @@ impl Reader {
             if let Some(entry) = &mut entries[slot_index(slot) as usize]
                 && entry.slot == slot
             {
-                entry.moved = readings;
+                entry.network_moved = readings;
             }
         })?;
         for (wanted, line) in self.wanted.iter().zip(&self.running.lines) {
@@ -265,18 +277,30 @@ impl Reader {
                     .words(index, offset_of!(TcpCounters, timed_out))
                     .unwrap_or_default(),
             };
-            if entry.line == *line && entry.pulse == pulse && entry.moved + 1 < readings {
+            if entry.line != *line {
+                entry.line = *line;
+                entry.cpu_moved = readings;
+            }
+            if entry.pulse != pulse {
+                entry.pulse = pulse;
+                entry.network_moved = readings;
+            }
+            let stats = &mut entry.stats;
+            if entry.cpu_moved == readings || entry.network_moved == readings {
+                entry.changed = readings;
+            }
+            if entry.cpu_moved + 1 >= readings
+                && let Some(counters) = self.cgroups.read(index)
+            {
+                // In a second look mostly nothing.
+                if set_cpu(stats, line, &counters) {
+                    entry.changed = readings;
+                }
+            }
+            if entry.network_moved + 1 < readings {
                 continue;
             }
-            if entry.line != *line || entry.pulse != pulse {
-                entry.moved = readings;
-            }
-            entry.line = *line;
-            entry.pulse = pulse;
-            let stats = &mut entry.stats;
-            if let Some(counters) = self.cgroups.read(index) {
-                set_cpu(stats, line, &counters);
-            }
+            entry.changed = readings;
             if let Some(counters) = self.http.read(index) {
                 stats.server.count = counters.exchanges[0];
                 stats.client.count = counters.exchanges[1];
@@ -337,8 +361,7 @@ impl Reader {
         };
         let is_listed_anew = self.listed > known;
         for entry in self.entries[..self.slots.used()].iter().flatten() {
-            // What moved in a reading is looked at in the next one, too.
-            if entry.moved + 1 > known {
+            if entry.changed > known {
                 match snapshot.cgroups.entry(entry.id) {
                     MapEntry::Vacant(vacant) => {
                         vacant.insert(entry.stats.clone());
@@ -421,16 +444,20 @@ const LOOKS: u32 = 4;
 /// The part of a reading's number that counts readings.
 const SERIES_MASK: u64 = (1 << 40) - 1;
 
-fn set_cpu(stats: &mut CgroupStats, line: &CpuLine, counters: &CgroupCounters) {
+/// Whether what stands beside the line moved as well.
+fn set_cpu(stats: &mut CgroupStats, line: &CpuLine, counters: &CgroupCounters) -> bool {
     let explained_ns = line.wait_own_ns + line.wait_idle_ns + counters.wait_unexplained_ns;
     stats.on_cpu_ns = line.on_cpu_ns;
     stats.switches_voluntary = line.switches_voluntary;
     stats.switches_involuntary = line.switches_involuntary;
     stats.wakeups = line.wakeups;
+    let mut changed = stats.migrations != counters.migrations
+        || stats.wait_unexplained_ns != counters.wait_unexplained_ns;
     stats.migrations = counters.migrations;
-    stats.wait.advance(&counters.wait_buckets, line.wait_ns);
+    changed |= stats.wait.advance(&counters.wait_buckets, line.wait_ns);
     stats.wait_own_ns = line.wait_own_ns;
     stats.wait_other_ns = line.wait_ns.saturating_sub(explained_ns);
     stats.wait_idle_ns = line.wait_idle_ns;
     stats.wait_unexplained_ns = counters.wait_unexplained_ns;
+    changed
 }

@@ -108,7 +108,7 @@ pub struct Blame {
 }
 
 /// What was counted of one cgroup, without those below it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct CgroupStats {
     /// Tells apart what is counted anew: another cgroup's number is never this one's, nor is the one that the same cgroup is
     /// given if something still comes for it after it was gone and given up. Totals of different generations have nothing to do
@@ -203,16 +203,19 @@ impl Durations {
     }
 
     /// Goes on to what 32-bit counters tell that wrap: they began at 0 with this, and moved by less than 2^32 since the last
-    /// time.
-    pub(crate) fn advance(&mut self, counters: &[u32; BUCKETS], sum_ns: u64) {
+    /// time. Tells whether they moved.
+    pub(crate) fn advance(&mut self, counters: &[u32; BUCKETS], sum_ns: u64) -> bool {
         self.sum_ns = sum_ns;
         if self.counts.is_none() && counters.iter().all(|count| *count == 0) {
-            return;
+            return false;
         }
         let counts = self.counts.get_or_insert_with(|| Box::new([0; BUCKETS]));
+        let mut moved = 0;
         for (count, counter) in counts.iter_mut().zip(counters) {
+            moved |= counter ^ *count as u32;
             advance(count, *counter);
         }
+        moved != 0
     }
 
     /// How many durations were counted.
@@ -442,6 +445,30 @@ macro_rules! each_counter {
     }};
 }
 
+impl Clone for CgroupStats {
+    fn clone(&self) -> Self {
+        let mut copy = Self::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    /// Keeps the memory that is there.
+    fn clone_from(&mut self, source: &Self) {
+        each_counter!(self, source, |copy, from| *copy = from);
+        self.generation = source.generation;
+        self.wait.clone_from(&source.wait);
+        self.server.duration.clone_from(&source.server.duration);
+        self.client.duration.clone_from(&source.client.duration);
+        self.tcp.clone_from(&source.tcp);
+        if self.interfaces != source.interfaces {
+            self.interfaces.clone_from(&source.interfaces);
+        }
+        if self.ledger != source.ledger {
+            self.ledger.clone_from(&source.ledger);
+        }
+    }
+}
+
 impl CgroupStats {
     pub(crate) fn set_network(&mut self, network: CgroupNetwork) {
         self.rx_bytes = network.total.rx_bytes;
@@ -593,6 +620,42 @@ mod tests {
         assert_eq!(one.since(&one), Durations::default());
         let mut copy = Durations::default();
         for from in [&one, &Durations::default(), &one, &one] {
+            copy.clone_from(from);
+            assert_eq!(copy, *from);
+        }
+    }
+
+    #[test]
+    fn a_copy_over_another_is_the_same_to_the_last_counter() {
+        let mut number = 0;
+        let mut full = || {
+            let mut stats = CgroupStats {
+                generation: 1,
+                interfaces: BTreeMap::from([(Interface(3), Traffic::default())]),
+                ledger: BTreeMap::from([(Ledger::RingFull, 7)]),
+                ..CgroupStats::default()
+            };
+            // All counters differ, in this one and from one to the next.
+            let filled = CgroupStats::default();
+            each_counter!(stats, filled, |counter, _| *counter = 1);
+            number += 100;
+            stats.on_cpu_ns = number;
+            stats.tcp.connected = number + 1;
+            stats.tcp.rtt.sum_ns = number + 2;
+            for durations in [
+                &mut stats.wait,
+                &mut stats.server.duration,
+                &mut stats.client.duration,
+            ] {
+                let mut counters = [0; BUCKETS];
+                counters[5] = number as u32;
+                durations.advance(&counters, number);
+            }
+            stats
+        };
+        let (one, other) = (full(), full());
+        let mut copy = CgroupStats::default();
+        for from in [&one, &other, &CgroupStats::default(), &one] {
             copy.clone_from(from);
             assert_eq!(copy, *from);
         }

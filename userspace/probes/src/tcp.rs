@@ -6,7 +6,7 @@ use crate::snapshot::Durations;
 
 /// TCP connections of one cgroup since the probes were loaded. Those that were open before are not in it; see
 /// [`sockets`](crate::sockets) for them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct TcpStats {
     /// Connections it opened.
     pub connected: u64,
@@ -34,6 +34,22 @@ pub struct TcpStats {
     pub established_ns: u64,
     /// Smoothed round-trip time (`tcpi_rtt`) of each of them when it ended.
     pub rtt: Durations,
+}
+
+impl Clone for TcpStats {
+    fn clone(&self) -> Self {
+        let mut copy = Self::default();
+        copy.clone_from(self);
+        copy
+    }
+
+    /// Keeps the memory that is there.
+    fn clone_from(&mut self, source: &Self) {
+        for (copy, from) in self.counters().into_iter().zip(source.values()) {
+            *copy = from;
+        }
+        self.rtt.clone_from(&source.rtt);
+    }
 }
 
 impl TcpStats {
@@ -99,7 +115,19 @@ impl TcpStats {
     }
 
     fn values(&self) -> [u64; 11] {
-        self.clone().counters().map(|counter| *counter)
+        [
+            self.connected,
+            self.accepted,
+            self.refused,
+            self.timed_out,
+            self.abandoned,
+            self.closed,
+            self.aborted,
+            self.retransmits,
+            self.timeouts,
+            self.data_segments,
+            self.established_ns,
+        ]
     }
 }
 
