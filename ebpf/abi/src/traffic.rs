@@ -22,8 +22,8 @@ pub struct Traffic {
     pub tx_packets: u64,
 }
 
-/// Traffic of one cgroup that needs no look-up, at its slot of the array map `TRAFFIC`. Four cache lines, apart from what
-/// the scheduler's hooks write.
+/// Traffic of one cgroup that needs no look-up, at its slot of the array map `TRAFFIC`. The first cache line is read for every
+/// packet and written rarely.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct CgroupTraffic {
@@ -31,12 +31,14 @@ pub struct CgroupTraffic {
     pub generation: u32,
     /// Always 0.
     pub reserved: u32,
-    /// Over the loopback interface, which has the number [`LOOPBACK`] in every network namespace.
-    pub loopback: Traffic,
     /// The interface looked up last, as [`recent`] makes it; 0 for none. Written with one store.
     pub recent: u64,
     /// Always 0.
-    pub spare: [u64; 4],
+    pub spare: [u64; 6],
+    /// Over the loopback interface, which has the number [`LOOPBACK`] in every network namespace.
+    pub loopback: Traffic,
+    /// Always 0.
+    pub between: [u64; 6],
     /// Over interfaces that found no free place in the array map `INTERFACES`.
     pub elsewhere: Traffic,
     /// Always 0.
@@ -97,6 +99,6 @@ pub const fn recent(interface: u32, entry: u32) -> u64 {
     (interface as u64) << 32 | entry as u64
 }
 
-const _: () = assert!(size_of::<CgroupTraffic>() == 256);
+const _: () = assert!(size_of::<CgroupTraffic>() == 320);
 const _: () = assert!(size_of::<InterfaceTraffic>() == 128);
 const _: () = assert!(size_of::<InterfaceKey>() == 8);

@@ -483,10 +483,10 @@ fn take_up(outside: &impl Outside, socket: &mut Socket, direction: u32) {
     if carries_answers(socket, direction) {
         return;
     }
-    let outstanding = socket.requests.wrapping_sub(socket.answers);
+    let outstanding = socket.requests().wrapping_sub(socket.answers());
     if outstanding != 0 {
         outside.count(Ledger::GivenUp, outstanding);
-        socket.answers = socket.requests;
+        socket.set_answers(socket.requests());
     }
     let answers = other(socket, direction);
     if answers.state != state::START {
@@ -527,14 +527,14 @@ fn silence(socket: &mut Socket) {
 #[inline(always)]
 fn lose(outside: &impl Outside, socket: &mut Socket, direction: u32) {
     if socket.role != role::UNKNOWN && carries_answers(socket, direction) {
-        let outstanding = socket.requests.wrapping_sub(socket.answers);
+        let outstanding = socket.requests().wrapping_sub(socket.answers());
         if outstanding != 0 {
             outside.count(Ledger::GivenUp, outstanding);
-            socket.answers = socket.requests;
+            socket.set_answers(socket.requests());
         }
-        socket.interim = 0;
     }
     let this = stream(socket, direction);
+    this.interim = 0;
     this.restart();
     this.state = state::LOST;
     this.may_resume = 0;
@@ -549,7 +549,7 @@ pub(crate) fn unparsable(
     direction: u32,
 ) {
     segment.offset = segment.end;
-    if socket.requests == 0 && socket.answers == 0 {
+    if socket.requests() == 0 && socket.answers() == 0 {
         // It never spoke HTTP: what looked like a beginning was none.
         socket.role = role::UNKNOWN;
         let this = stream(socket, direction);
@@ -606,10 +606,10 @@ pub fn finish(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket
     if marks != 0 {
         message_end(outside, segment.now_ns, socket, answers, marks);
     }
-    let outstanding = socket.requests.wrapping_sub(socket.answers);
+    let outstanding = socket.requests().wrapping_sub(socket.answers());
     if outstanding != 0 {
         outside.count(Ledger::ClosedWithoutAnswer, outstanding);
-        socket.answers = socket.requests;
+        socket.set_answers(socket.requests());
     }
     if segment.last == last::CONNECTION {
         silence(socket);

@@ -63,9 +63,17 @@ pub fn message(
     } else if carries_answers(socket, direction) != answer {
         return false;
     }
-    let outstanding = socket.requests.wrapping_sub(socket.answers);
+    let (own, others) = (
+        stream(socket, direction).count,
+        other(socket, direction).count,
+    );
+    let outstanding = if answer {
+        others.wrapping_sub(own)
+    } else {
+        own.wrapping_sub(others)
+    };
     if outstanding != u32::from(answer)
-        || socket.interim != 0
+        || stream(socket, direction).interim != 0
         || other(socket, direction).state == state::LOST
     {
         return false;
@@ -77,7 +85,7 @@ pub fn message(
     if !lines(window, answer) || window.lengths.get() > 1 || window.transfer_at.get() != 0 {
         return false;
     }
-    if answer && socket.record.request.sequence != socket.answers {
+    if answer && socket.record.request.sequence != own {
         return false;
     }
     let head = window.begin.get();
@@ -122,8 +130,8 @@ pub fn message(
     this.bytes = u64::from(payload);
     if !answer {
         request.bytes = u64::from(head) + length;
-        request.sequence = socket.requests;
-        socket.requests = socket.requests.wrapping_add(1);
+        request.sequence = this.count;
+        this.count = this.count.wrapping_add(1);
         if socket.role == role::UNKNOWN {
             socket.role = if direction == RECEIVED {
                 role::SERVER
@@ -206,7 +214,7 @@ pub fn body(
 /// Whether the end of a connection, without data, is the end of nothing: all is answered, and nothing is under way.
 #[inline(always)]
 pub fn ends_nothing(socket: &mut Socket, direction: u32, sequence: u32) -> bool {
-    socket.requests == socket.answers
+    socket.requests() == socket.answers()
         && may_begin(socket, direction, sequence)
         && other(socket, direction).state == state::START
 }

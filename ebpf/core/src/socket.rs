@@ -1,6 +1,6 @@
 //! What is kept of a connection and of the segment that is looked at, and what both need of the kernel.
 
-use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request, TcpSocket};
+use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request, TcpSocket, role};
 
 use crate::{
     http::Stream,
@@ -20,22 +20,18 @@ pub struct Socket {
     pub role: u8,
     /// Turns that began like no message while the role was unknown.
     pub strikes: u8,
-    /// Interim answers to the present request.
-    pub interim: u8,
     /// The direction of the last such turn, plus one.
     pub turn: u8,
-    /// Requests whose head has ended. Written by the direction of the requests only.
-    pub requests: u32,
-    /// Requests that are answered or given up. Written by the direction of the answers only, but for a resynchronisation.
-    pub answers: u32,
+    /// Always 0.
+    pub reserved: [u8; 9],
+    /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
+    /// kernel allocates memory for each storage of a socket.
+    pub tcp: TcpSocket,
     /// Both directions.
     pub streams: [Stream; 2],
     /// What is handed out when the present exchange ends: who talks to whom, and the oldest unanswered request, if its
     /// sequence number is `answers`.
     pub record: ExchangeRecord,
-    /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
-    /// kernel allocates memory for each storage of a socket.
-    pub tcp: TcpSocket,
 }
 
 /// Who talks to whom, from this end; IPv4 as IPv4-mapped.
@@ -51,6 +47,59 @@ pub struct Ends {
     /// The peer's port.
     pub remote_port: u16,
 }
+
+impl Socket {
+    /// Requests whose head has ended, modulo 2^32.
+    #[inline(always)]
+    #[must_use]
+    pub fn requests(&self) -> u32 {
+        let [received, sent] = &self.streams;
+        if self.role == role::CLIENT {
+            sent.count
+        } else {
+            received.count
+        }
+    }
+
+    /// Requests that are answered or given up, modulo 2^32.
+    #[inline(always)]
+    #[must_use]
+    pub fn answers(&self) -> u32 {
+        let [received, sent] = &self.streams;
+        if self.role == role::CLIENT {
+            received.count
+        } else {
+            sent.count
+        }
+    }
+
+    /// See [`Socket::requests`].
+    #[inline(always)]
+    pub fn set_requests(&mut self, count: u32) {
+        let [received, sent] = &mut self.streams;
+        if self.role == role::CLIENT {
+            sent.count = count;
+        } else {
+            received.count = count;
+        }
+    }
+
+    /// See [`Socket::answers`].
+    #[inline(always)]
+    pub fn set_answers(&mut self, count: u32) {
+        let [received, sent] = &mut self.streams;
+        if self.role == role::CLIENT {
+            received.count = count;
+        } else {
+            sent.count = count;
+        }
+    }
+}
+
+/// The kernel puts eight bytes of its own before the storage of a socket, at the begin of a cache line
+/// (`struct bpf_local_storage_data`); so what stands before the streams, which no packet
+/// writes once the connection is known, fills the rest of it.
+const _: () = assert!(core::mem::offset_of!(Socket, streams) == 64 - 8);
 
 /// Unanswered requests that are kept of a connection besides the oldest. Of a connection that has more, the answers to some
 /// miss their request.

@@ -32,7 +32,11 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
     let Some(why) = off else {
         return Check::works(name, feature.meaning());
     };
-    let missing = format!("not seen: {}", feature.meaning());
+    let missing = format!(
+        "not seen: {}; what is left: {}",
+        feature.meaning(),
+        feature.instead()
+    );
     match feature {
         // Known about the watching, not about the watched.
         Feature::Statistics => Check::lacks(
@@ -47,7 +51,7 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
             State::Off,
             missing,
             why,
-            "a kernel with CONFIG_TRACEPOINTS and CONFIG_BPF_EVENTS has them; CPU time then comes from /proc",
+            "a kernel with CONFIG_TRACEPOINTS and CONFIG_BPF_EVENTS has them",
         ),
         Feature::Network | Feature::Tcp | Feature::Http => Check::lacks(
             name,

@@ -53,6 +53,28 @@ impl Feature {
             Self::Statistics => "what each eBPF program costs",
         }
     }
+
+    /// The next best that tells something of it where it is off.
+    #[must_use]
+    pub const fn instead(self) -> &'static str {
+        match self {
+            Self::Cpu => {
+                "CPU time and throttling from each cgroup's cpu.stat, without waits and who caused them"
+            }
+            Self::Network => {
+                "bytes by interface from /proc/net/dev of each network namespace, without cgroups"
+            }
+            Self::Tcp => {
+                "retransmissions and failed connects from /proc/net/snmp of each network namespace, without cgroups"
+            }
+            Self::Http => {
+                "what client and balancer record of their own requests; where only a step is refused, exchanges whose \
+                 messages come in one piece are seen and the others are counted as given up"
+            }
+            Self::Interrupts => "ticks of interrupts and softirqs by CPU from /proc/stat",
+            Self::Statistics => "CPU time of the process that reads",
+        }
+    }
 }
 
 /// Whether a feature is on.

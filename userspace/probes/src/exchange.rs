@@ -210,3 +210,85 @@ fn read(record: &[u8], keep_query: bool, unreadable: &mut u64) -> Option<Exchang
     *unreadable += u64::from(exchange.is_none());
     exchange
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use galileo_ebpf_abi::Request;
+
+    use super::*;
+
+    /// Where a field of the request lies in a record.
+    macro_rules! of_request {
+        ($field:ident) => {
+            offset_of!(ExchangeRecord, request) + offset_of!(Request, $field)
+        };
+    }
+
+    fn record(method: &[u8], path: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; size_of::<ExchangeRecord>()];
+        bytes[of_request!(method_len)] = method.len() as u8;
+        bytes[of_request!(path_len)] = path.len() as u8;
+        for (at, text) in [(of_request!(method), method), (of_request!(path), path)] {
+            bytes[at..at + text.len()].copy_from_slice(text);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_record_without_id_may_end_with_its_path() {
+        let bytes = record(b"GET", b"/a?b");
+        let used = of_request!(path) + 4;
+
+        let exchange = Exchange::read(&bytes[..used], false).unwrap();
+
+        assert_eq!((&*exchange.method, &*exchange.path), ("GET", "/a"));
+        assert_eq!(Exchange::read(&bytes[..used - 1], false), None);
+    }
+
+    #[test]
+    fn what_is_no_token_or_no_target_is_no_exchange() {
+        for (method, path) in [(&b""[..], &b"/"[..]), (b"G T", b"/"), (b"GET", b"/\0")] {
+            assert_eq!(Exchange::read(&record(method, path), false), None);
+        }
+    }
+
+    #[test]
+    fn no_bytes_of_any_length_make_an_exchange_that_http_cannot_be() {
+        // xorshift (Marsaglia 2003): the same bytes each time.
+        let mut state = 0x9e37_79b9_u32;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state
+        };
+        let mut made = 0;
+        for round in 0..300 {
+            let length = random() as usize % (size_of::<ExchangeRecord>() + 40);
+            let mut bytes: Vec<u8> = (0..length).map(|_| random() as u8).collect();
+            // Lengths near what fits, and a method that may pass; random ones hardly ever do.
+            for (at, limit) in [
+                (of_request!(method_len), 26),
+                (of_request!(path_len), 130),
+                (of_request!(id_len), 42),
+                (of_request!(trace_len), 58),
+            ] {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = (random() % limit) as u8;
+                }
+            }
+            if round % 2 == 0 && length > of_request!(id) {
+                bytes[of_request!(path_len) + 1] = 0;
+                bytes[of_request!(method)..of_request!(id)].fill(b'A');
+            }
+            if let Some(exchange) = Exchange::read(&bytes, true) {
+                assert!(!exchange.method.is_empty() && exchange.method.bytes().all(is_token));
+                assert!(!exchange.path.bytes().any(|byte| byte.is_ascii_control()));
+                made += 1;
+            }
+        }
+        assert!(made > 0);
+    }
+}

@@ -68,7 +68,10 @@ pub(crate) struct Verdict {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Capability {
     pub(crate) feature: String,
+    pub(crate) meaning: String,
     pub(crate) off: Option<String>,
+    /// The next best where it is off.
+    pub(crate) instead: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -94,7 +94,7 @@ fn off(outcomes: &[Outcome]) -> String {
     let mut lines = BTreeSet::new();
     for outcome in outcomes {
         for run in &outcome.runs {
-            for Capability { feature, off } in &run.capabilities {
+            for Capability { feature, off, .. } in &run.capabilities {
                 if let Some(reason) = off {
                     let reason = reason.lines().next().unwrap_or_default();
                     lines.insert(format!(
@@ -111,13 +111,32 @@ fn off(outcomes: &[Outcome]) -> String {
             ));
         }
     }
-    if lines.is_empty() {
-        return "\nNo feature is off on any of them.\n".to_owned();
+    let lines = if lines.is_empty() {
+        "\nNo feature is off on any of them.\n".to_owned()
+    } else {
+        format!("\nWhat is off, and why:\n\n{}", String::from_iter(lines))
+    };
+    lines + &instead(outcomes)
+}
+
+/// What each feature tells, and what is left of it where it is off.
+fn instead(outcomes: &[Outcome]) -> String {
+    let mut runs = outcomes.iter().flat_map(|outcome| &outcome.runs);
+    let Some(run) = runs.next() else {
+        return String::new();
+    };
+    let mut text = String::from(
+        "\nWhere a kernel refuses one program, its feature is off and the others work. What is left then:\n\n\
+         | feature | tells | where it is off |\n|---|---|---|\n",
+    );
+    for capability in &run.capabilities {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} |",
+            capability.feature, capability.meaning, capability.instead
+        );
     }
-    format!(
-        "\nWhat is off, and why:\n\n{}",
-        lines.into_iter().collect::<String>()
-    )
+    text
 }
 
 /// What is not as it should be.

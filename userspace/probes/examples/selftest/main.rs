@@ -64,6 +64,7 @@ fn run() -> Outcome {
     let _entered = runtime.enter();
     let mut probes = Probes::load(&Config {
         statistics: true,
+        interrupts: true,
         ..Config::default()
     })?;
     for capability in probes.capabilities() {

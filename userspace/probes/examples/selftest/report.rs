@@ -27,7 +27,9 @@ impl Report {
         Self::line(&json!({
             "finding": "capability",
             "feature": capability.feature.as_str(),
+            "meaning": capability.feature.meaning(),
             "off": capability.off.as_deref().map(end_of),
+            "instead": capability.feature.instead(),
         }));
     }
 
