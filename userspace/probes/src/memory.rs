@@ -39,7 +39,8 @@ pub struct MapMemory {
 pub struct Memory {
     /// The maps, largest first.
     pub maps: Vec<MapMemory>,
-    /// Bytes that each TCP socket with traffic takes besides.
+    /// Bytes that each TCP socket with traffic takes besides. One whose heads come in pieces, or that pipelines, takes more as long
+    /// as it lives.
     pub per_socket_bytes: usize,
     /// Bytes of maps that are mapped into the process, which count as the process' memory, too. Rings that are read are not
     /// in it.
@@ -122,7 +123,7 @@ pub(crate) fn of(shapes: &[MapShape], cpus: usize, mapped_bytes: usize) -> Memor
     maps.sort_by_key(|map| std::cmp::Reverse(map.bytes));
     let storage = shapes
         .iter()
-        .filter(|shape| shape.kind == MapType::SkStorage);
+        .filter(|shape| shape.kind == MapType::SkStorage && shape.name == "SOCKETS");
     Memory {
         maps,
         per_socket_bytes: storage.map(|shape| per_socket(shape.value)).sum(),
@@ -138,10 +139,9 @@ fn feature(name: &str) -> Option<Feature> {
         "INTERRUPTS" => Some(Feature::Interrupts),
         "TRAFFIC" | "INTERFACES" | "INTERFACE_OF" | "FREE_INTERFACES" => Some(Feature::Network),
         "TCP" | "CONNECTIONS" | "CONNECTIONS_READ" => Some(Feature::Tcp),
-        "HTTP" | "EXCHANGES" | "PENDING" | "CARRIES" | "FIRSTS" | "BLANK" | "SEGMENTS"
-        | "DEPTH" | "STEPS_RECEIVED" | "STEPS_SENT" | "STEPS_FIRST" | "SOCKETS" => {
-            Some(Feature::Http)
-        }
+        "HTTP" | "EXCHANGES" | "CARRY_RECEIVED" | "CARRY_SENT" | "PIPELINES" | "FIRSTS"
+        | "FIRST_CARRIES" | "FIRST_PIPELINED" | "BLANK" | "SEGMENTS" | "DEPTH"
+        | "STEPS_RECEIVED" | "STEPS_SENT" | "STEPS_FIRST" | "SOCKETS" => Some(Feature::Http),
         _ => None,
     }
 }
