@@ -30,7 +30,6 @@ const CASES: u64 = 4000;
 /// What is generated; what is left out here is not read yet.
 const ODD: Oddities = Oddities {
     methods_like_http: false,
-    hasty_fin: true,
     ..Oddities::ALL
 };
 
