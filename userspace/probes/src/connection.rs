@@ -168,12 +168,16 @@ impl ConnectionStream {
     ///
     /// If the ring cannot be waited for.
     pub async fn next_batch(&mut self) -> Result<Vec<Connection>, Error> {
-        self.ring.next_batch(Connection::read).await
+        let mut batch = Vec::new();
+        self.ring.next_batch(&mut batch, Connection::read).await?;
+        Ok(batch)
     }
 
-    /// Connections that are there now, without waiting: at most 16,384.
+    /// Connections that are there now, without waiting: at most 4,096.
     pub fn drain(&mut self) -> Vec<Connection> {
-        self.ring.drain(Connection::read)
+        let mut batch = Vec::new();
+        self.ring.drain(&mut batch, Connection::read);
+        batch
     }
 }
 

@@ -5,13 +5,20 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
 };
 
+use arrayvec::ArrayString;
 use aya::maps::{MapData, RingBuf};
-use galileo_ebpf_abi::{ExchangeRecord, flags, role};
+use galileo_ebpf_abi::{
+    ExchangeRecord, METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, TRACE_BYTES, flags, role,
+};
 
 use crate::{Error, cgroup::CgroupId, ring::Ring};
 
-/// What one HTTP exchange was, on one socket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A text of at most `N` bytes, which lies within what it belongs to: a busy server has 100,000 exchanges a second, and memory
+/// asked for and given back for each of their texts costs more than all else that is done with them here.
+pub type Text<const N: usize> = ArrayString<N>;
+
+/// What one HTTP exchange was, on one socket. Where its texts are not UTF-8 they have U+FFFD instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
     /// The cgroup that owns the socket.
     pub cgroup: CgroupId,
@@ -22,9 +29,9 @@ pub struct Exchange {
     /// The peer's address and port.
     pub remote: SocketAddr,
     /// Method of the request.
-    pub method: String,
+    pub method: Text<METHOD_BYTES>,
     /// Path of the request; with its query if the probes were loaded with `keep_query`.
-    pub path: String,
+    pub path: Text<PATH_BYTES>,
     /// Final status.
     pub status: u16,
     /// Number of interim (1xx) answers before it, at most 255.
@@ -40,9 +47,9 @@ pub struct Exchange {
     /// Bytes of the final answer, head and body.
     pub response_bytes: u64,
     /// `x-galileo-request-id` of the request.
-    pub request_id: Option<String>,
+    pub request_id: Option<Text<REQUEST_ID_BYTES>>,
     /// `traceparent` of the request (W3C Trace Context), if it is one of version 00.
-    pub traceparent: Option<String>,
+    pub traceparent: Option<Text<TRACE_BYTES>>,
     /// Bits of [`flags`]: what is not plain or not certain.
     pub flags: u32,
 }
@@ -75,7 +82,7 @@ impl Exchange {
         let id = request.id.get(..usize::from(request.id_len))?;
         let trace = request.trace.get(..usize::from(request.trace_len))?;
         if method.is_empty()
-            || !method.iter().all(|byte| is_token(*byte))
+            || !method.iter().all(|byte| IS_TOKEN[usize::from(*byte)])
             || target.iter().any(u8::is_ascii_control)
         {
             return None;
@@ -90,6 +97,10 @@ impl Exchange {
         if truncated_in_query {
             flags &= !flags::PATH_TRUNCATED;
         }
+        let (path, is_whole) = text(path);
+        if !is_whole {
+            flags |= flags::PATH_TRUNCATED;
+        }
         Some(Self {
             cgroup: CgroupId(record.cgroup_id),
             role: if record.role == role::SERVER {
@@ -99,8 +110,8 @@ impl Exchange {
             },
             local: address(record.local_addr, record.local_port),
             remote: address(record.remote_addr, record.remote_port),
-            method: String::from_utf8_lossy(method).into_owned(),
-            path: String::from_utf8_lossy(path).into_owned(),
+            method: text(method).0,
+            path,
             status: record.status,
             interim: record.interim,
             start_ns: request.start_ns,
@@ -108,8 +119,8 @@ impl Exchange {
             end_ns: record.end_ns,
             request_bytes: request.bytes,
             response_bytes: record.response_bytes,
-            traceparent: is_traceparent(trace).then(|| String::from_utf8_lossy(trace).into_owned()),
-            request_id: (!id.is_empty()).then(|| String::from_utf8_lossy(id).into_owned()),
+            traceparent: is_traceparent(trace).then(|| text(trace).0),
+            request_id: (!id.is_empty()).then(|| text(id).0),
             flags,
         })
     }
@@ -146,9 +157,39 @@ fn is_traceparent(text: &[u8]) -> bool {
         && hex(&text[53..])
 }
 
-/// `tchar` of RFC 9110, 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// Which bytes are `tchar` (RFC 9110, 5.6.2).
+static IS_TOKEN: [bool; 256] = {
+    const OTHERS: &[u8] = b"!#$%&'*+-.^_`|~";
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < OTHERS.len() {
+        table[OTHERS[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
+/// The text that these bytes are, and whether it has room for all of it: what is not UTF-8 takes more than it did.
+fn text<const N: usize>(bytes: &[u8]) -> (Text<N>, bool) {
+    let mut text = Text::new();
+    for chunk in bytes.utf8_chunks() {
+        let replaced = if chunk.invalid().is_empty() {
+            ""
+        } else {
+            "\u{fffd}"
+        };
+        for piece in [chunk.valid(), replaced] {
+            if text.try_push_str(piece).is_err() {
+                return (text, false);
+            }
+        }
+    }
+    (text, true)
 }
 
 pub(crate) fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
@@ -160,6 +201,8 @@ pub struct ExchangeStream {
     ring: Ring,
     keep_query: bool,
     unreadable: u64,
+    /// What was handed out last; its memory is used again.
+    batch: Vec<Exchange>,
 }
 
 impl ExchangeStream {
@@ -169,6 +212,7 @@ impl ExchangeStream {
             ring: Ring::new(ring)?,
             keep_query,
             unreadable: 0,
+            batch: Vec::new(),
         })
     }
 
@@ -177,24 +221,30 @@ impl ExchangeStream {
     /// # Errors
     ///
     /// If the ring cannot be waited for.
-    pub async fn next_batch(&mut self) -> Result<Vec<Exchange>, Error> {
+    pub async fn next_batch(&mut self) -> Result<&[Exchange], Error> {
         let Self {
             ring,
             keep_query,
             unreadable,
+            batch,
         } = self;
-        ring.next_batch(|record| read(record, *keep_query, unreadable))
-            .await
+        batch.clear();
+        ring.next_batch(batch, |record| read(record, *keep_query, unreadable))
+            .await?;
+        Ok(batch)
     }
 
-    /// Exchanges that are there now, without waiting: at most 16,384, so that traffic which goes on cannot hold the caller.
-    pub fn drain(&mut self) -> Vec<Exchange> {
+    /// Exchanges that are there now, without waiting: at most 4,096, so that traffic which goes on cannot hold the caller.
+    pub fn drain(&mut self) -> &[Exchange] {
         let Self {
             ring,
             keep_query,
             unreadable,
+            batch,
         } = self;
-        ring.drain(|record| read(record, *keep_query, unreadable))
+        batch.clear();
+        ring.drain(batch, |record| read(record, *keep_query, unreadable));
+        batch
     }
 
     /// Records so far that said nothing an HTTP exchange can be: no exchange was made of them.
@@ -248,6 +298,17 @@ mod tests {
     }
 
     #[test]
+    fn a_path_that_is_no_utf_8_is_cut_where_its_replacements_end_the_room() {
+        let exchange = Exchange::read(&record(b"GET", b"/\xff\xfe."), false).unwrap();
+        assert_eq!(&*exchange.path, "/\u{fffd}\u{fffd}.");
+        assert_eq!(exchange.flags, 0);
+
+        let exchange = Exchange::read(&record(b"GET", &[0xff; PATH_BYTES]), false).unwrap();
+        assert_eq!(&*exchange.path, "\u{fffd}".repeat(PATH_BYTES / 3));
+        assert_eq!(exchange.flags, flags::PATH_TRUNCATED);
+    }
+
+    #[test]
     fn what_is_no_token_or_no_target_is_no_exchange() {
         for (method, path) in [(&b""[..], &b"/"[..]), (b"G T", b"/"), (b"GET", b"/\0")] {
             assert_eq!(Exchange::read(&record(method, path), false), None);
@@ -284,7 +345,7 @@ mod tests {
                 bytes[of_request!(method)..of_request!(id)].fill(b'A');
             }
             if let Some(exchange) = Exchange::read(&bytes, true) {
-                assert!(!exchange.method.is_empty() && exchange.method.bytes().all(is_token));
+                assert!(!exchange.method.is_empty() && exchange.method.bytes().all(|byte| IS_TOKEN[usize::from(byte)]));
                 assert!(!exchange.path.bytes().any(|byte| byte.is_ascii_control()));
                 made += 1;
             }

@@ -59,7 +59,7 @@ pub use closure::Closure;
 pub use connection::{Connection, ConnectionStream, End, Origin};
 pub use cost::{Cost, ProgramCost, Statistics};
 pub use error::Error;
-pub use exchange::{Exchange, ExchangeStream, Role};
+pub use exchange::{Exchange, ExchangeStream, Role, Text};
 pub use galileo_ebpf_abi::{Ledger, flags};
 pub use memory::{MapMemory, Memory};
 pub use namespace::NetworkNamespace;

@@ -11,8 +11,8 @@ use crate::Error;
 const BUSY: Duration = Duration::from_millis(10);
 /// How often while none come. The kernel side wakes the reader earlier if the ring fills.
 const IDLE: Duration = Duration::from_secs(1);
-/// Records handed out at once.
-const BATCH: usize = 16_384;
+/// Records handed out at once, at most.
+pub(crate) const BATCH: usize = 4_096;
 /// Looks in a row without a record after which none are said to come.
 const CALM: u32 = 10;
 
@@ -34,16 +34,17 @@ impl Ring {
         })
     }
 
-    /// Waits until `read` makes something of what lies in the ring, and returns that. Cancel safe.
+    /// Waits until `read` makes something of what lies in the ring, and puts that into `batch`, which is empty. Cancel safe.
     pub(crate) async fn next_batch<T>(
         &mut self,
+        batch: &mut Vec<T>,
         mut read: impl FnMut(&[u8]) -> Option<T>,
-    ) -> Result<Vec<T>, Error> {
+    ) -> Result<(), Error> {
         loop {
-            let batch = self.drain(&mut read);
+            self.drain(batch, &mut read);
             if !batch.is_empty() {
                 self.empty_looks = 0;
-                return Ok(batch);
+                return Ok(());
             }
             self.empty_looks = self.empty_looks.saturating_add(1);
             let pause = if self.empty_looks < CALM { BUSY } else { IDLE };
@@ -57,15 +58,17 @@ impl Ring {
         }
     }
 
-    /// What `read` makes of what lies in the ring now: of at most 16,384 records, so that events which go on cannot hold
-    /// the caller.
-    pub(crate) fn drain<T>(&mut self, mut read: impl FnMut(&[u8]) -> Option<T>) -> Vec<T> {
-        let mut batch = Vec::new();
+    /// Puts what `read` makes of what lies in the ring now into `batch`: of at most [`BATCH`] records, so that events which go
+    /// on cannot hold the caller.
+    pub(crate) fn drain<T>(
+        &mut self,
+        batch: &mut Vec<T>,
+        mut read: impl FnMut(&[u8]) -> Option<T>,
+    ) {
         let ring = self.ring.get_mut();
         for _ in 0..BATCH {
             let Some(record) = ring.next() else { break };
             batch.extend(read(&record));
         }
-        batch
     }
 }

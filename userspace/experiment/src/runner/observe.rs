@@ -138,7 +138,7 @@ async fn watch(
     }
 }
 
-fn give(batch: Vec<Exchange>, names: &Names, phases: &Phases, records: &RecordSender) {
+fn give(batch: &[Exchange], names: &Names, phases: &Phases, records: &RecordSender) {
     names.learn(batch.iter().map(|exchange| exchange.cgroup));
     for exchange in batch {
         // What the recorder cannot take it counts.
@@ -146,7 +146,7 @@ fn give(batch: Vec<Exchange>, names: &Names, phases: &Phases, records: &RecordSe
     }
 }
 
-fn named(exchange: Exchange, names: &Names, phases: &Phases) -> records::Exchange {
+fn named(exchange: &Exchange, names: &Names, phases: &Phases) -> records::Exchange {
     let replica = match names.owner(exchange.cgroup) {
         Owner::Replica(index) => Some(names.replica(index)),
         _ => None,
@@ -161,8 +161,8 @@ fn named(exchange: Exchange, names: &Names, phases: &Phases) -> records::Exchang
         cgroup: names.path(exchange.cgroup),
         phase: phases.at(exchange.start_ns),
         flags: exchange.flag_names().map(str::to_owned).collect(),
-        method: exchange.method,
-        path: exchange.path,
+        method: exchange.method.to_string(),
+        path: exchange.path.to_string(),
         status: exchange.status,
         local_addr: exchange.local.ip(),
         local_port: exchange.local.port(),
@@ -173,7 +173,7 @@ fn named(exchange: Exchange, names: &Names, phases: &Phases) -> records::Exchang
         end_ns: exchange.end_ns,
         request_bytes: exchange.request_bytes,
         response_bytes: exchange.response_bytes,
-        request_id: exchange.request_id,
+        request_id: exchange.request_id.map(|id| id.to_string()),
     }
 }
 
