@@ -20,12 +20,14 @@
 //! program).
 
 mod accounting;
+mod addresses;
 mod attach;
 mod capability;
 mod causes;
 pub mod cgroup;
 mod closure;
 mod connection;
+mod consumer;
 mod cost;
 mod error;
 mod exchange;
@@ -34,12 +36,14 @@ mod exchange;
     expect(dead_code, reason = "classic tracepoints alone need it")
 )]
 mod format;
+mod links;
 mod mapped;
 mod matrix;
 mod memory;
 mod messages;
 mod namespace;
 mod object;
+mod plain;
 mod presence;
 mod probes;
 mod reader;

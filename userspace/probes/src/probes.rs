@@ -7,7 +7,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, Map, MapData, RingBuf},
+    maps::{Array, Map, MapData},
 };
 use galileo_ebpf_abi::{PAIR_SETS, SLOTS_MAX};
 use rustix::{
@@ -17,13 +17,12 @@ use rustix::{
 };
 
 use crate::{
-    Capability, Error, Feature,
-    attach::{self, Links},
-    cgroup,
+    Capability, Error, Feature, attach, cgroup,
     connection::ConnectionStream,
     cost::{Cost, ProgramCost, Statistics},
     error::{chain, is_permission},
     exchange::ExchangeStream,
+    links::Links,
     mapped::Mapped,
     memory::{self, MapShape, Memory},
     messages::Messages,
@@ -94,7 +93,7 @@ pub struct Probes {
     possible_cpus: u32,
     /// Id, name and shape of every map.
     maps: Vec<MapShape>,
-    // Mapped when they are taken: the kernel maps all of a ring, and its data twice.
+    // Mapped when they are taken.
     ring: Option<Map>,
     connections: Option<(Map, Array<MapData, u32>)>,
     keep_query: bool,
@@ -337,7 +336,6 @@ impl Probes {
             .ring
             .take()
             .ok_or_else(|| Error::Mismatch("the exchanges were taken before".to_owned()))?;
-        let ring = RingBuf::try_from(ring).map_err(|error| mismatch(&error))?;
         ExchangeStream::new(ring, self.keep_query)
     }
 
@@ -352,7 +350,6 @@ impl Probes {
             .connections
             .take()
             .ok_or_else(|| Error::Mismatch("the connections were taken before".to_owned()))?;
-        let ring = RingBuf::try_from(ring).map_err(|error| mismatch(&error))?;
         ConnectionStream::new(ring, read)
     }
 
