@@ -87,6 +87,7 @@ impl Addresses {
     /// # Panics
     ///
     /// If it goes beyond the end, or is not aligned as `T` is.
+    #[inline]
     pub(crate) fn pointer<T>(&self, at: usize) -> NonNull<T> {
         assert!(
             at.checked_add(size_of::<T>())

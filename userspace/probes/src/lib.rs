@@ -20,6 +20,7 @@
 //! program).
 
 mod accounting;
+mod acquisition;
 mod addresses;
 mod attach;
 mod capability;
@@ -29,6 +30,8 @@ mod closure;
 mod connection;
 mod consumer;
 mod cost;
+mod cpu_times;
+mod durations;
 mod error;
 mod exchange;
 #[cfg_attr(
@@ -52,25 +55,28 @@ mod running;
 mod slots;
 mod snapshot;
 pub mod sockets;
+mod stats;
 mod tcp;
 mod traffic;
 mod verify;
 
 pub use accounting::{Accounting, TakenOff, Ticks};
+pub use acquisition::{Acquisition, Rate};
 pub use capability::{Capability, Feature};
 pub use causes::{Bounds, Causes};
 pub use closure::Closure;
 pub use connection::{Connection, ConnectionStream, End, Origin};
 pub use cost::{Cost, ProgramCost, Statistics};
+pub use cpu_times::{CpuTimes, Interrupts};
+pub use durations::Durations;
 pub use error::Error;
 pub use exchange::{Exchange, ExchangeStream, Role};
 pub use galileo_ebpf_abi::{Ledger, flags};
 pub use memory::{MapMemory, Memory};
 pub use namespace::NetworkNamespace;
 pub use probes::{Config, Probes, Tables};
-pub use snapshot::{
-    Acquisition, Blame, CgroupStats, CpuTimes, Durations, ExchangeStats, Interrupts, Rate, Snapshot,
-};
+pub use snapshot::{Blame, Snapshot};
+pub use stats::{CgroupStats, ExchangeStats};
 pub use tcp::TcpStats;
 pub use traffic::{Interface, Traffic};
 pub use verify::{Verdict, verify};

@@ -97,10 +97,16 @@ impl<T: Plain> Mapped<T> {
     }
 
     /// Makes an entry readable. Beyond the end there is nothing to do.
+    #[inline]
     pub(crate) fn reach(&self, index: usize) -> Result<(), Error> {
-        if index >= self.entries {
+        if index >= self.entries || self.is_mapped(index) {
             return Ok(());
         }
+        self.map_pieces(index)
+    }
+
+    #[cold]
+    fn map_pieces(&self, index: usize) -> Result<(), Error> {
         for piece in self.pieces_of(index) {
             if self.pieces[piece].load(Ordering::Acquire) {
                 continue;
@@ -118,44 +124,46 @@ impl<T: Plain> Mapped<T> {
         Ok(())
     }
 
+    #[inline]
     fn pieces_of(&self, index: usize) -> std::ops::RangeInclusive<usize> {
         let begin = index * size_of::<T>();
         begin >> self.piece..=(begin + size_of::<T>() - 1) >> self.piece
     }
 
+    #[inline]
+    fn is_mapped(&self, index: usize) -> bool {
+        index < self.entries
+            && self
+                .pieces_of(index)
+                .all(|piece| self.pieces[piece].load(Ordering::Acquire))
+    }
+
     /// Where an entry begins; none beyond the end, or if it was not reached for.
+    #[inline]
     fn entry(&self, index: usize) -> Option<NonNull<T>> {
-        if index >= self.entries {
-            return None;
-        }
-        let mapped = self
-            .pieces_of(index)
-            .all(|piece| self.pieces[piece].load(Ordering::Acquire));
-        mapped.then(|| self.addresses.pointer(index * size_of::<T>()))
-    }
-
-    /// The counter of an entry that begins so many bytes after the entry; none where [`Mapped::reach`] did not go.
-    fn counter(&self, index: usize, offset: usize) -> Option<&AtomicU64> {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<T>());
-        let entry = self.entry(index)?.cast::<AtomicU64>();
-        // SAFETY: a word of an entry that is mapped as long as `self` (`entry`), aligned to eight as all entries are (`with`). Nobody has another
-        // reference to it, and the kernel side writes it with single stores and atomic additions. If it is only readable it is
-        // only read: see `set_word`.
-        Some(unsafe { entry.byte_add(offset).as_ref() })
-    }
-
-    /// One counter of an entry, by its offset in bytes; none where [`Mapped::reach`] did not go.
-    pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
-        Some(self.counter(index, offset)?.load(Ordering::Relaxed))
+        self.is_mapped(index)
+            .then(|| self.addresses.pointer(index * size_of::<T>()))
     }
 
     /// Some counters of an entry that follow one another, by the offset of the first in bytes; none where
-    /// [`Mapped::reach`] did not go.
-    pub(crate) fn words<const N: usize>(&self, index: usize, offset: usize) -> Option<[u64; N]> {
+    /// [`Mapped::reach`] did not go. They are to be read only, unless the mapping is writable.
+    #[inline]
+    pub(crate) fn counters<const N: usize>(
+        &self,
+        index: usize,
+        offset: usize,
+    ) -> Option<&[AtomicU64; N]> {
         assert!(offset.is_multiple_of(8) && offset + N * 8 <= size_of::<T>());
         let entry = self.entry(index)?.cast::<[AtomicU64; N]>();
-        // SAFETY: as in `counter`, with so many words.
-        let counters = unsafe { entry.byte_add(offset).as_ref() };
+        // SAFETY: words of an entry that is mapped as long as `self` (`entry`), aligned to eight as all entries are (`with`). Nobody has
+        // another reference to them, and the kernel side writes them with single stores and atomic additions.
+        Some(unsafe { entry.byte_add(offset).as_ref() })
+    }
+
+    /// The same, as they are now.
+    #[inline]
+    pub(crate) fn words<const N: usize>(&self, index: usize, offset: usize) -> Option<[u64; N]> {
+        let counters = self.counters(index, offset)?;
         Some(
             counters
                 .each_ref()
@@ -163,11 +171,17 @@ impl<T: Plain> Mapped<T> {
         )
     }
 
+    /// One counter of an entry.
+    #[inline]
+    pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
+        self.words::<1>(index, offset).map(|[word]| word)
+    }
+
     /// Sets one counter of an entry, by its offset in bytes, in a mapping that is writable. Nothing happens where
     /// [`Mapped::reach`] did not go.
     pub(crate) fn set_word(&self, index: usize, offset: usize, value: u64) {
         assert!(self.protection.contains(ProtFlags::WRITE));
-        if let Some(counter) = self.counter(index, offset) {
+        if let Some([counter]) = self.counters(index, offset) {
             counter.store(value, Ordering::Relaxed);
         }
     }
@@ -177,7 +191,7 @@ impl<T: Plain> Mapped<T> {
         assert!(offset.is_multiple_of(4) && offset + 4 <= size_of::<T>());
         assert!(self.protection.contains(ProtFlags::WRITE));
         if let Some(entry) = self.entry(index) {
-            // SAFETY: as in `counter`, for half a word; nothing else is done to that word at the same time.
+            // SAFETY: as in `counters`, for half a word; nothing else is done to that word at the same time.
             let counter = unsafe { entry.cast::<AtomicU32>().byte_add(offset).as_ref() };
             counter.store(value, Ordering::Relaxed);
         }
@@ -196,8 +210,29 @@ impl<T: Plain> Mapped<T> {
     pub(crate) fn read(&self, index: usize) -> Option<T> {
         let entry = self.entry(index)?.cast::<AtomicU64>();
         Some(plain::from_words(|at| {
-            // SAFETY: as in `counter`; `from_words` asks for words of a value of this size only.
+            // SAFETY: as in `counters`; `from_words` asks for words of a value of this size only.
             unsafe { entry.add(at).as_ref() }.load(Ordering::Relaxed)
         }))
     }
+}
+
+/// Brings what was read of some counters up to date, and tells what it was if one had moved. They are compared one by one, without
+/// a copy: reading together what was written in parts makes a processor wait for all of them.
+#[inline]
+pub(crate) fn catch_up<const N: usize>(
+    seen: &mut [u64; N],
+    counters: &[AtomicU64; N],
+) -> Option<[u64; N]> {
+    let mut difference = 0;
+    for (seen, counter) in seen.iter().zip(counters) {
+        difference |= *seen ^ counter.load(Ordering::Relaxed);
+    }
+    if difference == 0 {
+        return None;
+    }
+    let before = *seen;
+    for (seen, counter) in seen.iter_mut().zip(counters) {
+        *seen = counter.load(Ordering::Relaxed);
+    }
+    Some(before)
 }

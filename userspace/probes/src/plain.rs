@@ -59,6 +59,21 @@ pub(crate) fn from_words<T: Plain>(mut word: impl FnMut(usize) -> u64) -> T {
     unsafe { value.assume_init() }
 }
 
+/// The word that these two numbers are in memory, in their order.
+pub(crate) fn word([first, second]: [u32; 2]) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// The two 32-bit numbers that lie in this word in memory, in their order.
+pub(crate) fn halves(word: u64) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+    [
+        u32::from_ne_bytes([a, b, c, d]),
+        u32::from_ne_bytes([e, f, g, h]),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use galileo_ebpf_abi::Owner;
