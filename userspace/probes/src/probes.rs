@@ -163,7 +163,7 @@ impl Probes {
                 }
             })?;
         let messages = Messages::start(&mut ebpf);
-        let maps = memory::shapes(&ebpf)?;
+        let mut maps = memory::shapes(&ebpf)?;
 
         // Loaded early: what is not watched must not read as nothing.
         let interrupts_off = if config.interrupts {
@@ -174,7 +174,11 @@ impl Probes {
         let interrupts = array(&mut ebpf, "INTERRUPTS")?;
         let interrupts = match &interrupts_off {
             None => Some(Mapped::whole(interrupts, cpus, "INTERRUPTS")?),
-            Some(_) => None,
+            Some(_) => {
+                // Nobody has it any more: the kernel frees it.
+                maps.retain(|map| map.name != "INTERRUPTS");
+                None
+            }
         };
         let running = Cpus::new(
             Mapped::whole(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?,
