@@ -117,7 +117,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_become_an_exchange_that_http_cannot_be(
-        segments in vec((any::<bool>(), any::<bool>(), vec(any::<u8>(), 0..size(900, 200))), 0..size(40, 5)),
+        segments in vec((any::<bool>(), any::<bool>(), vec(any::<u8>(), 0..size(900, 100))), 0..size(40, 3)),
         pair in pair(),
     ) {
         let mut connection = Connection::new();

@@ -24,10 +24,8 @@ use galileo_oracle::{
 
 use crate::driver::{Connection, directions};
 
-/// Conversations, if no time is given. Under Miri, which is some hundred times slower than a processor, a few.
-const CASES: u64 = if cfg!(miri) { 2 } else { 4000 };
-/// How many inputs that once failed are played.
-const INPUTS: usize = if cfg!(miri) { 3 } else { usize::MAX };
+/// Conversations, if no time is given.
+const CASES: u64 = 4000;
 
 fn odd() -> Oddities {
     if env::var_os("GALILEO_FUZZ_ALL").is_some() {
@@ -169,21 +167,24 @@ fn run(rough: bool) -> Recall {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn conversations_in_order_are_seen_whole_wherever_they_are_cut() {
     let recall = run(false);
     assert_eq!(recall.doubtful_seen, 0);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn conversations_out_of_order_are_seen_or_counted_and_never_wrong() {
     run(true);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn inputs_that_once_failed_agree() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/oracle/cases");
     let mut count = 0;
-    for entry in fs::read_dir(folder).unwrap().take(INPUTS) {
+    for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let segments = case::read(&fs::read_to_string(&path).unwrap()).unwrap();
         for role in [role::SERVER, role::CLIENT] {
@@ -193,5 +194,5 @@ fn inputs_that_once_failed_agree() {
         }
         count += 1;
     }
-    assert!(count > 10.min(INPUTS - 1), "{count}");
+    assert!(count > 10, "{count}");
 }
