@@ -2,10 +2,10 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use aya::maps::{Array, MapData, RingBuf};
+use aya::maps::{Array, Map, MapData};
 use galileo_ebpf_abi::{ConnectionRecord, connection_end};
 
-use crate::{Error, cgroup::CgroupId, error::chain, exchange::address, ring::Ring};
+use crate::{Error, cgroup::CgroupId, error::chain, exchange::address, plain, ring::Ring};
 
 /// One TCP connection, or attempt at one, that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,8 +111,7 @@ impl Connection {
         if bytes.len() < size_of::<ConnectionRecord>() {
             return None;
         }
-        // SAFETY: long enough; `ConnectionRecord` consists of integers, for which every bit pattern is a value.
-        let record = unsafe { bytes.as_ptr().cast::<ConnectionRecord>().read_unaligned() };
+        let record: ConnectionRecord = plain::from_bytes(bytes);
         Some(Self {
             cgroup: CgroupId(record.cgroup_id),
             origin: if record.active == 0 {
@@ -150,7 +149,7 @@ pub struct ConnectionStream {
 
 impl ConnectionStream {
     /// Must be called within a tokio runtime with I/O enabled.
-    pub(crate) fn new(ring: RingBuf<MapData>, read: Array<MapData, u32>) -> Result<Self, Error> {
+    pub(crate) fn new(ring: Map, read: Array<MapData, u32>) -> Result<Self, Error> {
         let mut stream = Self {
             ring: Ring::new(ring)?,
             read,
