@@ -56,7 +56,7 @@ pub use accounting::{Accounting, TakenOff, Ticks};
 pub use capability::{Capability, Feature};
 pub use causes::{Bounds, Causes};
 pub use closure::Closure;
-pub use connection::{Connection, ConnectionStream, End, Origin};
+pub use connection::{Connection, ConnectionStream, End, Origin, Segments};
 pub use cost::{Cost, ProgramCost, Statistics};
 pub use error::Error;
 pub use exchange::{Exchange, ExchangeStream, Role};
