@@ -15,8 +15,17 @@ pub(crate) enum Purpose {
     Build,
     /// Run every test.
     Test,
+    /// Boot other kernels of this architecture.
+    OwnKernels,
     /// Boot other kernels.
     Kernels,
+}
+
+impl Purpose {
+    /// Booting kernels of this architecture (`own`) or of another.
+    const fn kernels(own: bool) -> Self {
+        if own { Self::OwnKernels } else { Self::Kernels }
+    }
 }
 
 /// How to see that a tool is there.
@@ -118,13 +127,13 @@ const TOOLS: &[Tool] = &[
     },
     Tool {
         sign: Sign::Program("qemu-system-x86_64"),
-        purpose: Purpose::Kernels,
-        reason: "booting other kernels",
+        purpose: Purpose::kernels(cfg!(target_arch = "x86_64")),
+        reason: "booting kernels of PCs",
         package: "qemu-system-x86",
     },
     Tool {
         sign: Sign::Program("qemu-system-aarch64"),
-        purpose: Purpose::Kernels,
+        purpose: Purpose::kernels(cfg!(target_arch = "aarch64")),
         reason: "booting ARM kernels",
         package: "qemu-system-arm",
     },

@@ -68,7 +68,7 @@ pub use capability::{Capability, Feature};
 pub use causes::{Bounds, Causes};
 pub use closure::Closure;
 pub use config::Config;
-pub use connection::{Connection, ConnectionStream, End, Origin};
+pub use connection::{Connection, ConnectionStream, End, Origin, Segments};
 pub use cost::{Cost, ProgramCost, Statistics};
 pub use cpu_times::{CpuTimes, Interrupts};
 pub use durations::Durations;
