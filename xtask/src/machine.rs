@@ -1,6 +1,8 @@
 //! What a machine must have to build and test Galileo, and how it gets what it lacks.
 
 use std::env;
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +17,8 @@ pub(crate) enum Purpose {
     Build,
     /// Run every test.
     Test,
+    /// Run every server and client of `cargo xtask corpus`.
+    Corpus,
 }
 
 /// How to see that a tool is there.
@@ -83,6 +87,42 @@ const TOOLS: &[Tool] = &[
         purpose: Purpose::Test,
         reason: "tests with a foreign client",
         package: "curl",
+    },
+    Tool {
+        sign: Sign::Program("apache2"),
+        purpose: Purpose::Corpus,
+        reason: "Apache, one of the corpus' servers",
+        package: "apache2-bin",
+    },
+    Tool {
+        sign: Sign::Program("haproxy"),
+        purpose: Purpose::Corpus,
+        reason: "HAProxy, one of the corpus' servers",
+        package: "haproxy",
+    },
+    Tool {
+        sign: Sign::Program("node"),
+        purpose: Purpose::Corpus,
+        reason: "Node, one of the corpus' servers and clients",
+        package: "nodejs",
+    },
+    Tool {
+        sign: Sign::Program("go"),
+        purpose: Purpose::Corpus,
+        reason: "Go's net/http, one of the corpus' servers and clients",
+        package: "golang-go",
+    },
+    Tool {
+        sign: Sign::Program("java"),
+        purpose: Purpose::Corpus,
+        reason: "Java's HTTP server, one of the corpus' servers",
+        package: "default-jdk-headless",
+    },
+    Tool {
+        sign: Sign::Program("ip"),
+        purpose: Purpose::Corpus,
+        reason: "the corpus' network namespace",
+        package: "iproute2",
     },
 ];
 
@@ -171,6 +211,7 @@ fn packages(tools: &[&Tool]) -> Vec<&'static str> {
 
 fn install(packages: &[&str]) -> Result<()> {
     process::announce(&format!("installing {}", packages.join(" ")));
+    let _policy = NoServices::declare()?;
     process::run(Command::new("apt-get").args(["update", "--quiet"]))?;
     process::run(
         Command::new("apt-get")
@@ -178,6 +219,40 @@ fn install(packages: &[&str]) -> Result<()> {
             .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )
+}
+
+/// While it lives, no package starts a service of its own: Debian's scripts ask this file (`invoke-rc.d(8)`).
+struct NoServices(Option<&'static Path>);
+
+impl NoServices {
+    fn declare() -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = Path::new("/usr/sbin/policy-rc.d");
+        if path.exists() {
+            // The administrator has a policy already.
+            return Ok(Self(None));
+        }
+        let mut file = fs::File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let policy = Self(Some(path));
+        // 101: an action that is not allowed.
+        file.write_all(b"#!/bin/sh\nexit 101\n")?;
+        Ok(policy)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(path) = self.0
+            && let Err(error) = fs::remove_file(path)
+        {
+            eprintln!("cannot remove {}: {error}", path.display());
+        }
+    }
 }
 
 fn is_root() -> Result<bool> {
@@ -204,7 +279,6 @@ impl Tool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn a_program_on_the_path_is_not_missing_and_one_that_is_not_is() {

@@ -1,11 +1,12 @@
 //! The build tool of Galileo, called as `cargo xtask <command>`.
 //!
 //! In reading order: [`repository`] (where things lie), [`process`] (how programs are run), [`machine`] (what a
-//! machine needs), [`demo`], [`test`], [`bench`] and [`ebpf`].
+//! machine needs), [`demo`], [`test`], [`bench`], [`corpus`] and [`ebpf`].
 
 #![forbid(unsafe_code)]
 
 mod bench;
+mod corpus;
 mod demo;
 mod ebpf;
 mod machine;
@@ -39,6 +40,10 @@ enum Command {
     Test(test::Options),
     /// Measure what docs/measurements.md tells, against real peers in the same run
     Bench(bench::Options),
+    /// Hold what the probes see of real servers and clients against what these did, and write docs/conformance.md
+    ///
+    /// Installs the servers with apt. Must be run as root.
+    Corpus(corpus::Options),
     /// Compile the eBPF object into ebpf/prebuilt, or check the one that lies there
     Ebpf(ebpf::Options),
 }
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
         Command::Setup => machine::prepare(machine::Purpose::Test),
         Command::Test(options) => test::run(&repository, &options),
         Command::Bench(options) => bench::run(&repository, &options),
+        Command::Corpus(options) => corpus::run(&repository, &options),
         Command::Ebpf(options) => ebpf::run(&repository, &options),
     };
     match result {
