@@ -5,32 +5,49 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    btf_maps::SkStorage,
     helpers::{bpf_skb_load_bytes, generated::bpf_ringbuf_output},
-    macros::{cgroup_skb, map},
+    macros::{btf_map, cgroup_skb, map},
     maps::{Array, LruHashMap, ProgramArray, RingBuf},
     programs::SkBuffContext,
 };
-use galileo_ebpf_abi::{CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, role};
+use galileo_ebpf_abi::{
+    CarryKey, ExchangeRecord, HttpCounters, Ledger, PendingKey, Request, SLOT_UNKNOWN, role,
+    slot_index,
+};
 use galileo_ebpf_core::{
     connection::{self, Next, RECEIVED, SENT, Step},
     plain::{self, Piece},
-    socket::{Carry, Outside, Segment, Socket},
+    socket::{Carry, Outside, PIPELINED, Pipeline, Segment, Socket},
     window::{FRESH, Window},
     words::copy_words,
 };
 
 use crate::{
-    ledger::{MMAPABLE, add, count, count_duration, opaque},
+    ledger::{MMAPABLE, add, count_duration, count_for, opaque},
     net,
 };
 
-/// Heads split over segments; an entry pushed out by newer ones is found missing, and counted, when its rest comes.
-#[map]
-static CARRIES: LruHashMap<CarryKey, Carry> = LruHashMap::with_max_entries(1024, 0);
+/// Heads split over segments, received and sent. In storage of their own, made for the sockets that need it, so that no peer can
+/// push out what belongs to another's connection.
+#[btf_map]
+static CARRY_RECEIVED: SkStorage<Carry> = SkStorage::new();
+/// See [`CARRY_RECEIVED`].
+#[btf_map]
+static CARRY_SENT: SkStorage<Carry> = SkStorage::new();
 
-/// Requests sent before the one before them was answered; as `CARRIES`.
+/// Requests sent before the one before them was answered; as [`CARRY_RECEIVED`].
+#[btf_map]
+static PIPELINES: SkStorage<Pipeline> = SkStorage::new();
+
+/// As [`CARRY_RECEIVED`], of what came on a listening socket, which all its connections share. An entry pushed out by newer
+/// ones is found missing, and counted, when its rest comes.
 #[map]
-static PENDING: LruHashMap<PendingKey, Request> = LruHashMap::with_max_entries(8192, 0);
+static FIRST_CARRIES: LruHashMap<CarryKey, Carry> = LruHashMap::with_max_entries(1024, 0);
+
+/// As [`FIRST_CARRIES`], of pipelined requests.
+#[map]
+static FIRST_PIPELINED: LruHashMap<PendingKey, Request> = LruHashMap::with_max_entries(1024, 0);
 
 /// What is counted of all exchanges, by slot.
 #[map]
@@ -71,7 +88,7 @@ fn socket(ctx: &SkBuffContext, segment: &Segment, way: u32) -> Option<&'static m
     if way == FIRST {
         net::first(segment)
     } else {
-        net::socket(ctx, false)
+        net::socket(ctx)
     }
 }
 
@@ -94,7 +111,7 @@ pub fn is_plain(
     sequence: u32,
     payload: u32,
 ) -> bool {
-    let here = Here(ctx);
+    let here = here(ctx, socket, direction);
     let length = ctx.len().wrapping_sub(payload);
     if !plain::may_begin(socket, direction, sequence) {
         return plain::body(&here, socket, direction, sequence, length, net::now_ns);
@@ -135,7 +152,7 @@ pub fn enter(
 /// Reads and goes on with what follows from that. True if there is something to follow and it could not be called.
 #[inline(always)]
 fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, way: u32) -> bool {
-    let here = Here(ctx);
+    let here = here(ctx, socket, way);
     let direction = direction(way);
     let step = connection::read(&here, segment, socket, direction);
     if step as u32 == Step::Nothing as u32 {
@@ -167,8 +184,9 @@ fn go_on(ctx: &SkBuffContext, way: u32, step: u32) {
 }
 
 /// Hook: tail-called from [`act_received`]. Context: as [`net::ingress`]. Kernel: 5.10. Maps: `SOCKETS`, `SEGMENTS`,
-/// `CARRIES`.
+/// `CARRY_RECEIVED`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn read_received(ctx: SkBuffContext) -> i32 {
     read_step(&ctx, RECEIVED);
     1
@@ -176,6 +194,7 @@ pub fn read_received(ctx: SkBuffContext) -> i32 {
 
 /// Hook: tail-called from [`act_sent`]. Context, kernel, maps: as [`read_received`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn read_sent(ctx: SkBuffContext) -> i32 {
     read_step(&ctx, SENT);
     1
@@ -183,6 +202,7 @@ pub fn read_sent(ctx: SkBuffContext) -> i32 {
 
 /// Hook: tail-called from [`net::ingress`], [`read_received`] and [`act_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn scan_received(ctx: SkBuffContext) -> i32 {
     scan_step(&ctx, RECEIVED);
     1
@@ -190,14 +210,16 @@ pub fn scan_received(ctx: SkBuffContext) -> i32 {
 
 /// Hook: tail-called from [`net::egress`], [`read_sent`] and [`act_sent`]. Context, kernel, maps: as [`scan_received`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn scan_sent(ctx: SkBuffContext) -> i32 {
     scan_step(&ctx, SENT);
     1
 }
 
-/// Hook: tail-called from [`scan_received`], [`net::ingress`] and [`read_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`, `CARRIES`, `PENDING`,
-/// `HTTP`, `EXCHANGES`.
+/// Hook: tail-called from [`scan_received`], [`net::ingress`] and [`read_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`, `CARRY_RECEIVED`,
+/// `PIPELINES`, `HTTP`, `EXCHANGES`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn act_received(ctx: SkBuffContext) -> i32 {
     act_step(&ctx, RECEIVED);
     1
@@ -205,13 +227,15 @@ pub fn act_received(ctx: SkBuffContext) -> i32 {
 
 /// Hook: tail-called from [`scan_sent`], [`net::egress`] and [`read_sent`]. Context, kernel, maps: as [`act_received`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn act_sent(ctx: SkBuffContext) -> i32 {
     act_step(&ctx, SENT);
     1
 }
 
-/// Hook: as [`read_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`, `CARRIES`.
+/// Hook: as [`read_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`, `FIRST_CARRIES`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn read_first(ctx: SkBuffContext) -> i32 {
     read_step(&ctx, FIRST);
     1
@@ -219,14 +243,16 @@ pub fn read_first(ctx: SkBuffContext) -> i32 {
 
 /// Hook: as [`scan_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn scan_first(ctx: SkBuffContext) -> i32 {
     scan_step(&ctx, FIRST);
     1
 }
 
-/// Hook: as [`act_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`, `CARRIES`,
-/// `PENDING`.
+/// Hook: as [`act_received`], for what is received on a listening socket. Maps: `FIRSTS`, `SEGMENTS`, `FIRST_CARRIES`,
+/// `FIRST_PIPELINED`.
 #[cgroup_skb]
+#[inline(always)]
 pub fn act_first(ctx: SkBuffContext) -> i32 {
     act_step(&ctx, FIRST);
     1
@@ -240,7 +266,7 @@ fn read_step(ctx: &SkBuffContext, way: u32) {
         && let Some(socket) = socket(ctx, segment, way)
         && read(ctx, segment, socket, way)
     {
-        connection::exceeded(&Here(ctx), segment, socket, direction(way));
+        connection::exceeded(&here(ctx, socket, way), segment, socket, direction(way));
     }
     net::release(depth);
 }
@@ -252,9 +278,14 @@ fn scan_step(ctx: &SkBuffContext, way: u32) {
     if let Some(segment) = net::segment(depth)
         && let Some(socket) = socket(ctx, segment, way)
     {
-        segment.event = connection::scan(segment, socket, direction(way)) as u32;
-        go_on(ctx, way, ACT);
-        connection::exceeded(&Here(ctx), segment, socket, direction(way));
+        let (here, direction) = (here(ctx, socket, way), direction(way));
+        segment.event = connection::scan(segment, socket, direction) as u32;
+        if connection::scan_on(&here, segment, socket, direction) {
+            go_on(ctx, way, SCAN);
+        } else {
+            go_on(ctx, way, ACT);
+        }
+        connection::exceeded(&here, segment, socket, direction);
     }
     net::release(depth);
 }
@@ -266,7 +297,7 @@ fn act_step(ctx: &SkBuffContext, way: u32) {
     if let Some(segment) = net::segment(depth)
         && let Some(socket) = socket(ctx, segment, way)
     {
-        let here = Here(ctx);
+        let here = here(ctx, socket, way);
         let direction = direction(way);
         connection::act(&here, segment, socket, direction);
         let next = connection::next(segment, socket, direction);
@@ -284,14 +315,57 @@ fn act_step(ctx: &SkBuffContext, way: u32) {
 }
 
 /// The packet that is looked at, and the maps.
-pub struct Here<'a>(pub &'a SkBuffContext);
+pub struct Here<'a> {
+    pub ctx: &'a SkBuffContext,
+    /// [`RECEIVED`], [`SENT`] or [`FIRST`].
+    pub way: u32,
+    /// The slot of the socket's cgroup.
+    pub slot: u32,
+}
+
+/// A packet of this socket.
+#[inline(always)]
+pub const fn here<'a>(ctx: &'a SkBuffContext, socket: &Socket, way: u32) -> Here<'a> {
+    Here {
+        ctx,
+        way,
+        slot: socket.slot,
+    }
+}
+
+impl Here<'_> {
+    /// What this socket carries over in a direction.
+    #[inline(always)]
+    fn carry(&self, direction: u64, create: bool) -> Option<&'static mut Carry> {
+        if direction == u64::from(RECEIVED) {
+            net::storage(net::sk(self.ctx)?, &raw const CARRY_RECEIVED, create)
+        } else {
+            net::storage(net::sk(self.ctx)?, &raw const CARRY_SENT, create)
+        }
+    }
+
+    /// The place of a pipelined request of this socket; a later one may lie there.
+    #[inline(always)]
+    fn pipelined(&self, key: PendingKey, create: bool) -> Option<&'static mut Request> {
+        let pipeline = net::storage(net::sk(self.ctx)?, &raw const PIPELINES, create)?;
+        pipeline
+            .requests
+            .get_mut(opaque(key.sequence as usize & (PIPELINED - 1)))
+    }
+}
+
+/// Whether a connection's first data came on its listener's socket: it keeps the cookie made up for it there.
+#[inline(always)]
+const fn is_first(cookie: u64) -> bool {
+    cookie >> 63 != 0
+}
 
 impl Outside for Here<'_> {
     #[inline(always)]
-    fn count(&self, kind: Ledger) {
-        count(kind);
+    fn count(&self, kind: Ledger, events: u32) {
+        count_for(self.slot, kind, events);
         #[cfg(feature = "log")]
-        crate::messages::counted(self.0, kind);
+        crate::messages::counted(self.ctx, kind);
     }
 
     #[inline(always)]
@@ -301,7 +375,7 @@ impl Outside for Here<'_> {
         // SAFETY: at < CARRY and length ≤ FRESH, so the target lies within `bytes`.
         let failed = unsafe {
             bpf_skb_load_bytes(
-                self.0.skb.skb.cast(),
+                self.ctx.skb.skb.cast(),
                 offset,
                 window.bytes.as_mut_ptr().add(at as usize).cast(),
                 length,
@@ -312,50 +386,91 @@ impl Outside for Here<'_> {
 
     #[inline(always)]
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool {
-        CARRIES.insert(key, carry, 0).is_ok()
+        if self.way == FIRST {
+            return FIRST_CARRIES.insert(key, carry, 0).is_ok();
+        }
+        let Some(kept) = self.carry(key.direction, true) else {
+            return false;
+        };
+        copy_words(kept, carry);
+        true
     }
 
     #[inline(always)]
-    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool {
-        let Some(carry) = CARRIES.get_ptr(key) else {
-            return false;
-        };
+    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32> {
+        let first = self.way == FIRST || is_first(key.cookie);
+        let mut kept = core::ptr::null();
+        if first && let Some(carry) = FIRST_CARRIES.get_ptr(key) {
+            kept = carry;
+        }
+        if kept.is_null()
+            && self.way != FIRST
+            && let Some(carry) = self.carry(key.direction, false)
+        {
+            kept = carry;
+        }
         // SAFETY: a map value that only this direction of this socket uses; it is read before it is removed.
-        read(unsafe { &*carry });
-        // It may have been pushed out in between, which is as good.
-        let _ = CARRIES.remove(key);
-        true
+        let carry = unsafe { kept.as_ref() }?;
+        let length = carry.restore(request, window);
+        if first {
+            // It may have been pushed out in between, or be none of these, which is as good.
+            let _ = FIRST_CARRIES.remove(key);
+        }
+        Some(length)
     }
 
     #[inline(always)]
     fn keep_request(&self, key: PendingKey, request: &Request) {
         // If that fails, its answer will miss it and count it.
-        let _ = PENDING.insert(key, request, 0);
+        if self.way == FIRST {
+            let _ = FIRST_PIPELINED.insert(key, request, 0);
+        } else if let Some(kept) = self.pipelined(key, true) {
+            copy_words(kept, request);
+        }
     }
 
     #[inline(always)]
     fn take_request(&self, key: PendingKey, request: &mut Request) -> bool {
-        let Some(pending) = PENDING.get_ptr(key) else {
+        if let Some(kept) = self.pipelined(key, false)
+            && u64::from(kept.sequence) == key.sequence
+        {
+            copy_words(request, kept);
+            return true;
+        }
+        if !is_first(key.cookie) {
+            return false;
+        }
+        let Some(pending) = FIRST_PIPELINED.get_ptr(key) else {
             return false;
         };
         // SAFETY: a map value that only this socket uses; copied before it is removed.
         copy_words(request, unsafe { &*pending });
         // It may have been pushed out in between, which is as good.
-        let _ = PENDING.remove(key);
+        let _ = FIRST_PIPELINED.remove(key);
         true
     }
 
     #[inline(always)]
-    fn set_request_bytes(&self, key: PendingKey, bytes: u64) {
-        if let Some(pending) = PENDING.get_ptr_mut(key) {
-            // SAFETY: a map value that only this socket uses.
-            unsafe { (*pending).bytes = bytes };
+    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32) {
+        let end = |request: &mut Request| {
+            request.bytes = bytes;
+            request.flags |= marks;
+        };
+        if self.way == FIRST {
+            if let Some(pending) = FIRST_PIPELINED.get_ptr_mut(key) {
+                // SAFETY: a map value that only this socket uses.
+                end(unsafe { &mut *pending });
+            }
+        } else if let Some(kept) = self.pipelined(key, false)
+            && u64::from(kept.sequence) == key.sequence
+        {
+            end(kept);
         }
     }
 
     #[inline(always)]
     fn exchange(&self, socket: &Socket) {
-        count(Ledger::ExchangesAttempted);
+        count_for(self.slot, Ledger::ExchangesAttempted, 1);
         let record = &socket.record;
         count_exchange(
             socket.slot,
@@ -385,9 +500,9 @@ impl Outside for Here<'_> {
             )
         };
         if failed == 0 {
-            count(Ledger::ExchangesSeen);
+            count_for(self.slot, Ledger::ExchangesSeen, 1);
         } else {
-            self.count(Ledger::RingFull);
+            self.count(Ledger::RingFull, 1);
         }
     }
 }
@@ -397,7 +512,10 @@ const AVAILABLE: u64 = 0;
 
 #[inline(always)]
 fn count_exchange(slot: u32, role: u8, duration_ns: u64) {
-    let Some(counters) = HTTP.get_ptr_mut(slot) else {
+    if slot >= SLOT_UNKNOWN {
+        return;
+    }
+    let Some(counters) = HTTP.get_ptr_mut(slot_index(slot)) else {
         return;
     };
     // SAFETY: a map value, added to atomically.

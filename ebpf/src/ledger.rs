@@ -3,8 +3,10 @@
 use core::arch::asm;
 
 use aya_ebpf::{macros::map, maps::Array};
-use galileo_ebpf_abi::{BUCKETS, Ledger};
+use galileo_ebpf_abi::{BUCKETS, Ledger, SLOT_UNKNOWN, SlotLedger, slot_index};
 use galileo_ebpf_core::histogram;
+
+use crate::slots::SLOTS;
 
 /// Values of 64 bytes, so that two kinds never share a cache line.
 #[repr(C)]
@@ -16,15 +18,26 @@ struct Counter {
 #[map]
 static LEDGER: Array<Counter> = Array::with_max_entries(Ledger::COUNT, MMAPABLE);
 
+/// What was counted of one cgroup, by slot. What is nobody's, or of a cgroup without a slot, stands in [`LEDGER`]: the sum
+/// of both is all.
+#[map]
+static LEDGER_OF: Array<SlotLedger> = Array::with_max_entries(SLOTS, MMAPABLE);
+
 /// `BPF_F_MMAPABLE`: user space maps the array and reads it without a system call.
 pub const MMAPABLE: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 
 /// Counts one event of this kind.
 #[inline(always)]
 pub fn count(kind: Ledger) {
+    count_many(kind, 1);
+}
+
+/// Counts so many events of this kind.
+#[inline(always)]
+pub fn count_many(kind: Ledger, events: u32) {
     if let Some(counter) = LEDGER.get_ptr_mut(kind as u32) {
         // SAFETY: a map value, added to atomically.
-        add(unsafe { &raw mut (*counter).count }, 1);
+        add(unsafe { &raw mut (*counter).count }, u64::from(events));
     }
 }
 
@@ -34,6 +47,20 @@ pub fn take_back(kind: Ledger) {
     if let Some(counter) = LEDGER.get_ptr_mut(kind as u32) {
         // SAFETY: as in `count`.
         add(unsafe { &raw mut (*counter).count }, u64::MAX);
+    }
+}
+
+/// Counts events of this kind of the cgroup that has this slot: one that was compared with the present generation in
+/// this run. What is no slot of a cgroup counts as [`count_many`] does.
+#[inline(always)]
+pub fn count_for(slot: u32, kind: Ledger, events: u32) {
+    match LEDGER_OF.get_ptr_mut(slot_index(slot)) {
+        Some(ledger) if slot < SLOT_UNKNOWN => {
+            // SAFETY: a map value; the number of the kind lies below the number of counters, see `SlotLedger`.
+            let counter = unsafe { (&raw mut (*ledger).counts).cast::<u32>().add(kind as usize) };
+            add_u32(counter, u64::from(events));
+        }
+        _ => count_many(kind, events),
     }
 }
 
@@ -59,12 +86,21 @@ pub fn opaque(mut value: usize) -> usize {
     value
 }
 
+/// As [`add`], to a total of 32 bits.
+#[inline(always)]
+fn add_u32(total: *mut u32, value: u64) {
+    // SAFETY: as in `add`.
+    unsafe {
+        asm!("lock *(u32 *)({total} + 0) += {value}", total = in(reg) total, value = in(reg) value)
+    };
+}
+
 /// Counts a duration in a histogram in map memory.
 #[inline(always)]
-pub fn count_duration(buckets: *mut [u64; BUCKETS], ns: u64) {
+pub fn count_duration(buckets: *mut [u32; BUCKETS], ns: u64) {
     let bucket = opaque(histogram::bucket(ns));
     if bucket < BUCKETS {
         // SAFETY: within the array.
-        add(unsafe { buckets.cast::<u64>().add(bucket) }, 1);
+        add_u32(unsafe { buckets.cast::<u32>().add(bucket) }, 1);
     }
 }

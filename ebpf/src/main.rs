@@ -3,8 +3,12 @@
 //! | file | hooks | what it tells |
 //! |---|---|---|
 //! | [`cpu`] | raw tracepoints of the scheduler | who ran, who waited, who held the CPU meanwhile |
-//! | [`net`] | `cgroup_skb`, both directions | bytes and packets; finds the socket and its segment |
+//! | [`irq`] | raw tracepoints of interrupts | how long interrupts and softirqs took |
+//! | [`steps`] | the same, cut off | what each step of [`cpu`] costs |
+//! | [`net`] | `cgroup_skb`, both directions | finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
+//! | [`tcp`] | `sock_ops` | connections: opened, failed, ended, retransmissions, round trips |
+//! | [`traffic`] | called by [`net`] | bytes and packets by interface |
 //! | [`slots`] | – | the dense slot of a cgroup |
 //! | [`ledger`] | – | what could not be kept, by kind |
 //! | `messages` | – | the same in words, in objects for debugging |
@@ -15,11 +19,15 @@
 
 mod cpu;
 mod http;
+mod irq;
 mod ledger;
 #[cfg(feature = "log")]
 mod messages;
 mod net;
 mod slots;
+mod steps;
+mod tcp;
+mod traffic;
 
 /// Kernel helpers such as `bpf_ktime_get_boot_ns` are for programs under the GPL only.
 #[unsafe(link_section = "license")]

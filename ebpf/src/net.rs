@@ -1,11 +1,13 @@
-//! Bytes and packets of every cgroup, and the way from a packet to its socket and the piece of its byte stream.
+//! The way from a packet to its socket and the piece of its byte stream.
+
+use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{
-    bindings::{BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     btf_maps::SkStorage,
     helpers::{
         bpf_get_socket_cookie, bpf_skb_load_bytes,
-        generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id},
+        generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id, bpf_tcp_sock},
     },
     macros::{btf_map, cgroup_skb, map},
     maps::{Array, LruHashMap, PerCpuArray},
@@ -13,17 +15,18 @@ use aya_ebpf::{
 };
 use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
 use galileo_ebpf_core::{
-    connection::{self, RECEIVED, SENT},
-    http::state,
+    connection::{self, Place, RECEIVED, SENT},
+    http::{mark, state},
     plain,
     socket::{Ends, Segment, Socket, last},
     words::copy_words,
 };
 
 use crate::{
-    http::{self, FIRST, Here},
-    ledger::{add, count, take_back},
-    slots::{CGROUPS, slot_of},
+    http::{self, FIRST, here},
+    ledger::{count, take_back},
+    slots::slot_of,
+    traffic,
 };
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
@@ -75,8 +78,23 @@ pub fn release(depth: u32) {
 
 /// The storage of the packet's socket.
 #[inline(always)]
-pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> {
-    let sk = sk(ctx)?;
+pub fn socket(ctx: &SkBuffContext) -> Option<&'static mut Socket> {
+    socket_of(sk(ctx)?, false)
+}
+
+/// The storage of a socket, which is not null. Its cookie is 0 until the first packet of its own has passed.
+#[inline(always)]
+pub fn socket_of(sk: *mut bpf_sock, create: bool) -> Option<&'static mut Socket> {
+    storage(sk, &raw const SOCKETS, create)
+}
+
+/// What a map keeps of a socket, which is not null.
+#[inline(always)]
+pub fn storage<T>(
+    sk: *mut bpf_sock,
+    map: *const SkStorage<T>,
+    create: bool,
+) -> Option<&'static mut T> {
     let flags = if create {
         u64::from(BPF_SK_STORAGE_GET_F_CREATE)
     } else {
@@ -85,20 +103,27 @@ pub fn socket(ctx: &SkBuffContext, create: bool) -> Option<&'static mut Socket> 
     // SAFETY: the helper takes a socket that is not null, and gives a map value or null.
     unsafe {
         bpf_sk_storage_get(
-            (&raw const SOCKETS).cast_mut().cast(),
+            map.cast_mut().cast(),
             sk.cast(),
             core::ptr::null_mut(),
             flags,
         )
-        .cast::<Socket>()
+        .cast::<T>()
         .as_mut()
     }
 }
 
+/// The packet's socket.
 #[inline(always)]
-fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
-    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below.
-    let sk = unsafe { (*ctx.skb.skb).__bindgen_anon_2.sk };
+pub fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
+    let sk: *mut bpf_sock;
+    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below. Written out
+    // because the compiler computes the place first where it is read in several branches, and the kernel translates reads at
+    // fixed places only.
+    unsafe {
+        asm!("{sk} = *(u64 *)({skb} + {offset})", sk = out(reg) sk, skb = in(reg) ctx.skb.skb,
+            offset = const offset_of!(__sk_buff, __bindgen_anon_2), options(pure, readonly, nostack));
+    }
     (!sk.is_null()).then_some(sk)
 }
 
@@ -106,8 +131,10 @@ fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
 const LISTEN: u32 = 10;
 
 /// Hook: `cgroup_skb` ingress at the cgroup2 root. Context: softirq or process; after routing, before TCP orders segments.
-/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `CGROUPS`, `SEGMENTS`.
+/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `SEGMENTS`, those of
+/// [`crate::traffic`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, RECEIVED);
     1
@@ -116,6 +143,7 @@ pub fn ingress(ctx: SkBuffContext) -> i32 {
 /// Hook: `cgroup_skb` egress at the cgroup2 root. Context: as [`ingress`]; before segmentation. Kernel: 5.10. Maps: as
 /// [`ingress`].
 #[cgroup_skb]
+#[inline(always)]
 pub fn egress(ctx: SkBuffContext) -> i32 {
     packet(&ctx, SENT);
     1
@@ -124,31 +152,60 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn packet(ctx: &SkBuffContext, direction: u32) {
     let length = ctx.len();
-    let Some(tcp) = tcp(ctx) else {
-        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
-    };
-    let listening = match sk(ctx) {
-        None => return count_packet(slot_of(cgroup_id(ctx)), direction, length),
+    let tcp = tcp(ctx);
+    let sk = sk(ctx);
+    let mut listening = false;
+    let mut socket = None;
+    if let (Some(_), Some(sk)) = (&tcp, sk) {
         // SAFETY: not null; the verifier checks the access.
-        Some(sk) => unsafe { (*sk).state == LISTEN },
+        listening = unsafe { (*sk).state == LISTEN };
+        if !listening {
+            socket = socket_of(sk, true);
+            if socket.is_none() {
+                count(Ledger::StorageFailed);
+            }
+        }
+    }
+    // Found, and counted, in one place for all packets: what gives a cgroup its slot is long, and a program that makes tail
+    // calls may not call functions on arm64 before 6.0.
+    let kept = match &socket {
+        Some(socket) if socket.cookie != 0 => Some((socket.record.cgroup_id, socket.slot)),
+        _ => None,
+    };
+    let cgroup_id = match kept {
+        Some((cgroup_id, _)) => cgroup_id,
+        // SAFETY: the context is valid for the run.
+        None => unsafe { bpf_skb_cgroup_id(ctx.skb.skb) },
+    };
+    let mut slot = kept.map_or(SLOT_UNKNOWN, |(_, slot)| slot);
+    let mut traffic = traffic::of_slot(slot);
+    if traffic.is_none() {
+        // It has none yet, or that has been given to another cgroup.
+        slot = slot_of(cgroup_id);
+        traffic = traffic::of_slot(slot);
+    }
+    if let Some(traffic) = traffic {
+        traffic::count_packet(ctx, traffic, slot, direction, length);
+    }
+    let (Some(tcp), Some(sk)) = (tcp, sk) else {
+        return;
     };
     let payload = length.saturating_sub(tcp.payload);
     if listening {
-        count_packet(slot_of(cgroup_id(ctx)), direction, length);
         if payload > 0
             && direction == RECEIVED
             && let Some(ends) = ends(ctx, &tcp, direction)
         {
-            first_data(ctx, ends, &tcp, length);
+            first_data(ctx, ends, &tcp, length, slot);
         }
         return;
     }
-    let Some(socket) = socket(ctx, true) else {
-        count(Ledger::StorageFailed);
-        return count_packet(slot_of(cgroup_id(ctx)), direction, length);
-    };
-    if socket.cookie == 0 {
-        introduce(ctx, socket);
+    let Some(socket) = socket else { return };
+    socket.slot = slot;
+    let new = socket.cookie == 0;
+    if new {
+        socket.record.cgroup_id = cgroup_id;
+        introduce(ctx, sk, socket, direction);
         if let Some(ends) = ends(ctx, &tcp, direction) {
             set_ends(socket, &ends);
             // Who begins with a SYN of its own did not listen. With fast open, the connection begins with its SYN and ACK.
@@ -157,7 +214,15 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
             }
         }
     }
-    count_packet(socket.slot, direction, length);
+    if tcp.flags & SYN != 0
+        && (new || connection::stream(socket, direction).flags & mark::SYNCED == 0)
+    {
+        let begin = Place {
+            next_seq: tcp.sequence.wrapping_add(1),
+            begun: true,
+        };
+        connection::synchronise(socket, direction, begin);
+    }
 
     let ends = tcp.flags & (FIN | RST) != 0;
     if payload == 0 && (!ends || plain::ends_nothing(socket, direction, tcp.sequence)) {
@@ -181,7 +246,6 @@ fn look(
 ) {
     let direction = http::direction(way);
     let payload = length.saturating_sub(tcp.payload);
-    let ends = tcp.flags & (FIN | RST) != 0;
     let Some(depth) = acquire() else {
         return count(Ledger::ScratchBusy);
     };
@@ -203,8 +267,15 @@ fn look(
     }
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
-    let here = Here(ctx);
-    let Some(ahead) = connection::place(&here, socket, direction, sequence, payload, ends) else {
+    let here = here(ctx, socket, way);
+    let how = if tcp.flags & RST != 0 {
+        last::CONNECTION
+    } else if tcp.flags & FIN != 0 {
+        last::DIRECTION
+    } else {
+        last::NO
+    };
+    let Some(ahead) = connection::place(&here, socket, direction, sequence, payload, how) else {
         return release(depth);
     };
     if let Some(ends) = first {
@@ -214,13 +285,7 @@ fn look(
     segment.offset = tcp.payload + ahead;
     segment.end = length;
     segment.next_seq = sequence.wrapping_add(payload);
-    segment.last = if tcp.flags & RST != 0 {
-        last::CONNECTION
-    } else if ends {
-        last::DIRECTION
-    } else {
-        last::NO
-    };
+    segment.last = how;
     http::enter(ctx, segment, socket, way, depth);
 }
 
@@ -242,7 +307,7 @@ static BLANK: Array<Socket> = Array::with_max_entries(1, 0);
 
 /// Looks at data that comes on a listening socket.
 #[inline(always)]
-fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32) {
+fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32, slot: u32) {
     let payload = length.saturating_sub(tcp.payload);
     let next = tcp
         .sequence
@@ -265,6 +330,13 @@ fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32) {
     // SAFETY: as above.
     let socket = unsafe { &mut *socket };
     socket.role = role::UNKNOWN;
+    socket.slot = slot;
+    // Nothing can come before it: it is the first data of all, or of those that come before the connection is accepted.
+    let begin = Place {
+        next_seq: tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0)),
+        begun: true,
+    };
+    connection::synchronise(socket, RECEIVED, begin);
     // A key for what is carried over; cookies of sockets count up from 1 and never come near.
     socket.cookie = 1 << 63
         | u64::from(tcp.sequence) << 31
@@ -301,9 +373,8 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
         socket.cookie = first.cookie;
         socket.role = first.role;
         socket.strikes = first.strikes;
-        socket.requests = first.requests;
         copy_words(&mut socket.record.request, &first.record.request);
-        socket.streams[RECEIVED as usize] = *received;
+        copy_words(&mut socket.streams[RECEIVED as usize], received);
         take_back(Ledger::ListenerData);
         count(Ledger::ListenerClaimed);
     }
@@ -311,14 +382,30 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
     let _ = FIRSTS.remove(ends);
 }
 
-/// Fills in what the storage of a socket says of it all its life.
+/// Fills in whose socket it is, and where both its streams stand.
 #[inline(always)]
-fn introduce(ctx: &SkBuffContext, socket: &mut Socket) {
-    socket.record.cgroup_id = cgroup_id(ctx);
-    socket.slot = slot_of(socket.record.cgroup_id);
+fn introduce(ctx: &SkBuffContext, sk: *mut bpf_sock, socket: &mut Socket, direction: u32) {
     socket.role = role::UNKNOWN;
     // SAFETY: the context is valid for the run.
     socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+    // SAFETY: a socket that is not null; the helper gives null for what is no full TCP socket.
+    let Some(tcp) = (unsafe { bpf_tcp_sock(sk).as_ref() }) else {
+        return;
+    };
+    let received = Place {
+        next_seq: tcp.rcv_nxt,
+        begun: tcp.bytes_received == 0,
+    };
+    // A segment that is being sent is counted already, but `snd_nxt` is still its begin.
+    let own = u32::from(direction == SENT);
+    let sent = Place {
+        next_seq: tcp.snd_nxt,
+        begun: tcp.data_segs_out <= own && tcp.bytes_acked <= 1,
+    };
+    if tcp.rcv_nxt != 0 {
+        connection::synchronise(socket, RECEIVED, received);
+    }
+    connection::synchronise(socket, SENT, sent);
 }
 
 #[inline(always)]
@@ -328,32 +415,6 @@ fn set_ends(socket: &mut Socket, ends: &Ends) {
     record.remote_addr = ends.remote_addr;
     record.local_port = ends.local_port;
     record.remote_port = ends.remote_port;
-}
-
-#[inline(always)]
-fn cgroup_id(ctx: &SkBuffContext) -> u64 {
-    // SAFETY: the context is valid for the run.
-    unsafe { bpf_skb_cgroup_id(ctx.skb.skb) }
-}
-
-#[inline(always)]
-fn count_packet(slot: u32, direction: u32, length: u32) {
-    if slot >= SLOT_UNKNOWN {
-        return;
-    }
-    let Some(counters) = CGROUPS.get_ptr_mut(slot) else {
-        return;
-    };
-    // SAFETY: a map value, added to atomically.
-    unsafe {
-        if direction == RECEIVED {
-            add(&raw mut (*counters).rx_bytes, u64::from(length));
-            add(&raw mut (*counters).rx_packets, 1);
-        } else {
-            add(&raw mut (*counters).tx_bytes, u64::from(length));
-            add(&raw mut (*counters).tx_packets, 1);
-        }
-    }
 }
 
 const FIN: u8 = 1;

@@ -1,32 +1,52 @@
-//! The dense slot of a cgroup: a small number that indexes the arrays of counters.
+//! The slot of a cgroup: a place in the arrays of counters, and the generation of it.
 //!
-//! User space owns the numbers: it fills the queue `FREE_SLOTS`. So no fetching atomic is needed, which kernels before
-//! 5.12 lack. A slot stays with its cgroup as long as the object is loaded; when none is left, events of further cgroups
-//! are counted as lost.
+//! User space owns the places: it fills `FREE_SLOTS`, finds the cgroups that are gone, and gives their places back under a
+//! new generation. So no fetching atomic is needed, which kernels before 5.12 lack. Whoever keeps a slot compares its
+//! generation with the one that lies beside the counters it is about to write, and asks anew if they differ. When no
+//! place is free, events of further cgroups are counted as lost.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     macros::map,
-    maps::{Array, HashMap, Queue},
+    maps::{Array, HashMap, Stack},
 };
-use galileo_ebpf_abi::{CgroupCounters, Ledger, SLOT_UNKNOWN};
+use galileo_ebpf_abi::{CgroupCounters, Ledger, Owner, SLOT_UNKNOWN, slot_generation, slot_index};
 
 use crate::ledger::{MMAPABLE, count};
 
 /// Cgroups followed at once, unless user space sets another number.
-const SLOTS: u32 = 1024;
+pub const SLOTS: u32 = 1024;
 
 /// Counters by slot.
 #[map]
-pub static CGROUPS: Array<CgroupCounters> = Array::with_max_entries(SLOTS, MMAPABLE);
+static CGROUPS: Array<CgroupCounters> = Array::with_max_entries(SLOTS, MMAPABLE);
+
+/// Whose each place is.
+#[map]
+static OWNERS: Array<Owner> = Array::with_max_entries(SLOTS, MMAPABLE);
 
 /// Slot by cgroup id.
 #[map]
 static SLOT_OF: HashMap<u64, u32> = HashMap::with_max_entries(SLOTS, 0);
 
-/// Slots that belong to no cgroup.
+/// Slots that belong to no cgroup, each with the generation under which it may be taken. The one given back last is taken
+/// first, so that the places in use stay together.
 #[map]
-static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(SLOTS, 0);
+static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(SLOTS, 0);
+
+/// The counters of a slot.
+#[inline(always)]
+pub fn counters(slot: u32) -> Option<*mut CgroupCounters> {
+    CGROUPS.get_ptr_mut(slot_index(slot))
+}
+
+/// Whether a slot that was kept is still its cgroup's. For where no generation lies beside what is written.
+#[inline(always)]
+pub fn is_current(slot: u32) -> bool {
+    OWNERS
+        .get(slot_index(slot))
+        .is_some_and(|owner| owner.generation == slot_generation(slot))
+}
 
 /// The slot of a cgroup, given now if it had none; [`SLOT_UNKNOWN`] if none is free, which is counted.
 #[inline(always)]
@@ -38,26 +58,26 @@ pub fn slot_of(cgroup_id: u64) -> u32 {
     assign(cgroup_id)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn assign(cgroup_id: u64) -> u32 {
     let Ok(Some(slot)) = FREE_SLOTS.pop() else {
         count(Ledger::SlotsFull);
         return SLOT_UNKNOWN;
     };
-    let Some(counters) = CGROUPS.get_ptr_mut(slot) else {
+    let Some(owner) = OWNERS.get_ptr_mut(slot_index(slot)) else {
         return SLOT_UNKNOWN;
     };
-    // SAFETY: a map value; the slot was free, so nobody else writes it.
-    unsafe { (*counters).cgroup_id = cgroup_id };
+    // SAFETY: a map value; the place was free, so nobody else writes this word.
+    unsafe { (*owner).cgroup_id = cgroup_id };
     if SLOT_OF
         .insert(cgroup_id, slot, u64::from(BPF_NOEXIST))
         .is_ok()
     {
         return slot;
     }
-    // Another CPU was faster: its slot counts, this one goes back. The queue cannot be full, as this slot came from it.
+    // Another CPU was faster: its slot counts, this one goes back. There is room for it, as it came from there.
     // SAFETY: as above.
-    unsafe { (*counters).cgroup_id = 0 };
+    unsafe { (*owner).cgroup_id = 0 };
     if FREE_SLOTS.push(slot, 0).is_err() {
         count(Ledger::SlotsFull);
     }

@@ -4,17 +4,20 @@
 //! that tests of one program do not slow each other down. What starts a process or makes a cgroup ends it when dropped.
 //!
 //! Reading order: [`watch`] (probes, and what they saw), [`pod`] (processes in cgroups of their own), [`talk`]
-//! (connections that carry given bytes), [`http`] (a plain client), [`wait`]; apart from
-//! these [`runs`] (the program `galileo` as its users start it).
+//! (connections that carry given bytes), [`segments`] (connections that carry given segments), [`wire`] (network
+//! namespaces), [`http`] (a plain client), [`wait`], [`leftovers`] (of tests that were killed); apart from these [`runs`] (the program `galileo` as its users start it).
 
 #![forbid(unsafe_code)]
 
 pub mod http;
+pub mod leftovers;
 pub mod pod;
 pub mod runs;
+pub mod segments;
 pub mod talk;
 pub mod wait;
 pub mod watch;
+pub mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

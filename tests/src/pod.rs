@@ -11,11 +11,13 @@ use std::{
 
 use galileo_probes::cgroup::{self, CgroupId};
 
-use crate::wait;
+use crate::{leftovers, wait, wire::Namespace};
 
 /// A cgroup; its processes and it itself end when this is dropped.
 pub struct Pod {
     folder: PathBuf,
+    /// The folder that limits its CPU time, if that is another one.
+    limited: Option<PathBuf>,
     /// The kernel's id of the cgroup.
     pub id: CgroupId,
 }
@@ -28,16 +30,77 @@ impl Pod {
     /// If there is no cgroup2 mount, or it may not be written to: call it only where probes could be loaded.
     pub fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        leftovers::sweep();
         let mount = cgroup::mount_point().expect("a cgroup2 mount");
         let folder = mount.join(format!(
-            "galileo-test-{}-{}-{name}",
+            "{}{}-{}-{name}",
+            leftovers::PREFIX,
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         ));
         fs::create_dir(&folder)
             .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         let id = cgroup::id(&folder).expect("the cgroup was just made");
-        Self { folder, id }
+        Self {
+            folder,
+            limited: None,
+            id,
+        }
+    }
+
+    /// Makes one that may use so many hundredths of a CPU: by `cpu.max`, or by a folder of cgroup version 1 where that
+    /// has the controller.
+    ///
+    /// # Panics
+    ///
+    /// As [`Pod::new`], or if the limit cannot be set.
+    pub fn limited(name: &str, percent: u32) -> Self {
+        let mut pod = Self::new(name);
+        let quota = percent * PERIOD_USEC / 100;
+        let set = |folder: &Path, file: &str, value: String| {
+            let path = folder.join(file);
+            fs::write(&path, value)
+                .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        };
+        if let Some(mount) = v1_cpu_controller() {
+            let folder = mount.join(pod.folder.file_name().expect("a folder below the mount"));
+            fs::create_dir(&folder)
+                .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
+            set(&folder, "cpu.cfs_period_us", PERIOD_USEC.to_string());
+            set(&folder, "cpu.cfs_quota_us", quota.to_string());
+            pod.limited = Some(folder);
+        } else {
+            let mount = cgroup::mount_point().expect("a cgroup2 mount");
+            set(&mount, "cgroup.subtree_control", "+cpu".to_owned());
+            set(&pod.folder, "cpu.max", format!("{quota} {PERIOD_USEC}"));
+        }
+        pod
+    }
+
+    /// CPU time by the kernel's own accounting of the cgroup, in nanoseconds.
+    ///
+    /// # Panics
+    ///
+    /// If `cpu.stat` cannot be read or does not tell.
+    pub fn accounted_ns(&self) -> u64 {
+        number(&self.folder.join("cpu.stat"), "usage_usec").expect("usage_usec") * 1_000
+    }
+
+    /// How long the kernel throttled it on its CPUs, in nanoseconds.
+    ///
+    /// # Panics
+    ///
+    /// As [`Pod::accounted_ns`].
+    pub fn throttled_ns(&self) -> u64 {
+        let stat = self
+            .limited
+            .as_ref()
+            .unwrap_or(&self.folder)
+            .join("cpu.stat");
+        number(&stat, "throttled_usec")
+            .map(|usec| usec * 1_000)
+            .or_else(|| number(&stat, "throttled_time"))
+            .expect("a time of throttling")
     }
 
     /// Starts a program in it, with pipes for input and output. The shell joins and becomes the program, so that all that
@@ -47,9 +110,12 @@ impl Pod {
     ///
     /// If it cannot be started.
     pub fn start(&self, command: &[&str]) -> Process {
+        let join = r#"for folder; do shift; [ "$folder" = -- ] && break; echo $$ > "$folder/cgroup.procs" || exit 1; done; exec "$@""#;
         let mut child = Command::new("sh")
-            .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
+            .args(["-c", join, "join"])
             .arg(&self.folder)
+            .args(&self.limited)
+            .arg("--")
             .args(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -62,6 +128,19 @@ impl Pod {
             input,
             output,
         }
+    }
+
+    /// Starts a Python program in it and in a network namespace.
+    pub fn python_inside(
+        &self,
+        namespace: &Namespace,
+        program: &str,
+        arguments: &[&str],
+    ) -> Process {
+        let mut command = vec!["python3", "-u", "-c", program];
+        command.extend(arguments);
+        let command = namespace.command(&command);
+        self.start(&command.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
 
     /// Starts a Python program in it.
@@ -95,15 +174,42 @@ impl Pod {
 
 impl Drop for Pod {
     fn drop(&mut self) {
-        let removed = wait::try_until(|| {
-            // Kernels before 5.14 have no cgroup.kill; there `Process` ends what it started.
-            let _ = fs::write(self.folder.join("cgroup.kill"), "1");
-            fs::remove_dir(&self.folder).ok()
-        });
-        if removed.is_none() {
-            eprintln!("cannot remove {}", self.folder.display());
+        for folder in [&self.folder].into_iter().chain(&self.limited) {
+            let removed = wait::try_until(|| {
+                // Kernels before 5.14 and version 1 have no cgroup.kill; there `Process` ends what it started.
+                let kill = folder.join("cgroup.kill");
+                if kill.exists() {
+                    let _ = fs::write(kill, "1");
+                }
+                fs::remove_dir(folder).ok()
+            });
+            if removed.is_none() {
+                eprintln!("cannot remove {}", folder.display());
+            }
         }
     }
+}
+
+/// The time over which limits hold.
+const PERIOD_USEC: u32 = 100_000;
+
+/// Where version 1 of cgroups has the `cpu` controller; none if version 2 may have it.
+fn v1_cpu_controller() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut kind = kind.split(' ');
+        let is_it =
+            kind.next()? == "cgroup" && kind.nth(1)?.split(',').any(|option| option == "cpu");
+        is_it.then(|| mount.split(' ').nth(4).map(PathBuf::from))?
+    })
+}
+
+/// The number behind a key in a file of `key number` lines.
+fn number(path: &Path, key: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }
 
 /// Waits until somebody listens on a port.

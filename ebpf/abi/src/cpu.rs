@@ -1,10 +1,5 @@
 //! Who ran, who waited, and what a cgroup used.
 
-/// Slot of the idle task in [`CpuState`] and [`Run`]: no cgroup.
-pub const SLOT_IDLE: u32 = u32::MAX;
-/// Slot of a task whose cgroup is not known yet, or whose cgroup found no free slot.
-pub const SLOT_UNKNOWN: u32 = u32::MAX - 1;
-
 /// Histograms are log-linear: each power of two is divided into 2^`BUCKET_SUB_BITS` buckets of equal width, so that a
 /// bucket's middle is at most 6.25 % away from any value in it.
 pub const BUCKET_SUB_BITS: u32 = 3;
@@ -17,39 +12,62 @@ pub const BUCKETS: usize =
     (((BUCKET_LAST_EXPONENT - BUCKET_FIRST_EXPONENT + 1) << BUCKET_SUB_BITS) + 2) as usize;
 
 /// What is counted of one cgroup, at its slot of the array map `CGROUPS`. All are totals since the probes were loaded.
+///
+/// What is counted at every context switch lies in [`CpuLine`] instead, where a CPU adds without the others.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct CgroupCounters {
-    /// The kernel's id of the cgroup: the inode number of its folder on 64-bit machines.
-    pub cgroup_id: u64,
-    /// Time on a CPU, without what runs at the moment of reading ([`CpuState`] tells that).
-    pub on_cpu_ns: u64,
-    /// Switches away from a CPU because the task slept.
-    pub switches_voluntary: u64,
-    /// Switches away from a CPU of a task that could have gone on.
-    pub switches_involuntary: u64,
-    /// Wake-ups of its tasks.
-    pub wakeups: u64,
     /// Moves of its tasks to another CPU.
     pub migrations: u64,
-    /// Number of waits for a CPU that ended.
-    pub waits: u64,
-    /// Their sum.
+    /// The part of all waits that is neither laid on anybody nor on an idle CPU: a task of unknown cgroup ran, or more ran
+    /// than is remembered.
+    pub wait_unexplained_ns: u64,
+    /// Waits by length. 32 bits, as of [`SlotLedger`](crate::SlotLedger).
+    pub wait_buckets: [u32; BUCKETS],
+}
+
+/// What one CPU counted of one cgroup: a cache line in the array map `CPU_LINES`, at CPU × slots + slot. Only that CPU
+/// writes it, with interrupts off, so nothing is added atomically; readers add up the lines of all CPUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct CpuLine {
+    /// Generation of the slot that is counted. A CPU that comes with another one, which is the present one, begins anew: the
+    /// place has changed hands.
+    pub generation: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// Time on this CPU, without what runs at the moment of reading ([`CpuState`] tells that).
+    pub on_cpu_ns: u64,
+    /// Switches away from this CPU because the task slept.
+    pub switches_voluntary: u64,
+    /// Switches away from this CPU of a task that could have gone on.
+    pub switches_involuntary: u64,
+    /// Wake-ups of tasks, counted when they leave this CPU again.
+    pub wakeups: u64,
+    /// Sum of the waits for a CPU that ended here.
     pub wait_ns: u64,
-    /// The part of it during which tasks of the same cgroup ran on that CPU.
+    /// The part of it during which tasks of the same cgroup ran on the CPU that was waited for.
     pub wait_own_ns: u64,
-    /// The part of it during which other cgroups ran on that CPU.
-    pub wait_other_ns: u64,
-    /// Bytes received, from the IP header on, as the hook sees them.
-    pub rx_bytes: u64,
-    /// Packets received, as the hook sees them (a merged packet is one).
-    pub rx_packets: u64,
-    /// Bytes sent, from the IP header on.
-    pub tx_bytes: u64,
-    /// Packets sent, as the hook sees them (a packet to be segmented later is one).
-    pub tx_packets: u64,
-    /// Waits by length.
-    pub wait_buckets: [u64; BUCKETS],
+    /// The part of it during which that CPU idled: the wake-up was under way, or the cgroup's own limit held the task.
+    pub wait_idle_ns: u64,
+}
+
+impl CpuLine {
+    /// A line in which nothing is counted.
+    #[must_use]
+    pub const fn new(generation: u32) -> Self {
+        Self {
+            generation,
+            reserved: 0,
+            on_cpu_ns: 0,
+            switches_voluntary: 0,
+            switches_involuntary: 0,
+            wakeups: 0,
+            wait_ns: 0,
+            wait_own_ns: 0,
+            wait_idle_ns: 0,
+        }
+    }
 }
 
 /// One stretch of time on a CPU: from the end of the one before to `end_ns`.
@@ -64,10 +82,25 @@ pub struct Run {
     pub reserved: u32,
 }
 
-/// How many runs of a CPU are remembered.
-pub const HISTORY: usize = 64;
+/// How many runs of a CPU are remembered; a power of two. Runs of one cgroup that follow one another are one.
+pub const HISTORY: usize = 512;
 
-/// What a CPU does and did last; one entry a CPU in the array map `CPUS`.
+/// A task that left this CPU while it could have gone on.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Waiter {
+    /// Its key.
+    pub key: u64,
+    /// When it left.
+    pub since_ns: u64,
+    /// Number of runs written to the history then.
+    pub written: u64,
+}
+
+/// How many of them are remembered; a power of two.
+pub const WAITERS: usize = 256;
+
+/// What a CPU does and did last; one entry a CPU in the array map `CPUS`. All zero before its first switch is seen.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct CpuState {
@@ -75,18 +108,60 @@ pub struct CpuState {
     pub since_ns: u64,
     /// Slot of the present task.
     pub slot: u32,
-    /// Number of runs written to `history` so far, modulo 2^32.
-    pub written: u32,
+    /// Number of switches seen, modulo 2^32.
+    pub switches: u32,
     /// Time the idle task ran.
     pub idle_ns: u64,
-    /// Value of `written` up to which the runs are counted in [`CgroupCounters::on_cpu_ns`]. If it equals `written`
-    /// before and after a reading of the counters, that reading and `since_ns` belong together.
-    pub accounted: u64,
+    /// The idle task's key; 0 before it first left.
+    pub idle_key: u64,
+    /// When the first switch was seen.
+    pub began_ns: u64,
+    /// Value of `switches` up to which runs are counted in [`CpuLine`]. If it equals `switches` before and after a reading
+    /// of this CPU's lines, that reading and this state belong together.
+    pub accounted: u32,
+    /// Number of runs written to `history` so far, modulo 2^32.
+    pub written: u32,
+    /// Twice the number of pairs that gave up their place in `PAIRS`; odd while one does.
+    pub evictions: u64,
+    /// Number of waiters written to `waiters` so far, modulo 2^32.
+    pub waiters_written: u32,
+    /// Number of them that need no further look. (What every switch touches ends here, after one cache line.)
+    pub waiters_done: u32,
+    /// Which sets of `PAIRS` are used, a bit each.
+    pub pairs_used: [u64; PAIR_SETS / 64],
+    /// Time of tasks whose cgroup has no slot.
+    pub unknown_ns: u64,
+    /// Always 0.
+    pub reserved: [u64; 7],
     /// The last runs, as a ring.
     pub history: [Run; HISTORY],
+    /// The last tasks that left while they could have gone on, as a ring.
+    pub waiters: [Waiter; WAITERS],
+    /// The last pairs that gave up their place, as a ring: number `evictions` / 2 is the next.
+    pub evicted: [u64; EVICTED],
 }
 
-/// What is known of a task that has left a CPU or was woken.
+/// What interrupts took of a CPU; one entry a CPU in the array map `INTERRUPTS`.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct CpuInterrupts {
+    /// Since when a handler runs; 0 if none does.
+    pub irq_since_ns: u64,
+    /// Since when a softirq runs, moved by what interrupted it; 0 if none does.
+    pub softirq_since_ns: u64,
+    /// Time in handlers of hardware interrupts.
+    pub irq_ns: u64,
+    /// Their runs.
+    pub irqs: u64,
+    /// Time in softirqs.
+    pub softirq_ns: u64,
+    /// Their runs.
+    pub softirqs: u64,
+    /// Always 0.
+    pub reserved: [u64; 2],
+}
+
+/// What is known of a task that has left a CPU or was woken: one cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Task {
@@ -94,42 +169,104 @@ pub struct Task {
     pub key: u64,
     /// Since when it waits for a CPU (woken, or left while runnable); 0 while it runs.
     pub since_ns: u64,
-    /// Its cgroup when it last left a CPU.
-    pub cgroup_id: u64,
+    /// When a wait ended that began at `since_ns` and could not be accounted, as the task's cgroup was not known; else 0.
+    pub until_ns: u64,
     /// The part of the present wait that was settled on another CPU before a move.
     pub settled_ns: u64,
+    /// Its cgroup when it last left a CPU.
+    pub cgroup_id: u64,
     /// Slot of that cgroup.
     pub slot: u32,
+    /// Wake-ups that are not counted yet.
+    pub wakeups: u32,
+    /// Moves that are not counted yet.
+    pub migrations: u32,
     /// CPU it left last or was moved to.
     pub cpu: u16,
-    /// 1 if it is known to wait for a CPU (woken, or preempted), 0 if it may as well sleep.
-    pub runnable: u16,
+    /// One of [`task_state`].
+    pub state: u16,
+    /// When it was moved in a wait that may be a sleep; else 0.
+    pub moved_ns: u64,
 }
 
-/// Places that share a hash value.
-pub const TASK_WAYS: usize = 4;
-/// Number of sets; a power of two.
-pub const TASK_SETS: u32 = 4096;
+/// What a task is doing.
+pub mod task_state {
+    /// Nothing is known.
+    pub const NEW: u16 = 0;
+    /// It runs.
+    pub const RUNNING: u16 = 1;
+    /// It left a CPU, most likely to sleep. If it comes back without a wake-up it waited.
+    pub const LEFT: u16 = 2;
+    /// It waits for a CPU: it was woken, or the CPU was taken from it.
+    pub const WAITING: u16 = 3;
+}
 
-/// The places of one hash value in the array map `TASKS`.
-#[derive(Debug, Clone, Copy)]
+/// Places of tasks; a power of two.
+pub const TASK_PLACES: u32 = 16_384;
+/// Places that share a hash value: those whose numbers differ in the lowest bits only.
+pub const TASK_WAYS: u32 = 4;
+
+/// Places of pairs that share a hash value.
+pub const PAIR_WAYS: usize = 4;
+/// Number of sets of each CPU; a power of two.
+pub const PAIR_SETS: usize = 1024;
+/// How many pairs that gave up their place are remembered; a power of two.
+pub const EVICTED: usize = 512;
+
+/// An entry of the interference matrix: how long one cgroup waited while another held the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
-pub struct TaskSet {
+pub struct Pair {
+    /// See [`pair_key`]; 0 for a free place.
+    pub key: u64,
+    /// The time.
+    pub ns: u64,
+}
+
+/// One cache line of pairs, in the array map `PAIRS` at CPU × [`PAIR_SETS`] + hash. Only that CPU writes it. A pair that
+/// finds no place makes another give up its own: what that had is added to the hash map `MATRIX`, which all CPUs share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct PairSet {
     /// The places.
-    pub ways: [Task; TASK_WAYS],
+    pub ways: [Pair; PAIR_WAYS],
 }
 
-/// Key of the interference matrix, the hash map `MATRIX`; its value is the time in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(C)]
-pub struct MatrixKey {
-    /// Slot of the cgroup that waited.
-    pub victim: u32,
-    /// Slot of the cgroup that held the CPU meanwhile.
-    pub aggressor: u32,
+/// Key of a pair of slots in `PAIRS` and `MATRIX`: who waited, and who held the CPU. Never 0, as nobody is blamed by
+/// itself.
+#[must_use]
+pub const fn pair_key(victim: u32, aggressor: u32) -> u64 {
+    (aggressor as u64) << 32 | victim as u64
 }
 
-const _: () = assert!(size_of::<CgroupCounters>() == (14 + BUCKETS) * 8);
-const _: () = assert!(size_of::<CpuState>() == 32 + HISTORY * 16);
-const _: () = assert!(size_of::<Task>() == 40);
-const _: () = assert!(size_of::<MatrixKey>() == 8);
+/// Victim and aggressor of a key.
+#[must_use]
+pub const fn pair_of(key: u64) -> (u32, u32) {
+    (key as u32, (key >> 32) as u32)
+}
+
+/// How far a program of the scheduler's hooks goes. All but the last are for measuring what each step costs.
+pub mod step {
+    /// Nothing: what any program costs there.
+    pub const EMPTY: u32 = 0;
+    /// Read the clock.
+    pub const CLOCK: u32 = 1;
+    /// Find the places of the tasks, and the cgroup.
+    pub const TASKS: u32 = 2;
+    /// Count time on the CPU, switches and wake-ups; remember the run.
+    pub const RUNS: u32 = 3;
+    /// Account waits: own, idle, unexplained, and the histogram.
+    pub const WAITS: u32 = 4;
+    /// Enter who disturbed whom.
+    pub const MATRIX: u32 = 5;
+    /// The last.
+    pub const ALL: u32 = MATRIX;
+}
+
+const _: () = assert!(size_of::<CgroupCounters>() == 2 * 8 + BUCKETS * 4);
+const _: () = assert!(size_of::<CpuLine>() == 64);
+const _: () = assert!(size_of::<CpuState>() == 256 + HISTORY * 16 + WAITERS * 24 + EVICTED * 8);
+const _: () = assert!(size_of::<CpuInterrupts>() == 64);
+const _: () = assert!(size_of::<Task>() == 64);
+const _: () = assert!(size_of::<PairSet>() == 64);
+const _: () = assert!(pair_of(pair_key(3, 5)).0 == 3 && pair_of(pair_key(3, 5)).1 == 5);

@@ -2,8 +2,8 @@
 
 use crate::BUCKETS;
 
-/// Bytes kept of a method.
-pub const METHOD_BYTES: usize = 16;
+/// Bytes kept of a method: the longest that is registered has 17. A longer one is taken for no HTTP.
+pub const METHOD_BYTES: usize = 24;
 /// Bytes kept of a request target, query included.
 pub const PATH_BYTES: usize = 128;
 /// Bytes kept of a request id.
@@ -35,11 +35,18 @@ pub mod flags {
     pub const HEAD_CUT: u32 = 1 << 4;
     /// The request was sent before the answer to the one before it had ended.
     pub const PIPELINED: u32 = 1 << 5;
-    /// Segments within the bodies came out of order.
+    /// Segments within the bodies came out of order. Bytes of a chunked body, or of one whose end was not seen, are at least those
+    /// given.
     pub const REORDERED: u32 = 1 << 6;
 
+    /// The connection ended before the answer's body did.
+    pub const CUT_OFF: u32 = 1 << 7;
+    /// That a message begins where this exchange does is judged by its first bytes: the connection is older than the probes, or
+    /// its place was lost to bytes out of order.
+    pub const RESUMED: u32 = 1 << 8;
+
     /// Name of each bit, in order.
-    pub const NAMES: [&str; 7] = [
+    pub const NAMES: [&str; 9] = [
         "path_truncated",
         "close_delimited",
         "early_answer",
@@ -47,6 +54,8 @@ pub mod flags {
         "head_cut",
         "pipelined",
         "reordered",
+        "cut_off",
+        "resumed",
     ];
 }
 
@@ -121,11 +130,11 @@ pub struct HttpCounters {
     pub exchanges: [u64; 2],
     /// Sum of their durations (first byte of the request to last byte of the answer), by [`role`].
     pub duration_ns: [u64; 2],
-    /// Durations of those as a server.
-    pub server_buckets: [u64; BUCKETS],
+    /// Durations of those as a server. 32 bits, as of [`SlotLedger`](crate::SlotLedger).
+    pub server_buckets: [u32; BUCKETS],
 }
 
-/// Key of what is kept of a head that is split over segments, in the map `CARRIES`.
+/// Key of what is kept of a head that is split over segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct CarryKey {
@@ -135,7 +144,7 @@ pub struct CarryKey {
     pub direction: u64,
 }
 
-/// Key of a pipelined request in the map `PENDING`.
+/// Key of a pipelined request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct PendingKey {

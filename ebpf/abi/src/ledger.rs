@@ -16,14 +16,14 @@ pub enum Ledger {
     PendingLost = 4,
     /// Heads split over segments whose first part was no longer there when the rest came.
     CarryLost = 5,
-    /// Gaps in the byte stream within a head: the exchanges outstanding then are given up.
+    /// Gaps in the byte stream within a head, or where one may have been.
     Reordered = 6,
     /// Messages that began like HTTP/1.x and went on otherwise.
     Unparsable = 7,
     /// Segments with data that reached the hook on a listening socket (`TCP_DEFER_ACCEPT`, fast open) and were not claimed
     /// by a connection since: counted when they come, taken off when the connection goes on.
     ListenerData = 8,
-    /// Requests whose connection ended before an answer did.
+    /// Requests whose connection ended before an answer began.
     ClosedWithoutAnswer = 9,
     /// Connections left alone because they do not speak HTTP/1.x.
     NotHttp = 10,
@@ -47,11 +47,25 @@ pub enum Ledger {
     WaitUnassigned = 19,
     /// Segments with data on a listening socket that a connection claimed: nothing is missing.
     ListenerClaimed = 20,
+    /// Requests given up because the place in the answers, or in the requests behind them, was lost.
+    GivenUp = 21,
+    /// Packets whose interface is not told because the table of cgroups and interfaces was full; they are counted without it.
+    InterfacesFull = 22,
+    /// TCP connections that ended while somebody read them: each becomes a record or a [`Ledger::ConnectionRingFull`].
+    ConnectionsAttempted = 23,
+    /// TCP connections whose record was handed to the ring buffer.
+    ConnectionsSeen = 24,
+    /// TCP connections whose record found the ring buffer full; they are counted with their cgroup.
+    ConnectionRingFull = 25,
+    /// TCP connections that ended without a packet that would have told their cgroup, or whose cgroup found no slot.
+    ConnectionUnassigned = 26,
+    /// TCP connections not followed because the kernel gave no socket storage.
+    ConnectionUnfollowed = 27,
 }
 
 impl Ledger {
     /// How many kinds there are.
-    pub const COUNT: u32 = 21;
+    pub const COUNT: u32 = 28;
 
     /// All kinds, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -76,6 +90,13 @@ impl Ledger {
         Self::TimeDisorder,
         Self::WaitUnassigned,
         Self::ListenerClaimed,
+        Self::GivenUp,
+        Self::InterfacesFull,
+        Self::ConnectionsAttempted,
+        Self::ConnectionsSeen,
+        Self::ConnectionRingFull,
+        Self::ConnectionUnassigned,
+        Self::ConnectionUnfollowed,
     ];
 
     /// The word used in results.
@@ -103,6 +124,13 @@ impl Ledger {
             Self::TimeDisorder => "time_disorder",
             Self::WaitUnassigned => "wait_unassigned",
             Self::ListenerClaimed => "listener_claimed",
+            Self::GivenUp => "given_up",
+            Self::InterfacesFull => "interfaces_full",
+            Self::ConnectionsAttempted => "connections_attempted",
+            Self::ConnectionsSeen => "connections_seen",
+            Self::ConnectionRingFull => "connection_ring_full",
+            Self::ConnectionUnassigned => "connection_unassigned",
+            Self::ConnectionUnfollowed => "connection_unfollowed",
         }
     }
 
@@ -121,6 +149,8 @@ impl Ledger {
                 | Self::Unparsable
                 | Self::WaitUnassigned
                 | Self::ListenerClaimed
+                | Self::ConnectionsAttempted
+                | Self::ConnectionsSeen
         )
     }
 }

@@ -9,14 +9,23 @@
 mod cpu;
 mod http;
 mod ledger;
+mod slots;
+mod tcp;
+mod traffic;
 
 pub use cpu::{
     BUCKET_FIRST_EXPONENT, BUCKET_LAST_EXPONENT, BUCKET_SUB_BITS, BUCKETS, CgroupCounters,
-    CpuState, HISTORY, MatrixKey, Run, SLOT_IDLE, SLOT_UNKNOWN, TASK_SETS, TASK_WAYS, Task,
-    TaskSet,
+    CpuInterrupts, CpuLine, CpuState, EVICTED, HISTORY, PAIR_SETS, PAIR_WAYS, Pair, PairSet, Run,
+    TASK_PLACES, TASK_WAYS, Task, WAITERS, Waiter, pair_key, pair_of, step, task_state,
 };
 pub use http::{
     CarryKey, ExchangeRecord, HttpCounters, METHOD_BYTES, PATH_BYTES, PendingKey, REQUEST_ID_BYTES,
     Request, TRACE_BYTES, flags, role,
 };
 pub use ledger::Ledger;
+pub use slots::{
+    GENERATIONS, Owner, SLOT_BITS, SLOT_IDLE, SLOT_KINDS, SLOT_UNKNOWN, SLOTS_MAX, SlotLedger,
+    slot_at, slot_generation, slot_index,
+};
+pub use tcp::{ConnectionRecord, TcpCounters, TcpSocket, connection_end, connection_state};
+pub use traffic::{CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, Traffic, recent};

@@ -13,7 +13,6 @@ use crate::{
     http::{self, Event, Opening, Stream, mark, state},
     socket::{Outside, Segment, Socket, last},
     window::{CARRY, FRESH},
-    words::copy_words,
 };
 
 /// Index of the received direction.
@@ -60,6 +59,28 @@ pub(crate) fn carries_answers(socket: &Socket, direction: u32) -> bool {
     (socket.role == role::SERVER) == (direction == SENT)
 }
 
+/// What the kernel says of one direction of a socket that is looked at for the first time.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Sequence number of the next byte in order.
+    pub next_seq: u32,
+    /// Whether no data has passed yet.
+    pub begun: bool,
+}
+
+/// Takes up a stream at its place.
+#[inline(always)]
+pub fn synchronise(socket: &mut Socket, direction: u32, place: Place) {
+    let this = stream(socket, direction);
+    this.next_seq = place.next_seq;
+    this.flags |= mark::SYNCED;
+    if place.begun {
+        this.flags |= mark::BEGUN;
+    } else {
+        this.state = state::LOST;
+    }
+}
+
 /// Puts a segment at its place in the stream: returns how many of its bytes were seen before; none if it brings nothing.
 #[inline(always)]
 pub fn place(
@@ -68,7 +89,7 @@ pub fn place(
     direction: u32,
     sequence: u32,
     payload: u32,
-    ends: bool,
+    how: u32,
 ) -> Option<u32> {
     let this = stream(socket, direction);
     if this.flags & mark::SYNCED == 0 {
@@ -80,23 +101,29 @@ pub fn place(
         let seen = distance.unsigned_abs();
         return if seen < payload {
             Some(seen)
-        } else if ends {
+        } else if how != last::NO {
             Some(payload)
         } else {
             None
         };
     }
+    if payload == 0 && how != last::CONNECTION {
+        // The end of a stream whose last bytes are still to come. It may not come again: TCP has it in its queue.
+        this.end_seq = sequence;
+        this.end_known = 1;
+        return None;
+    }
     // A gap. Within a body it is only a number; what fills it later will be old.
     let gap = u64::from(distance.unsigned_abs());
-    let in_body = matches!(this.state, state::BODY | state::CHUNK_DATA) && this.left > gap;
+    let in_body = matches!(this.state, state::BODY | state::CHUNK_DATA) && this.left >= gap;
     if in_body || this.state == state::UNTIL_CLOSE {
         this.skip(gap);
         this.flags |= mark::REORDERED;
-    } else if this.state != state::START || this.flags & mark::CARRY != 0 || payload > 0 {
-        outside.count(Ledger::Reordered);
-        this.flags &= mark::SYNCED;
-        this.left = 0;
-        this.state = state::LOST;
+    } else if how != last::CONNECTION {
+        if this.state != state::LOST {
+            outside.count(Ledger::Reordered, 1);
+        }
+        lose(outside, socket, direction);
     }
     Some(0)
 }
@@ -111,7 +138,7 @@ pub fn read(
 ) -> Step {
     let unknown = socket.role == role::UNKNOWN;
     let this = stream(socket, direction);
-    if this.left > 0 || this.state == state::UNTIL_CLOSE {
+    if this.left > 0 || matches!(this.state, state::BODY | state::UNTIL_CLOSE) {
         let available = u64::from(segment.end.wrapping_sub(segment.offset));
         segment.offset += this.skip(available) as u32;
         // What lies in the window is of another segment.
@@ -154,6 +181,8 @@ fn begin(this: &mut Stream, segment: &mut Segment) {
     request.path_len = 0;
     request.id_len = 0;
     request.trace_len = 0;
+    // With these the zeros fill a register; the compiler calls its `memset` for five bytes.
+    request.reserved = [0; 3];
 }
 
 /// Goes through the window.
@@ -166,6 +195,54 @@ pub fn scan(segment: &mut Segment, socket: &mut Socket, direction: u32) -> Step 
         Event::MessageEnd => Step::MessageEnd,
         Event::Unparsable => Step::Unparsable,
     }
+}
+
+/// After [`scan`]: fills the window anew if there is nothing to act on in it and the segment goes on, so that long heads take a
+/// step for each window and not three. True if [`scan`] follows again.
+#[inline(always)]
+pub fn scan_on(
+    outside: &impl Outside,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) -> bool {
+    let this = stream(socket, direction);
+    let window = &mut segment.window;
+    if segment.event != Step::Scan as u32
+        || window.at < window.len
+        || window.has_notes()
+        || !this.wants_lines()
+        || this.state == state::START
+    {
+        return false;
+    }
+    let rest = window.len.wrapping_sub(window.line);
+    if this.flags & mark::SKIP_LINE != 0 {
+        this.bytes += u64::from(rest);
+        window.line = window.len;
+    } else if rest >= FRESH as u32 {
+        return false;
+    }
+    let offset = segment
+        .offset
+        .wrapping_add(window.line.wrapping_sub(segment.carried));
+    let unfinished = window.len.wrapping_sub(window.line);
+    if offset.wrapping_add(unfinished) >= segment.end {
+        return false;
+    }
+    let available = segment.end.wrapping_sub(offset);
+    let fresh = if available > FRESH as u32 {
+        FRESH as u32
+    } else {
+        available
+    };
+    if !outside.load(window, 0, offset, fresh) {
+        return false;
+    }
+    segment.offset = offset;
+    segment.carried = 0;
+    segment.window.rewind(fresh);
+    true
 }
 
 /// Acts on how reading ended, which `segment.event` says.
@@ -292,17 +369,12 @@ fn load(
     if this.flags & mark::CARRY != 0 {
         this.flags &= !mark::CARRY;
         let request = &mut segment.carry.request;
-        let window = &mut segment.window;
-        let found = outside.take_carry(key, |carry| {
-            copy_words(request, &carry.request);
-            carried = carry.len as u32 & (CARRY as u32 - 1);
-            window.set_words(&carry.words);
-        });
-        if !found {
-            outside.count(Ledger::CarryLost);
-            lose(this);
+        let Some(length) = outside.take_carry(key, request, &mut segment.window) else {
+            outside.count(Ledger::CarryLost, 1);
+            lose(outside, socket, direction);
             return false;
-        }
+        };
+        carried = length;
     }
     let fresh = if available > FRESH as u32 {
         FRESH as u32
@@ -310,8 +382,8 @@ fn load(
         available
     };
     if !outside.load(&mut segment.window, carried, segment.offset, fresh) {
-        outside.count(Ledger::LoadFailed);
-        lose(this);
+        outside.count(Ledger::LoadFailed, 1);
+        lose(outside, socket, direction);
         return false;
     }
     segment.carried = carried;
@@ -328,11 +400,9 @@ fn save(
     direction: u32,
     rest: u32,
 ) {
-    let line = segment.window.line;
-    for index in 0..CARRY / 8 {
-        segment.carry.words[index] = segment.window.word(line.wrapping_add(8 * index as u32));
-    }
-    segment.carry.len = u64::from(rest);
+    segment
+        .carry
+        .keep_line(&segment.window, segment.window.line, rest);
     let key = CarryKey {
         cookie: socket.cookie,
         direction: u64::from(direction),
@@ -341,12 +411,15 @@ fn save(
     if outside.keep_carry(key, &segment.carry) {
         this.flags |= mark::CARRY;
     } else {
-        outside.count(Ledger::CarryLost);
-        lose(this);
+        outside.count(Ledger::CarryLost, 1);
+        lose(outside, socket, direction);
     }
 }
 
 /// Decides what a connection of unknown role, or one that lost its place, has before it. False if nothing of use.
+///
+/// Where the place was lost, what looks like a message may be a body, or the rest of a head. So a message is taken to begin only
+/// behind something that the other direction knows to come before it: an answer has ended, or a request was sent.
 #[inline(always)]
 fn judge(
     outside: &impl Outside,
@@ -354,52 +427,89 @@ fn judge(
     socket: &mut Socket,
     direction: u32,
 ) -> bool {
-    let opening = http::opening(segment.window.word(0), u64::from(segment.window.len));
-    if matches!(opening, Opening::Unclear) {
-        // One letter: the next one tells.
-        begin(stream(socket, direction), segment);
-        save(outside, segment, socket, direction, segment.window.len);
-        return false;
-    }
+    let lost = stream(socket, direction).state == state::LOST;
+    let older = stream(socket, direction).flags & mark::BEGUN == 0;
     let (server, client) = if direction == RECEIVED {
         (role::SERVER, role::CLIENT)
     } else {
         (role::CLIENT, role::SERVER)
     };
+    if lost && !(older && socket.role == role::UNKNOWN) {
+        let both = socket.role != client && other(socket, direction).state == state::LOST;
+        if stream(socket, direction).may_resume == 0 && !both {
+            return false;
+        }
+    }
+    let word = segment.window.word(0);
+    let mut opening = http::opening(word, u64::from(segment.window.len));
+    if lost && matches!(opening, Opening::Request) && !(word as u8).is_ascii_uppercase() {
+        // All methods in use are written in capitals; what may be the middle of a body is held to that.
+        opening = Opening::Other;
+    }
+    if matches!(opening, Opening::Unclear) {
+        // The next bytes tell.
+        if segment.carried == 0 {
+            begin(stream(socket, direction), segment);
+        }
+        save(outside, segment, socket, direction, segment.window.len);
+        return false;
+    }
     let role = match opening {
         Opening::Request => server,
         Opening::Response => client,
         Opening::Unclear | Opening::Other => role::UNKNOWN,
     };
     if role == role::UNKNOWN || (socket.role != role::UNKNOWN && socket.role != role) {
+        stream(socket, direction).may_resume = 0;
         if socket.role == role::UNKNOWN {
-            strike(outside, socket);
+            strike(outside, socket, direction);
         }
         return false;
     }
     socket.role = role;
-    if stream(socket, direction).state == state::LOST {
-        // What is outstanding can no longer be told from what comes.
-        socket.answers = socket.requests;
-        let other = other(socket, direction);
-        if other.state != state::START {
-            other.flags |= mark::ORPHAN;
-        }
-        stream(socket, direction).restart();
+    let this = stream(socket, direction);
+    this.may_resume = 0;
+    if lost {
+        this.restart();
+        take_up(outside, socket, direction);
+        stream(socket, direction).flags |= mark::RESUMED | mark::BEGUN;
     }
     true
 }
 
-/// Beginnings that look like no message before a connection is left alone. More than one, as a connection older than
+/// A request begins though the place was lost: those before it that are not answered are given up.
+#[inline(always)]
+fn take_up(outside: &impl Outside, socket: &mut Socket, direction: u32) {
+    if carries_answers(socket, direction) {
+        return;
+    }
+    let outstanding = socket.requests().wrapping_sub(socket.answers());
+    if outstanding != 0 {
+        outside.count(Ledger::GivenUp, outstanding);
+        socket.set_answers(socket.requests());
+    }
+    let answers = other(socket, direction);
+    if answers.state != state::START {
+        answers.flags |= mark::ORPHAN;
+    }
+}
+
+/// Turns of a connection that began like no message before it is left alone. More than one, as a connection older than
 /// the probes may be in the middle of a body.
-const STRIKES: u8 = 32;
+const STRIKES: u8 = 16;
 
 #[inline(always)]
-fn strike(outside: &impl Outside, socket: &mut Socket) {
+fn strike(outside: &impl Outside, socket: &mut Socket, direction: u32) {
+    // A long body is one turn, in however many segments it comes.
+    let turn = direction as u8 + 1;
+    if socket.turn == turn && stream(socket, direction).flags & mark::BEGUN == 0 {
+        return;
+    }
+    socket.turn = turn;
     socket.strikes = socket.strikes.wrapping_add(1);
     if socket.strikes >= STRIKES {
         silence(socket);
-        outside.count(Ledger::NotHttp);
+        outside.count(Ledger::NotHttp, 1);
     }
 }
 
@@ -413,11 +523,22 @@ fn silence(socket: &mut Socket) {
     sent.left = 0;
 }
 
+/// The place in this direction is lost. Of answers, those that are outstanding now can no longer be told from one another.
 #[inline(always)]
-fn lose(this: &mut Stream) {
+fn lose(outside: &impl Outside, socket: &mut Socket, direction: u32) {
+    if socket.role != role::UNKNOWN && carries_answers(socket, direction) {
+        let outstanding = socket.requests().wrapping_sub(socket.answers());
+        if outstanding != 0 {
+            outside.count(Ledger::GivenUp, outstanding);
+            socket.set_answers(socket.requests());
+        }
+    }
+    let this = stream(socket, direction);
+    this.interim = 0;
     this.restart();
     this.state = state::LOST;
-    this.flags &= mark::SYNCED;
+    this.may_resume = 0;
+    this.flags &= mark::OF_CONNECTION;
 }
 
 #[inline(always)]
@@ -428,14 +549,16 @@ pub(crate) fn unparsable(
     direction: u32,
 ) {
     segment.offset = segment.end;
-    lose(stream(socket, direction));
-    if socket.requests == 0 && socket.answers == 0 {
+    if socket.requests() == 0 && socket.answers() == 0 {
         // It never spoke HTTP: what looked like a beginning was none.
         socket.role = role::UNKNOWN;
-        stream(socket, direction).restart();
-        strike(outside, socket);
+        let this = stream(socket, direction);
+        this.restart();
+        this.flags &= mark::OF_CONNECTION;
+        strike(outside, socket, direction);
     } else {
-        outside.count(Ledger::Unparsable);
+        outside.count(Ledger::Unparsable, 1);
+        lose(outside, socket, direction);
     }
 }
 
@@ -447,10 +570,9 @@ pub fn exceeded(
     socket: &mut Socket,
     direction: u32,
 ) {
-    outside.count(Ledger::StepsExceeded);
-    let this = stream(socket, direction);
-    lose(this);
-    this.next_seq = segment.next_seq;
+    outside.count(Ledger::StepsExceeded, 1);
+    lose(outside, socket, direction);
+    stream(socket, direction).next_seq = segment.next_seq;
 }
 
 /// The segment is done: its end is where the stream goes on, and a FIN or RST ends more than that.
@@ -461,26 +583,33 @@ pub fn finish(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket
     if advance > 0 {
         this.next_seq = segment.next_seq;
     }
+    if segment.last == last::NO && this.end_known != 0 && this.next_seq == this.end_seq {
+        segment.last = last::DIRECTION;
+    }
     if segment.last == last::NO || socket.role == role::UNKNOWN {
         return;
     }
-    if carries_answers(socket, direction) {
-        if stream(socket, direction).state == state::UNTIL_CLOSE {
-            message_end(
-                outside,
-                segment.now_ns,
-                socket,
-                direction,
-                flags::CLOSE_DELIMITED,
-            );
-        }
-    } else if segment.last == last::DIRECTION {
+    let answers = if socket.role == role::SERVER {
+        SENT
+    } else {
+        RECEIVED
+    };
+    if direction != answers && segment.last == last::DIRECTION {
         // The answers may still come.
         return;
     }
-    if socket.requests != socket.answers {
-        outside.count(Ledger::ClosedWithoutAnswer);
-        socket.answers = socket.requests;
+    let marks = match stream(socket, answers).state {
+        state::UNTIL_CLOSE => flags::CLOSE_DELIMITED,
+        state::BODY | state::CHUNK_SIZE | state::CHUNK_DATA | state::TRAILER => flags::CUT_OFF,
+        _ => 0,
+    };
+    if marks != 0 {
+        message_end(outside, segment.now_ns, socket, answers, marks);
+    }
+    let outstanding = socket.requests().wrapping_sub(socket.answers());
+    if outstanding != 0 {
+        outside.count(Ledger::ClosedWithoutAnswer, outstanding);
+        socket.set_answers(socket.requests());
     }
     if segment.last == last::CONNECTION {
         silence(socket);

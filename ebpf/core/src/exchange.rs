@@ -26,8 +26,9 @@ pub(crate) fn head_end(
     let body = if answers {
         let method = match_request(outside, socket, direction);
         let body = stream(socket, direction).response_body(method);
-        if matches!(body, Body::Interim) && socket.interim < u8::MAX {
-            socket.interim += 1;
+        let this = stream(socket, direction);
+        if matches!(body, Body::Interim) && this.interim < u8::MAX {
+            this.interim += 1;
         }
         body
     } else {
@@ -39,7 +40,14 @@ pub(crate) fn head_end(
             0
         };
         segment.carry.request.bytes = this.bytes + announced;
+        if this.flags & mark::RESUMED != 0 {
+            segment.carry.request.flags |= flags::RESUMED;
+        }
         keep_request(outside, segment, socket);
+        let answers = other(socket, direction);
+        if answers.state == state::LOST {
+            answers.may_resume = 1;
+        }
         body
     };
     let this = stream(socket, direction);
@@ -74,14 +82,14 @@ fn key(socket: &Socket, sequence: u32) -> PendingKey {
 #[inline(always)]
 fn keep_request(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket) {
     let request = &mut segment.carry.request;
-    request.sequence = socket.requests;
-    if socket.requests == socket.answers {
+    request.sequence = socket.requests();
+    if socket.requests() == socket.answers() {
         copy_words(&mut socket.record.request, request);
     } else {
         request.flags |= flags::PIPELINED;
-        outside.keep_request(key(socket, socket.requests), request);
+        outside.keep_request(key(socket, socket.requests()), request);
     }
-    socket.requests = socket.requests.wrapping_add(1);
+    socket.set_requests(socket.requests().wrapping_add(1));
 }
 
 /// Finds the request that the present answer belongs to; returns its method.
@@ -90,15 +98,15 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
     if stream(socket, direction).flags & mark::ORPHAN != 0 {
         return 0;
     }
-    if socket.requests == socket.answers {
+    if socket.requests() == socket.answers() {
         stream(socket, direction).flags |= mark::ORPHAN;
         return 0;
     }
-    if socket.record.request.sequence != socket.answers {
-        let key = key(socket, socket.answers);
+    if socket.record.request.sequence != socket.answers() {
+        let key = key(socket, socket.answers());
         if !outside.take_request(key, &mut socket.record.request) {
-            outside.count(Ledger::PendingLost);
-            socket.answers = socket.answers.wrapping_add(1);
+            outside.count(Ledger::PendingLost, 1);
+            socket.set_answers(socket.answers().wrapping_add(1));
             stream(socket, direction).flags |= mark::ORPHAN;
             return 0;
         }
@@ -115,27 +123,44 @@ pub(crate) fn message_end(
     direction: u32,
     marks: u32,
 ) {
+    let mut doubt = 0;
     if carries_answers(socket, direction) {
         answer_end(outside, now_ns, socket, direction, marks);
+        if socket.requests() != socket.answers() {
+            // If this answer was another request's, the next one is as well.
+            doubt = stream(socket, direction).flags & mark::RESUMED;
+        }
+        let requests = other(socket, direction);
+        if requests.state == state::LOST {
+            requests.may_resume = 1;
+        }
     } else {
         request_end(outside, socket, direction);
     }
-    stream(socket, direction).restart();
+    let this = stream(socket, direction);
+    this.restart();
+    this.flags |= doubt;
 }
 
 /// A request's length is known now, also if it came in chunks.
 #[inline(always)]
 fn request_end(outside: &impl Outside, socket: &mut Socket, direction: u32) {
     let this = stream(socket, direction);
-    let (bytes, chunked) = (this.bytes, this.flags & mark::CHUNKED != 0);
-    if !chunked {
+    if this.flags & (mark::CHUNKED | mark::REORDERED) == 0 {
         return;
     }
-    let sequence = socket.requests.wrapping_sub(1);
+    let bytes = this.bytes;
+    let marks = if this.flags & mark::REORDERED == 0 {
+        0
+    } else {
+        flags::REORDERED
+    };
+    let sequence = socket.requests().wrapping_sub(1);
     if socket.record.request.sequence == sequence {
         socket.record.request.bytes = bytes;
+        socket.record.request.flags |= marks;
     } else {
-        outside.set_request_bytes(key(socket, sequence), bytes);
+        outside.end_request(key(socket, sequence), bytes, marks);
     }
 }
 
@@ -147,20 +172,28 @@ fn answer_end(
     direction: u32,
     mut marks: u32,
 ) {
-    let interim = core::mem::take(&mut socket.interim);
     let this = stream(socket, direction);
+    let interim = core::mem::take(&mut this.interim);
     if this.flags & mark::ORPHAN != 0 {
-        outside.count(Ledger::JoinedLate);
+        outside.count(Ledger::JoinedLate, 1);
         return;
     }
     if this.flags & mark::REORDERED != 0 {
         marks |= flags::REORDERED;
     }
+    if this.flags & mark::RESUMED != 0 {
+        marks |= flags::RESUMED;
+    }
     let (status, first_byte_ns, bytes) = (this.status, this.first_ns, this.bytes);
-    if other(socket, direction).state != state::START
-        && socket.requests.wrapping_sub(1) == socket.answers
-    {
-        marks |= flags::EARLY_ANSWER;
+    if socket.requests().wrapping_sub(1) == socket.answers() {
+        marks |= match other(socket, direction).state {
+            state::BODY | state::CHUNK_SIZE | state::CHUNK_DATA | state::TRAILER => {
+                flags::EARLY_ANSWER
+            }
+            // The place was lost in the body of this request, or behind it.
+            state::LOST => flags::REORDERED,
+            _ => 0,
+        };
     }
     let role = socket.role;
     let record = &mut socket.record;
@@ -170,7 +203,10 @@ fn answer_end(
     record.status = status;
     record.role = role;
     record.interim = interim;
-    record.request.flags |= marks;
+    // Only if there is something to say: the next request is written there on another CPU.
+    if marks != 0 {
+        record.request.flags |= marks;
+    }
     outside.exchange(socket);
-    socket.answers = socket.answers.wrapping_add(1);
+    socket.set_answers(socket.answers().wrapping_add(1));
 }

@@ -4,7 +4,7 @@
 use galileo_ebpf_abi::{METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, Request, TRACE_BYTES, flags};
 
 use crate::{
-    http::{Stream, mark},
+    http::{Stream, is_token, mark},
     number,
     window::{Window, first, is_word, lower, matches, text},
 };
@@ -71,26 +71,8 @@ const SHORT_PATH: usize = 32;
 
 #[inline(always)]
 fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cut: bool) -> bool {
-    let low = matches(window.word(start), b' ');
-    let length = if low != 0 {
-        first(low)
-    } else {
-        let high = matches(window.word(start + 8), b' ');
-        if high == 0 {
-            return false;
-        }
-        8 + first(high)
-    };
+    let length = method_length(window, start);
     if length == 0 {
-        return false;
-    }
-    // All registered methods consist of letters and `-` (RFC 9110, 18.2, and the registry it founds).
-    let (low, high) = if length > 8 {
-        (8, length - 8)
-    } else {
-        (length, 0)
-    };
-    if !is_word(window.word(start), low) || !is_word(window.word(start + 8), high) {
         return false;
     }
     let target = start + length + 1;
@@ -113,14 +95,13 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
     if stop <= target || stop > end {
         return false;
     }
-    request.method = window.copy::<METHOD_BYTES>(start);
+    window.copy_to::<METHOD_BYTES>(start, &mut request.method);
     request.method_len = length as u8;
     let available = stop - target;
     if available <= SHORT_PATH as u32 {
-        let (short, _) = request.path.split_at_mut(SHORT_PATH);
-        short.copy_from_slice(&window.copy::<SHORT_PATH>(target));
+        window.copy_to::<SHORT_PATH>(target, &mut request.path);
     } else {
-        request.path = window.copy::<PATH_BYTES>(target);
+        window.copy_to::<PATH_BYTES>(target, &mut request.path);
     }
     if cut || available > PATH_BYTES as u32 {
         request.flags |= flags::PATH_TRUNCATED;
@@ -131,6 +112,28 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
         available as u16
     };
     true
+}
+
+/// Length of the method that begins at `start` and ends before a blank; 0 if there is none, it is too long to keep, or no token (RFC
+/// 9110, 9.1).
+#[inline(always)]
+fn method_length(window: &Window, start: u32) -> u32 {
+    let word = window.word(start);
+    let blank = matches(word, b' ');
+    if blank != 0 && is_word(word, first(blank)) {
+        return first(blank);
+    }
+    // Rare: long, or with other characters than letters and `-`.
+    for length in 0..=METHOD_BYTES as u32 {
+        let byte = window.byte(start + length);
+        if byte == b' ' {
+            return length;
+        }
+        if !is_token(byte) {
+            break;
+        }
+    }
+    0
 }
 
 #[inline(always)]
@@ -157,15 +160,10 @@ fn number_at(window: &Window, at: u32) -> u64 {
 
 #[inline(always)]
 fn transfer_encoding(stream: &mut Stream, window: &Window) {
-    let start = window.transfer_at.get();
-    let named = lower(window.word(start)) & 0xffff == text(b"g:");
-    if !named {
-        return;
-    }
-    let stop = window.transfer_end.get()
-        - u32::from(window.byte(window.transfer_end.get().wrapping_sub(1)) == b'\r');
+    let (start, stop) = window.value(window.transfer_at.get(), window.transfer_end.get());
+    let last = lower(window.word(stop.wrapping_sub(7))) & (u64::MAX >> 8);
     // Chunked must be the last coding (RFC 9112, 6.1).
-    if lower(window.word(stop.wrapping_sub(7))) & (u64::MAX >> 8) == text(b"chunked") {
+    if stop >= start + 7 && last == text(b"chunked") {
         stream.flags |= mark::CHUNKED;
     } else {
         stream.flags |= mark::ENCODED;
@@ -175,36 +173,25 @@ fn transfer_encoding(stream: &mut Stream, window: &Window) {
 
 #[inline(always)]
 fn request_id(request: &mut Request, window: &Window) {
-    let name = window.id_at.get();
-    let named = lower(window.word(name)) & (u64::MAX >> 24) == text(b"t-id:");
-    let start = name + 5 + u32::from(window.byte(name + 5) == b' ');
-    let stop =
-        window.id_end.get() - u32::from(window.byte(window.id_end.get().wrapping_sub(1)) == b'\r');
-    if !named || stop <= start {
-        return;
-    }
-    request.id = window.copy::<REQUEST_ID_BYTES>(start);
-    let length = stop - start;
-    request.id_len = if length > REQUEST_ID_BYTES as u32 {
-        REQUEST_ID_BYTES as u8
-    } else {
-        length as u8
-    };
+    let (start, stop) = window.value(window.id_at.get(), window.id_end.get());
+    window.copy_to::<REQUEST_ID_BYTES>(start, &mut request.id);
+    request.id_len = kept(start, stop, REQUEST_ID_BYTES);
 }
 
 #[inline(always)]
 fn traceparent(request: &mut Request, window: &Window) {
-    let start = window.trace_at.get() + u32::from(window.byte(window.trace_at.get()) == b' ');
-    let stop = window.trace_end.get()
-        - u32::from(window.byte(window.trace_end.get().wrapping_sub(1)) == b'\r');
-    if stop <= start {
-        return;
-    }
-    request.trace = window.copy::<TRACE_BYTES>(start);
-    let length = stop - start;
-    request.trace_len = if length > TRACE_BYTES as u32 {
-        TRACE_BYTES as u8
+    let (start, stop) = window.value(window.trace_at.get(), window.trace_end.get());
+    window.copy_to::<TRACE_BYTES>(start, &mut request.trace);
+    request.trace_len = kept(start, stop, TRACE_BYTES);
+}
+
+/// How many bytes are kept of what stands from `start` to `stop`.
+#[inline(always)]
+fn kept(start: u32, stop: u32, most: usize) -> u8 {
+    let length = stop.saturating_sub(start);
+    if length > most as u32 {
+        most as u8
     } else {
         length as u8
-    };
+    }
 }

@@ -10,7 +10,7 @@
 use galileo_ebpf_abi::Request;
 
 use crate::{
-    number::{self, chunk_size, long_chunk_size},
+    number::{self, long_chunk_size},
     window::{Window, first, lower, matches, text},
 };
 
@@ -18,8 +18,9 @@ use crate::{
 /// bytes with more than 64 lines is looked at in two goes.
 const TURNS: u32 = 192;
 
-/// Turns of the loop over chunks that lie in one window. What is left is looked at in the next go.
-const CHUNKS: u32 = 64;
+/// Turns of the loop over chunks that lie in one window: one for eight bytes of a size line. What is left is looked at in the
+/// next go.
+const CHUNK_TURNS: u32 = 128;
 
 /// Where a stream stands within a message.
 pub mod state {
@@ -46,26 +47,32 @@ pub mod state {
 /// Bits of [`Stream::flags`].
 pub mod mark {
     /// `next_seq` is known.
-    pub const SYNCED: u8 = 1;
+    pub const SYNCED: u16 = 1 << 0;
     /// The head has a Content-Length.
-    pub const LENGTH: u8 = 2;
+    pub const LENGTH: u16 = 1 << 1;
     /// The last transfer coding is chunked.
-    pub const CHUNKED: u8 = 4;
+    pub const CHUNKED: u16 = 1 << 2;
     /// There is a transfer coding that is not chunked.
-    pub const ENCODED: u8 = 8;
+    pub const ENCODED: u16 = 1 << 3;
     /// What comes up to the next line end belongs to a line that was too long.
-    pub const SKIP_LINE: u8 = 16;
+    pub const SKIP_LINE: u16 = 1 << 4;
     /// The begin of an unfinished line lies in the carry map.
-    pub const CARRY: u8 = 32;
+    pub const CARRY: u16 = 1 << 5;
     /// What the head says of its framing contradicts itself or cannot be read.
-    pub const BROKEN: u8 = 64;
+    pub const BROKEN: u16 = 1 << 6;
     /// This answer's request was not seen.
-    pub const ORPHAN: u8 = 128;
-    /// As [`BROKEN`], which no message with a body can be: a segment within this body came out of order.
-    pub const REORDERED: u8 = BROKEN;
+    pub const ORPHAN: u16 = 1 << 7;
+    /// A segment within this body came out of order.
+    pub const REORDERED: u16 = 1 << 8;
+    /// That this message begins where it does is judged by its first bytes.
+    pub const RESUMED: u16 = 1 << 9;
+    /// The stream was seen from its first byte on.
+    pub const BEGUN: u16 = 1 << 10;
 
     /// What belongs to one message.
-    pub const OF_MESSAGE: u8 = LENGTH | CHUNKED | ENCODED | BROKEN | ORPHAN;
+    pub const OF_MESSAGE: u16 = LENGTH | CHUNKED | ENCODED | BROKEN | ORPHAN | REORDERED | RESUMED;
+    /// What belongs to the connection.
+    pub const OF_CONNECTION: u16 = SYNCED | BEGUN;
 }
 
 /// One direction of a connection.
@@ -76,18 +83,31 @@ pub struct Stream {
     pub next_seq: u32,
     /// Status of the answer whose first line was read last.
     pub status: u16,
-    /// See [`state`].
-    pub state: u8,
     /// See [`mark`].
-    pub flags: u8,
+    pub flags: u16,
     /// Bytes of the body, or of the chunk with its line end, that are still to come.
     pub left: u64,
-    /// Content-Length.
+    /// Content-Length; of a chunked body, the size of the chunk whose size line is too long to be kept.
     pub length: u64,
     /// Bytes of the present message so far.
     pub bytes: u64,
     /// When the present message began.
     pub first_ns: u64,
+    /// See [`state`].
+    pub state: u8,
+    /// 1 if a message may begin with the next segment though the place is lost. Set by the other direction, which knows.
+    pub may_resume: u8,
+    /// 1 if `end_seq` is known.
+    pub end_known: u8,
+    /// Interim answers to the present request.
+    pub interim: u8,
+    /// Where the stream ends, of one whose end has overtaken its last bytes.
+    pub end_seq: u32,
+    /// Of requests: heads that have ended. Of answers: requests that are answered or given up. Written by its own direction only,
+    /// but for a resynchronisation.
+    pub count: u32,
+    /// Always 0. A cache line for each direction, as they are looked at on two CPUs.
+    pub apart: [u32; 3],
 }
 
 /// What [`scan`] came upon.
@@ -120,6 +140,8 @@ pub enum Body {
     /// An interim answer: the final one follows.
     Interim,
 }
+
+const _: () = assert!(size_of::<Stream>() == 64);
 
 impl Stream {
     /// Whether the next bytes are to be read as lines.
@@ -213,10 +235,10 @@ impl Stream {
             Body::UntilClose => self.state = state::UNTIL_CLOSE,
             Body::Tunnel => self.state = state::SILENT,
             Body::Interim => {
-                // The final answer to a request that was not seen is no other's.
-                let orphan = self.flags & mark::ORPHAN;
+                // What is to be said of the final answer is known from here on.
+                let kept = self.flags & (mark::ORPHAN | mark::RESUMED);
                 self.restart();
-                self.flags |= orphan;
+                self.flags |= kept;
             }
         }
         true
@@ -247,31 +269,73 @@ pub enum Opening {
     Request,
     /// The begin of an answer.
     Response,
-    /// `H`: HEAD or HTTP.
+    /// Too few bytes to tell.
     Unclear,
     /// Neither.
     Other,
 }
 
-/// Whether a message that begins with `word` may be a request.
+/// Whether a message that begins with `word` may be a request: RFC 9110, 5.6.2, `tchar`.
 #[inline(always)]
 #[must_use]
 pub const fn starts_like_a_request(word: u64) -> bool {
-    (word as u8).is_ascii_uppercase()
+    is_token(word as u8)
 }
+
+/// `tchar` of RFC 9110, 5.6.2.
+#[inline(always)]
+#[must_use]
+pub const fn is_token(byte: u8) -> bool {
+    // One bit for each character, so that the verifier walks two ways and not one for each range.
+    const LOW: u64 = bits(0);
+    const HIGH: u64 = bits(64);
+    let set = if byte < 64 { LOW } else { HIGH };
+    byte < 128 && set >> (byte & 63) & 1 != 0
+}
+
+const fn bits(from: u8) -> u64 {
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut bits = 0;
+    let mut byte = from;
+    while byte < from + 64 {
+        let mut token = byte.is_ascii_alphanumeric();
+        let mut index = 0;
+        while index < others.len() {
+            token |= byte == others[index];
+            index += 1;
+        }
+        bits |= (token as u64) << (byte - from);
+        byte += 1;
+    }
+    bits
+}
+
+/// What a message begins with that a server ought to pass over: empty lines (RFC 9112, 2.2).
+const EMPTY_LINES: u32 = 7;
 
 /// Judges the first `available` bytes of a segment by up to eight of them.
 #[inline(always)]
 #[must_use]
-pub fn opening(word: u64, available: u64) -> Opening {
-    const HTTP1: u64 = text(b"HTTP/1.");
-    if available == 1 && word as u8 == b'H' {
+pub fn opening(mut word: u64, available: u64) -> Opening {
+    const HTTP: u64 = text(b"HTTP/");
+    let mut available = if available > 8 { 8 } else { available };
+    for _ in 0..EMPTY_LINES {
+        if available > 0 && matches!(word as u8, b'\r' | b'\n') {
+            word >>= 8;
+            available -= 1;
+        }
+    }
+    if available == 0 {
         return Opening::Unclear;
     }
-    let bits = if available >= 7 { 56 } else { 8 * available };
-    let shown = (1 << bits) - 1;
-    if word & shown == HTTP1 & shown {
-        return Opening::Response;
+    let compared = if available < 5 { available } else { 5 };
+    let shown = (1 << (8 * compared)) - 1;
+    if word & shown == HTTP & shown {
+        return if available < 5 {
+            Opening::Unclear
+        } else {
+            Opening::Response
+        };
     }
     if starts_like_a_request(word) {
         Opening::Request
@@ -329,9 +393,31 @@ fn one_line(stream: &mut Stream, window: &mut Window) -> Event {
     stream.bytes += u64::from(end + 1 - start);
     if stream.flags & mark::SKIP_LINE != 0 {
         stream.flags &= !mark::SKIP_LINE;
+        if stream.state == state::CHUNK_SIZE {
+            enter_chunk(stream, stream.length);
+        }
         return Event::More;
     }
     line(stream, window, start, end)
+}
+
+/// Behind the line with this chunk's size.
+#[inline(always)]
+fn enter_chunk(stream: &mut Stream, size: u64) {
+    if size == 0 {
+        stream.state = state::TRAILER;
+    } else {
+        // With the line end behind the chunk.
+        stream.left = size + 2;
+        stream.state = state::CHUNK_DATA;
+    }
+}
+
+/// A place in the window or shortly behind it, as it is. Kernels from 7.x on remember of a sum what it is the sum of, and walk
+/// both ways to the next turn of a loop as if they led to different places; a mask makes them forget.
+#[inline(always)]
+fn within(at: u32) -> u32 {
+    at & (2 * crate::window::WINDOW as u32 - 1)
 }
 
 /// Goes through the header lines, up to the empty one if it is there.
@@ -346,7 +432,7 @@ fn header_lines(stream: &mut Stream, window: &mut Window, is_response: bool) -> 
         }
         let newlines = matches(window.word(at), b'\n');
         if newlines == 0 {
-            window.at = at + 8;
+            window.at = within(at + 8);
             continue;
         }
         let end = at + first(newlines);
@@ -355,7 +441,7 @@ fn header_lines(stream: &mut Stream, window: &mut Window, is_response: bool) -> 
             break;
         }
         let start = window.line;
-        window.at = end + 1;
+        window.at = within(end + 1);
         window.line = end + 1;
         if is_empty(window, start, end) {
             event = Event::HeadEnd;
@@ -367,35 +453,45 @@ fn header_lines(stream: &mut Stream, window: &mut Window, is_response: bool) -> 
     event
 }
 
-/// Passes over chunks that lie in the window, as long as their size lines are plain: digits and a line end.
+/// Passes over chunks that lie in the window, whatever their size lines look like. What is left at `window.line` then is an
+/// unfinished line, one that is no size, or that of the last chunk.
 #[inline(always)]
 fn chunks(stream: &mut Stream, window: &mut Window) {
     let begin = window.line;
-    for _ in 0..CHUNKS {
-        let word = window.word(window.line);
-        let newlines = matches(word, b'\n');
-        if newlines == 0 {
+    window.begin.set(begin);
+    window.place.set(begin);
+    for _ in 0..CHUNK_TURNS {
+        let line = window.begin.get();
+        let at = window.place.get();
+        if at >= window.len {
             break;
         }
-        let data = window.line + first(newlines) + 1;
-        let size = chunk_size(word);
-        if data > window.len || size == 0 || size == number::NONE {
+        let newlines = matches(window.word(at), b'\n');
+        if newlines == 0 {
+            window.place.set(at + 8);
+            continue;
+        }
+        let data = at + first(newlines) + 1;
+        if data > window.len {
+            break;
+        }
+        let size = long_chunk_size(window.word(line), window.word(line + 8));
+        if size == 0 || size == number::NONE {
             break;
         }
         // The line end behind the chunk is passed over with it.
         let whole = size + 2;
         let here = u64::from(window.len - data);
         if whole > here {
-            window.line = window.len;
+            window.begin.set(window.len);
             stream.state = state::CHUNK_DATA;
             stream.left = whole - here;
             break;
         }
-        window.line = data + whole as u32;
-        if window.line >= window.len {
-            break;
-        }
+        window.begin.set(data + whole as u32);
+        window.place.set(data + whole as u32);
     }
+    window.line = window.begin.get();
     window.at = window.line;
     stream.bytes += u64::from(window.line - begin);
 }
@@ -437,11 +533,11 @@ fn line(stream: &mut Stream, window: &mut Window, start: u32, end: u32) -> Event
             if size == number::NONE {
                 return Event::Unparsable;
             }
-            if size == 0 {
-                stream.state = state::TRAILER;
+            if stream.flags & mark::SKIP_LINE != 0 {
+                // The rest of the line is still to come.
+                stream.length = size;
             } else {
-                stream.left = size + 2;
-                stream.state = state::CHUNK_DATA;
+                enter_chunk(stream, size);
             }
         }
         state::TRAILER if empty => return Event::MessageEnd,
@@ -450,11 +546,8 @@ fn line(stream: &mut Stream, window: &mut Window, start: u32, end: u32) -> Event
     Event::More
 }
 
-/// What `traceparent:` ends with.
-const TRACE_NAME_END: u32 = text(b"ent:") as u32;
-
-/// Notes where the value of a header line stands, if it is one that matters. Sixteen bytes of its name are compared here,
-/// so that no other line takes its place.
+/// Notes where the value of a header line stands, if it is one that matters. The whole name is compared here, so that no other
+/// line takes its place.
 #[inline(always)]
 pub(crate) fn header(window: &mut Window, start: u32, end: u32, is_response: bool) {
     let name = lower(window.word(start));
@@ -468,18 +561,24 @@ pub(crate) fn header(window: &mut Window, start: u32, end: u32, is_response: boo
             window.lengths.set(lengths);
         }
     } else if name == text(b"transfer") {
-        if lower(window.word(start + 8)) == text(b"-encodin") {
-            window.transfer_at.set(start + 16);
+        if lower(window.word(start + 8)) == text(b"-encodin")
+            && lower(window.word(start + 16)) & 0xffff == text(b"g:")
+        {
+            window.transfer_at.set(start + 18);
             window.transfer_end.set(end);
         }
     } else if is_response {
         // An answer's other lines say nothing here.
     } else if name == text(b"x-galile") {
-        if lower(window.word(start + 8)) == text(b"o-reques") {
-            window.id_at.set(start + 16);
+        if lower(window.word(start + 8)) == text(b"o-reques")
+            && lower(window.word(start + 16)) & (u64::MAX >> 24) == text(b"t-id:")
+        {
+            window.id_at.set(start + 21);
             window.id_end.set(end);
         }
-    } else if name == text(b"tracepar") && lower(window.word(start + 8)) as u32 == TRACE_NAME_END {
+    } else if name == text(b"tracepar")
+        && lower(window.word(start + 8)) & (u64::MAX >> 32) == text(b"ent:")
+    {
         window.trace_at.set(start + 12);
         window.trace_end.set(end);
     }

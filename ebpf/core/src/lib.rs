@@ -4,9 +4,9 @@
 //! as for the reader: loops have constant bounds, positions are masked where they are used, and state that changes
 //! within a loop lies in memory, not in registers, so that the verifier walks one path and not one per value.
 //!
-//! Reading order: [`histogram`], [`runqueue`]; [`socket`] (what is kept), [`connection`] (the steps), [`http`]
-//! (framing), [`head`], [`exchange`] (which answer belongs to which request), [`plain`] (the same for the message that most are),
-//! [`window`], [`number`], [`words`].
+//! Reading order: [`histogram`], [`runqueue`], [`tcp`] (how a connection ended); [`socket`] (what is kept), [`connection`] (the
+//! steps), [`http`] (framing), [`head`], [`exchange`] (which answer belongs to which request), [`plain`] (the same for the
+//! message that most are), [`window`], [`number`], [`words`].
 
 #![no_std]
 
@@ -19,5 +19,6 @@ pub mod number;
 pub mod plain;
 pub mod runqueue;
 pub mod socket;
+pub mod tcp;
 pub mod window;
 pub mod words;

@@ -16,12 +16,14 @@ use crate::{
 /// Turns of the loop over lines: one for eight bytes or one for a line, whichever ends first.
 const TURNS: u32 = FRESH as u32 / 8 + 32;
 
-/// Whether the next segment of this direction can hold a plain message.
+/// Whether the next segment of this direction, of a connection seen from its begin on, can hold a plain message.
 #[inline(always)]
 pub fn may_begin(socket: &mut Socket, direction: u32, sequence: u32) -> bool {
     let this = stream(socket, direction);
-    let fresh = this.flags & mark::SYNCED == 0 || this.next_seq == sequence;
-    fresh && this.state == state::START && this.flags & !mark::SYNCED == 0
+    this.flags == mark::OF_CONNECTION
+        && this.next_seq == sequence
+        && this.state == state::START
+        && this.end_known == 0
 }
 
 /// The segment that may hold one.
@@ -61,8 +63,19 @@ pub fn message(
     } else if carries_answers(socket, direction) != answer {
         return false;
     }
-    let outstanding = socket.requests.wrapping_sub(socket.answers);
-    if outstanding != u32::from(answer) || socket.interim != 0 {
+    let (own, others) = (
+        stream(socket, direction).count,
+        other(socket, direction).count,
+    );
+    let outstanding = if answer {
+        others.wrapping_sub(own)
+    } else {
+        own.wrapping_sub(others)
+    };
+    if outstanding != u32::from(answer)
+        || stream(socket, direction).interim != 0
+        || other(socket, direction).state == state::LOST
+    {
         return false;
     }
     window.first_at.set(1);
@@ -72,7 +85,7 @@ pub fn message(
     if !lines(window, answer) || window.lengths.get() > 1 || window.transfer_at.get() != 0 {
         return false;
     }
-    if answer && socket.record.request.sequence != socket.answers {
+    if answer && socket.record.request.sequence != own {
         return false;
     }
     let head = window.begin.get();
@@ -113,13 +126,12 @@ pub fn message(
         return false;
     }
     this.next_seq = sequence.wrapping_add(payload);
-    this.flags |= mark::SYNCED;
     this.first_ns = now_ns;
     this.bytes = u64::from(payload);
     if !answer {
         request.bytes = u64::from(head) + length;
-        request.sequence = socket.requests;
-        socket.requests = socket.requests.wrapping_add(1);
+        request.sequence = this.count;
+        this.count = this.count.wrapping_add(1);
         if socket.role == role::UNKNOWN {
             socket.role = if direction == RECEIVED {
                 role::SERVER
@@ -183,7 +195,11 @@ pub fn body(
     now_ns: impl FnOnce() -> u64,
 ) -> bool {
     let this = stream(socket, direction);
-    if this.next_seq != sequence || this.state != state::BODY || this.left < u64::from(payload) {
+    if this.next_seq != sequence
+        || this.state != state::BODY
+        || this.left < u64::from(payload)
+        || this.end_known != 0
+    {
         return false;
     }
     this.left -= u64::from(payload);
@@ -198,7 +214,7 @@ pub fn body(
 /// Whether the end of a connection, without data, is the end of nothing: all is answered, and nothing is under way.
 #[inline(always)]
 pub fn ends_nothing(socket: &mut Socket, direction: u32, sequence: u32) -> bool {
-    socket.requests == socket.answers
+    socket.requests() == socket.answers()
         && may_begin(socket, direction, sequence)
         && other(socket, direction).state == state::START
 }

@@ -1,10 +1,11 @@
 //! What is kept of a connection and of the segment that is looked at, and what both need of the kernel.
 
-use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request};
+use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request, TcpSocket, role};
 
 use crate::{
     http::Stream,
     window::{CARRY, Window},
+    words::copy_words,
 };
 
 /// What is kept of a socket; all zero at first.
@@ -17,16 +18,15 @@ pub struct Socket {
     pub slot: u32,
     /// See [`role`](galileo_ebpf_abi::role).
     pub role: u8,
-    /// Segments in a row that began like no message while the role was unknown.
+    /// Turns that began like no message while the role was unknown.
     pub strikes: u8,
-    /// Interim answers to the present request.
-    pub interim: u8,
+    /// The direction of the last such turn, plus one.
+    pub turn: u8,
     /// Always 0.
-    pub reserved: u8,
-    /// Requests whose head has ended. Written by the direction of the requests only.
-    pub requests: u32,
-    /// Requests that are answered or given up. Written by the direction of the answers only, but for a resynchronisation.
-    pub answers: u32,
+    pub reserved: [u8; 9],
+    /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
+    /// kernel allocates memory for each storage of a socket.
+    pub tcp: TcpSocket,
     /// Both directions.
     pub streams: [Stream; 2],
     /// What is handed out when the present exchange ends: who talks to whom, and the oldest unanswered request, if its
@@ -48,7 +48,73 @@ pub struct Ends {
     pub remote_port: u16,
 }
 
+impl Socket {
+    /// Requests whose head has ended, modulo 2^32.
+    #[inline(always)]
+    #[must_use]
+    pub fn requests(&self) -> u32 {
+        let [received, sent] = &self.streams;
+        if self.role == role::CLIENT {
+            sent.count
+        } else {
+            received.count
+        }
+    }
+
+    /// Requests that are answered or given up, modulo 2^32.
+    #[inline(always)]
+    #[must_use]
+    pub fn answers(&self) -> u32 {
+        let [received, sent] = &self.streams;
+        if self.role == role::CLIENT {
+            received.count
+        } else {
+            sent.count
+        }
+    }
+
+    /// See [`Socket::requests`].
+    #[inline(always)]
+    pub fn set_requests(&mut self, count: u32) {
+        let [received, sent] = &mut self.streams;
+        if self.role == role::CLIENT {
+            sent.count = count;
+        } else {
+            received.count = count;
+        }
+    }
+
+    /// See [`Socket::answers`].
+    #[inline(always)]
+    pub fn set_answers(&mut self, count: u32) {
+        let [received, sent] = &mut self.streams;
+        if self.role == role::CLIENT {
+            received.count = count;
+        } else {
+            sent.count = count;
+        }
+    }
+}
+
+/// The kernel puts eight bytes of its own before the storage of a socket, at the begin of a cache line
+/// (`struct bpf_local_storage_data`); so what stands before the streams, which no packet
+/// writes once the connection is known, fills the rest of it.
+const _: () = assert!(core::mem::offset_of!(Socket, streams) == 64 - 8);
+
+/// Unanswered requests that are kept of a connection besides the oldest. Of a connection that has more, the answers to some
+/// miss their request.
+pub const PIPELINED: usize = 32;
+
+/// The pipelined requests of a connection, by their sequence number.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Pipeline {
+    /// See [`Pipeline`].
+    pub requests: [Request; PIPELINED],
+}
+
 /// What is kept of a head between two segments.
+#[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct Carry {
     /// The request as far as it was read.
@@ -57,6 +123,27 @@ pub struct Carry {
     pub len: u64,
     /// The unfinished line.
     pub words: [u64; CARRY / 8],
+}
+
+impl Carry {
+    /// Keeps the unfinished line of `length` bytes that begins at `line` of the window.
+    #[inline(always)]
+    pub fn keep_line(&mut self, window: &Window, line: u32, length: u32) {
+        for (index, word) in self.words.iter_mut().enumerate() {
+            let value = window.word(line.wrapping_add(8 * index as u32));
+            // SAFETY: an exclusive reference. Volatile, see `copy_words`.
+            unsafe { core::ptr::from_mut(word).write_volatile(value) };
+        }
+        self.len = u64::from(length);
+    }
+
+    /// Puts what was kept where it was; returns how many bytes of the line that is.
+    #[inline(always)]
+    pub fn restore(&self, request: &mut Request, window: &mut Window) -> u32 {
+        copy_words(request, &self.request);
+        window.set_words(&self.words);
+        self.len as u32 & (CARRY as u32 - 1)
+    }
 }
 
 /// How a segment ends the connection, or one direction of it.
@@ -98,21 +185,21 @@ pub struct Segment {
 
 /// What a connection needs of the place it is watched in: the object's maps, or a test's.
 pub trait Outside {
-    /// Counts an event of this kind.
-    fn count(&self, kind: Ledger);
+    /// Counts so many events of this kind.
+    fn count(&self, kind: Ledger, events: u32);
     /// Copies `length` bytes, 1 to [`FRESH`](crate::window::FRESH), that begin at `offset` of the packet to the place `at`, less than
     /// [`CARRY`], of the window. False if that fails.
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool;
     /// Keeps the begin of a head until its next segment. False if that fails.
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool;
-    /// Hands out what was kept and forgets it. False if it is no longer there.
-    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool;
+    /// Puts back what was kept, as [`Carry::restore`], and forgets it. None if it is no longer there.
+    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32>;
     /// Keeps a pipelined request until its answer comes. Its answer finds out if that fails.
     fn keep_request(&self, key: PendingKey, request: &Request);
     /// Copies the request that was kept and forgets it. False if it is no longer there.
     fn take_request(&self, key: PendingKey, request: &mut Request) -> bool;
-    /// Sets the length of a request that was kept, now that it is known.
-    fn set_request_bytes(&self, key: PendingKey, bytes: u64);
+    /// Sets the length of a request that was kept, now that it is known, and further bits of its flags.
+    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32);
     /// Takes the exchange that `socket.record` is.
     fn exchange(&self, socket: &Socket);
 }

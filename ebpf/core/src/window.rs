@@ -1,5 +1,7 @@
 //! A piece of a byte stream that lies in map memory, read eight bytes at a time.
 
+use crate::number::blanks;
+
 /// Bytes of a stream looked at together: up to [`CARRY`] left over from the segment before, and up to [`FRESH`] new.
 pub const WINDOW: usize = CARRY + FRESH;
 /// Bytes of an unfinished line that are kept until the next segment. A longer line is cut.
@@ -44,11 +46,11 @@ pub struct Window {
     pub line: u32,
     /// Begin of the value of a Content-Length line; 0 if none was met.
     pub length_at: Note,
-    /// Sixteen bytes behind the begin of the line with our request id; 0 if none was met.
+    /// Behind the colon of the line with our request id; 0 if none was met.
     pub id_at: Note,
     /// End of that line.
     pub id_end: Note,
-    /// Sixteen bytes behind the begin of a Transfer-Encoding line; 0 if none was met.
+    /// Behind the colon of a Transfer-Encoding line; 0 if none was met.
     pub transfer_at: Note,
     /// End of that line.
     pub transfer_end: Note,
@@ -106,16 +108,35 @@ impl Window {
         self.first_at.set(0);
     }
 
-    /// Marks the line feeds among the 64 bytes from `at` on, the first byte's by the lowest bit.
+    /// The value of a header line that stands from `from` to `end`, without the blanks around it (RFC 9112, 5; at most eight of them on each
+    /// side).
     #[inline(always)]
     #[must_use]
-    pub fn line_feeds(&self, at: u32) -> u64 {
-        const { assert!(SLACK >= 64) };
-        let mut marks = 0;
-        for index in 0..8 {
-            marks |= gather(equal(self.word(at + 8 * index), b'\n')) << (8 * index);
+    pub fn value(&self, from: u32, end: u32) -> (u32, u32) {
+        let start = from + blanks(self.word(from));
+        let mut stop = end;
+        if self.byte(stop.wrapping_sub(1)) == b'\r' {
+            stop = stop.wrapping_sub(1);
         }
-        marks
+        for _ in 0..8 {
+            let last = self.byte(stop.wrapping_sub(1));
+            if stop > start && (last == b' ' || last == b'\t') {
+                stop -= 1;
+            }
+        }
+        (start, stop)
+    }
+
+    /// Whether something was noted.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_notes(&self) -> bool {
+        self.first_at.get()
+            | self.lengths.get()
+            | self.transfer_at.get()
+            | self.id_at.get()
+            | self.trace_at.get()
+            != 0
     }
 
     /// Passes over bytes that are no lines, which may go beyond the end.
@@ -128,12 +149,11 @@ impl Window {
     /// Puts a carried line at the begin.
     #[inline(always)]
     pub fn set_words(&mut self, words: &[u64; CARRY / 8]) {
-        // SAFETY: CARRY ≤ WINDOW + SLACK, so the write stays within `bytes`.
-        unsafe {
-            self.bytes
-                .as_mut_ptr()
-                .cast::<[u64; CARRY / 8]>()
-                .write_unaligned(*words);
+        let begin = self.bytes.as_mut_ptr().cast::<u64>();
+        debug_assert!(begin.is_aligned());
+        for (index, word) in words.iter().enumerate() {
+            // SAFETY: CARRY ≤ WINDOW + SLACK, so the write stays within `bytes`. Volatile, see `copy_words`.
+            unsafe { begin.add(index).write_volatile(*word) };
         }
     }
 
@@ -144,14 +164,29 @@ impl Window {
         self.bytes[at as usize & (WINDOW - 1)]
     }
 
-    /// `N` (at most 128) bytes from `at` on.
+    /// Copies the `N` (at most 128, and a multiple of 8) bytes from `at` on to the begin of `target`, which is aligned to 8.
     #[inline(always)]
-    #[must_use]
-    pub fn copy<const N: usize>(&self, at: u32) -> [u8; N] {
-        const { assert!(N <= 128) };
+    pub fn copy_to<const N: usize>(&self, at: u32, target: &mut [u8]) {
+        const { assert!(N <= 128 && N.is_multiple_of(8)) };
         let at = at as usize & (WINDOW - 1);
-        // SAFETY: at + 128 ≤ WINDOW + SLACK, so the read stays within `bytes`; u8 has no invalid values.
-        unsafe { self.bytes.as_ptr().add(at).cast::<[u8; N]>().read() }
+        let target = target
+            .get_mut(..N)
+            .map_or(core::ptr::null_mut(), <[u8]>::as_mut_ptr);
+        let target = target.cast::<u64>();
+        debug_assert!(!target.is_null() && target.is_aligned());
+        for word in 0..N / 8 {
+            // SAFETY: at + 128 ≤ WINDOW + SLACK, so the read stays within `bytes`.
+            let value = unsafe {
+                self.bytes
+                    .as_ptr()
+                    .add(at)
+                    .cast::<u64>()
+                    .add(word)
+                    .read_unaligned()
+            };
+            // SAFETY: the target has N bytes: callers pass fields of that size. Volatile, see `copy_words`.
+            unsafe { target.add(word).write_volatile(value) };
+        }
     }
 }
 
@@ -165,34 +200,6 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 pub const fn matches(word: u64, byte: u8) -> u64 {
     let zeroed = word ^ (byte as u64 * ONES);
     zeroed.wrapping_sub(ONES) & !zeroed & HIGHS
-}
-
-/// Marks the bytes of `word` that equal `byte` by their highest bit: exact for each, for two operations more than
-/// [`matches`].
-#[inline(always)]
-#[must_use]
-pub const fn equal(word: u64, byte: u8) -> u64 {
-    let zeroed = word ^ (byte as u64 * ONES);
-    !(((zeroed & !HIGHS) + !HIGHS) | zeroed) & HIGHS
-}
-
-/// The marks of eight bytes as eight bits, the first byte's as the lowest. The multiplication moves bit 8k to bit 56 + k, and no
-/// two products meet.
-#[inline(always)]
-const fn gather(marks: u64) -> u64 {
-    (marks >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
-}
-
-/// Index of the lowest bit that is set; `bits` must not be 0. eBPF has no instruction that counts zeros.
-#[inline(always)]
-#[must_use]
-pub const fn lowest(bits: u64) -> u32 {
-    // The number of bits below it, added up in pairs, fours and bytes ("Hacker's Delight", 5-1).
-    let below = bits.wrapping_sub(1) & !bits;
-    let pairs = below - ((below >> 1) & 0x5555_5555_5555_5555);
-    let fours = (pairs & 0x3333_3333_3333_3333) + ((pairs >> 2) & 0x3333_3333_3333_3333);
-    let bytes = (fours + (fours >> 4)) & 0x0f0f_0f0f_0f0f_0f0f;
-    (bytes.wrapping_mul(ONES) >> 56) as u32
 }
 
 /// Index of the first marked byte; `marks` must not be 0. eBPF has no instruction that counts zeros.
@@ -257,32 +264,6 @@ mod tests {
             matches(u64::from_le_bytes(*b"\x0b\x8a\x09\x00\xffabc"), b'\n'),
             0
         );
-    }
-
-    #[test]
-    fn every_line_feed_is_marked_at_its_place() {
-        let mut bytes = [b'\r'; 64];
-        let places = [0, 1, 7, 8, 9, 31, 62, 63];
-        for place in places {
-            bytes[place] = b'\n';
-        }
-        // SAFETY: a window consists of integers, for which zero is a value.
-        let mut window: Window = unsafe { core::mem::zeroed() };
-        window.bytes[100..164].copy_from_slice(&bytes);
-        let mut marks = window.line_feeds(100);
-        for place in places {
-            assert_eq!(lowest(marks) as usize, place);
-            marks &= marks - 1;
-        }
-        assert_eq!(marks, 0);
-    }
-
-    #[test]
-    fn the_lowest_bit_is_found_whatever_lies_above() {
-        for place in 0..64 {
-            assert_eq!(lowest(u64::MAX << place), place);
-            assert_eq!(lowest(1 << place), place);
-        }
     }
 
     #[test]

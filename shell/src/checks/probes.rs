@@ -7,6 +7,7 @@ use super::{Check, State};
 pub(super) fn all() -> Vec<Check> {
     let config = Config {
         statistics: true,
+        interrupts: true,
         ..Config::default()
     };
     match Probes::load(&config) {
@@ -23,13 +24,19 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
     let name = match feature {
         Feature::Cpu => "CPU probes",
         Feature::Network => "network probes",
+        Feature::Tcp => "TCP probes",
         Feature::Http => "HTTP probes",
+        Feature::Interrupts => "interrupt probes",
         Feature::Statistics => "probe costs",
     };
     let Some(why) = off else {
         return Check::works(name, feature.meaning());
     };
-    let missing = format!("not seen: {}", feature.meaning());
+    let missing = format!(
+        "not seen: {}; what is left: {}",
+        feature.meaning(),
+        feature.instead()
+    );
     match feature {
         // Known about the watching, not about the watched.
         Feature::Statistics => Check::lacks(
@@ -39,14 +46,14 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
             why,
             "run as root, or add cap_sys_admin to the program's capabilities",
         ),
-        Feature::Cpu => Check::lacks(
+        Feature::Cpu | Feature::Interrupts => Check::lacks(
             name,
             State::Off,
             missing,
             why,
-            "a kernel with CONFIG_TRACEPOINTS and CONFIG_BPF_EVENTS has them; CPU time then comes from /proc",
+            "a kernel with CONFIG_TRACEPOINTS and CONFIG_BPF_EVENTS has them",
         ),
-        Feature::Network | Feature::Http => Check::lacks(
+        Feature::Network | Feature::Tcp | Feature::Http => Check::lacks(
             name,
             State::Off,
             missing,

@@ -1,10 +1,14 @@
 //! The probes on the running kernel, against what is known of real processes and connections.
 
+mod churn;
 mod cpu;
 mod http;
 mod lifecycle;
 mod listener;
 mod losses;
 mod network;
+mod restart;
 mod servers;
+mod tcp;
 mod waits;
+mod wires;

@@ -1,7 +1,7 @@
 //! The measuring half of `cargo xtask bench probes`, which starts server and load around it. Prints one line of JSON.
 //!
-//! * `bench kept PORT SECONDS`: attaches and detaches the probes every 0.1 s beside a load that runs all the time, and tells
-//!   what part of the server's throughput was kept. Ratios of separate runs prove nothing on a machine whose speed
+//! * `bench kept PORT SECONDS [FEATURE]`: attaches and detaches the probes every 0.1 s beside a load that runs all the time, and tells
+//!   what part of the server's throughput was kept; of a feature by its short name, only its own programs. Ratios of separate runs prove nothing on a machine whose speed
 //!   drifts.
 //! * `bench recall PORT`: counts the exchanges of the server on that port until its standard input ends.
 
@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{Config, ExchangeStream, Ledger, Probes, Role};
+use galileo_probes::{Config, ExchangeStream, Feature, Ledger, Probes, Role};
+
+#[path = "bootstrap/mod.rs"]
+mod bootstrap;
 
 /// How long a state is measured.
 const PHASE: Duration = Duration::from_millis(100);
@@ -25,13 +28,20 @@ const SETTLE: Duration = Duration::from_millis(30);
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["kept", port, seconds] => kept(port.parse()?, seconds.parse()?).await,
+        ["kept", port, seconds] => kept(port.parse()?, seconds.parse()?, None).await,
+        ["kept", port, seconds, name] => {
+            let feature = Feature::ALL
+                .into_iter()
+                .find(|feature| feature.as_str() == name)
+                .ok_or_else(|| format!("there is no feature {name}"))?;
+            kept(port.parse()?, seconds.parse()?, Some(feature)).await
+        }
         ["recall", port] => recall(port.parse()?).await,
-        _ => Err("usage: bench kept PORT SECONDS | bench recall PORT".into()),
+        _ => Err("usage: bench kept PORT SECONDS [FEATURE] | bench recall PORT".into()),
     }
 }
 
-async fn kept(port: u16, seconds: u64) -> Result<(), Box<dyn Error>> {
+async fn kept(port: u16, seconds: u64, feature: Option<Feature>) -> Result<(), Box<dyn Error>> {
     let mut probes = Probes::load(&Config::default())?;
     let mut stream = probes.exchanges()?;
     let mut status = Status::connect(port)?;
@@ -40,10 +50,11 @@ async fn kept(port: u16, seconds: u64) -> Result<(), Box<dyn Error>> {
     for _ in 0..rounds {
         let mut rates = [0.0; 2];
         for (attached, rate) in [true, false].into_iter().zip(&mut rates) {
-            if attached {
-                probes.resume()?;
-            } else {
-                probes.pause();
+            match (attached, feature) {
+                (true, None) => probes.resume()?,
+                (false, None) => probes.pause(),
+                (true, Some(feature)) => probes.resume_feature(feature)?,
+                (false, Some(feature)) => probes.pause_feature(feature),
             }
             read_until(&mut stream, Instant::now() + SETTLE).await?;
             let (count, begin) = (status.requests()?, Instant::now());
@@ -71,24 +82,14 @@ async fn read_until(stream: &mut ExchangeStream, end: Instant) -> Result<(), Box
     Ok(())
 }
 
-/// The ratio of all throughput with to all without, and its 95 % interval by the percentile bootstrap over pairs (Efron 1979).
+/// The ratio of all throughput with to all without, and its 95 % interval.
 fn interval(pairs: &[(f64, f64)]) -> (f64, f64, f64) {
-    let ratio = |sum: (f64, f64)| sum.0 / sum.1;
-    let add = |sum: (f64, f64), pair: &(f64, f64)| (sum.0 + pair.0, sum.1 + pair.1);
-    let whole = ratio(pairs.iter().fold((0.0, 0.0), add));
-    // xorshift64 (Marsaglia 2003): the same interval for the same pairs.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut draw = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as usize % pairs.len()
-    };
-    let mut ratios: Vec<f64> = (0..2_000)
-        .map(|_| ratio((0..pairs.len()).fold((0.0, 0.0), |sum, _| add(sum, &pairs[draw()]))))
-        .collect();
-    ratios.sort_by(f64::total_cmp);
-    (ratios[50], whole, ratios[1_949])
+    bootstrap::interval(pairs, |pairs| {
+        let (with, without) = pairs
+            .iter()
+            .fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
+        with / without
+    })
 }
 
 async fn recall(port: u16) -> Result<(), Box<dyn Error>> {

@@ -1,4 +1,5 @@
-//! Prints every HTTP exchange on this machine for some seconds (default 10), then what was counted by cgroup.
+//! Prints every HTTP exchange on this machine for some seconds (default 10) and every TCP connection that ended, then what
+//! was counted by cgroup.
 //!
 //! `cargo run -p galileo-probes --example watch -- 5`
 //!
@@ -6,7 +7,7 @@
 
 use std::time::Duration;
 
-use galileo_probes::{Config, Probes, cgroup};
+use galileo_probes::{CgroupStats, Config, Connection, NetworkNamespace, Probes, cgroup, sockets};
 use tokio::time::{Instant, timeout_at};
 
 #[tokio::main(flavor = "current_thread")]
@@ -30,10 +31,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     let mut exchanges = probes.exchanges()?;
+    let mut connections = probes.connections()?;
     let before = probes.snapshot()?;
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut seen = 0_u64;
-    while let Ok(batch) = timeout_at(end, exchanges.next_batch()).await {
+    let mut ended = Vec::new();
+    loop {
+        let batch = tokio::select! {
+            batch = timeout_at(end, exchanges.next_batch()) => batch,
+            batch = timeout_at(end, connections.next_batch()) => {
+                let Ok(batch) = batch else { break };
+                ended.extend(batch?);
+                continue;
+            }
+        };
+        let Ok(batch) = batch else { break };
         for exchange in batch? {
             seen += 1;
             if seen <= 20 {
@@ -58,28 +70,42 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let window = used.end_ns - used.begin_ns;
     println!(
         "{seen} exchanges; idle {:?} of {} ms",
-        used.idle_ns
+        used.cpus
             .iter()
-            .map(|ns| ns / 1_000_000)
+            .map(|cpu| cpu.idle_ns / 1_000_000)
             .collect::<Vec<_>>(),
         window / 1_000_000
+    );
+    println!("{} TCP connections ended", ended.len());
+    for connection in ended.iter().take(20) {
+        print(connection);
+    }
+    let open = sockets::tcp(&NetworkNamespace::own()?)?;
+    println!(
+        "{} TCP connections and {} listeners are open in this network namespace; {} attempts were turned away",
+        open.connections.len(),
+        open.listeners.len(),
+        open.listen_drops
     );
     let mount = cgroup::mount_point().ok_or("no cgroup2")?;
     let names = cgroup::below(&mount, &mount);
     for (id, stats) in &used.cgroups {
         println!(
-            "{}: {} ms CPU, {} waits of {} ms in all ({} own, {} others), {} B in, {} B out, {} answered, {} asked",
+            "{}: {} ms CPU, {} waits of {} ms in all ({} own, {} others, {} idle, {} unexplained), {} B in, {} B out, {} answered, {} asked",
             names.get(id).map_or("?", String::as_str),
             stats.on_cpu_ns / 1_000_000,
             stats.wait.count(),
             stats.wait.sum_ns / 1_000_000,
             stats.wait_own_ns / 1_000_000,
             stats.wait_other_ns / 1_000_000,
+            stats.wait_idle_ns / 1_000_000,
+            stats.wait_unexplained_ns / 1_000_000,
             stats.rx_bytes,
             stats.tx_bytes,
             stats.server.count,
             stats.client.count,
         );
+        print_network(stats)?;
     }
     for (kind, count) in used.ledger.iter().filter(|(_, count)| **count > 0) {
         println!("{}: {count}", kind.as_str());
@@ -90,6 +116,59 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             "{}: {} runs, {each} ns each; the verifier walked {} instructions",
             program.name, program.runs, program.verified
         );
+    }
+    Ok(())
+}
+
+fn print(connection: &Connection) {
+    println!(
+        "{:?} {} ↔ {}: {} after {:?}, {} B in, {} B out, round trip {:?} (at least {:?}), {} retransmissions",
+        connection.origin,
+        connection.local,
+        connection.remote,
+        connection.end.as_str(),
+        connection.established().unwrap_or_default(),
+        connection.bytes_received,
+        connection.bytes_acked,
+        connection.rtt.unwrap_or_default(),
+        connection.min_rtt.unwrap_or_default(),
+        connection.retransmits,
+    );
+}
+
+fn print_network(stats: &CgroupStats) -> Result<(), galileo_probes::Error> {
+    let namespace = NetworkNamespace::own()?;
+    for (interface, traffic) in &stats.interfaces {
+        // By the names of this network namespace: right for what does not run in one of its own.
+        let name = namespace.interface_name(*interface)?;
+        println!(
+            "    {}: {} B in {} packets in, {} B in {} packets out",
+            name.unwrap_or_else(|| format!("interface {}", interface.0)),
+            traffic.rx_bytes,
+            traffic.rx_packets,
+            traffic.tx_bytes,
+            traffic.tx_packets,
+        );
+    }
+    let tcp = &stats.tcp;
+    if *tcp != galileo_probes::TcpStats::default() {
+        println!(
+            "    TCP: {} opened, {} accepted, {} failed, {} ended ({} before their time); {} of {} segments retransmitted",
+            tcp.connected,
+            tcp.accepted,
+            tcp.failed(),
+            tcp.closed,
+            tcp.aborted,
+            tcp.retransmits,
+            tcp.data_segments,
+        );
+        for (low, high, count) in tcp.rtt.buckets() {
+            println!(
+                "    {count} with a round trip of {}–{} µs",
+                low / 1_000,
+                high.div_ceil(1_000)
+            );
+        }
     }
     Ok(())
 }

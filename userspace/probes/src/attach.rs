@@ -1,26 +1,60 @@
 //! Where the programs hang: loading them into the kernel, attaching and detaching them.
 
-use std::{fs::File, path::Path};
+use std::{fs::File, path::Path, sync::mpsc, thread, time::Duration};
 
 use aya::{
     Ebpf,
     maps::ProgramArray,
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint, cgroup_skb::CgroupSkbLink,
-        raw_trace_point::RawTracePointLink,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint, SockOps,
+        cgroup_skb::CgroupSkbLink, raw_trace_point::RawTracePointLink, sock_ops::SockOpsLink,
     },
 };
+use galileo_ebpf_abi::step;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::error::chain;
+use crate::{Feature, error::chain};
 
-/// The scheduler's programs in the order in which they are attached: waits first, as a switch without its wake-up would
-/// look like a task that never slept.
+/// The scheduler's hooks in the order in which they are attached: waits first, as a switch without its wake-up would look
+/// like a task that never slept. The programs have the hooks' names.
 const SCHEDULER: [&str; 5] = [
     "sched_process_free",
     "sched_migrate_task",
     "sched_wakeup_new",
     "sched_wakeup",
     "sched_switch",
+];
+
+/// The programs of the last two hooks that are cut off after a step.
+const CUT_OFF: [[&str; 2]; step::ALL as usize] = [
+    ["wakeup_empty", "switch_empty"],
+    ["wakeup_clock", "switch_clock"],
+    ["wakeup_tasks", "switch_tasks"],
+    ["wakeup_runs", "switch_runs"],
+    ["wakeup_waits", "switch_waits"],
+];
+
+/// The program in place of `sched_switch` where the hook does not tell the state of the task that leaves (before 5.18).
+const STATELESS: &str = "sched_switch_stateless";
+
+/// Hooks and programs.
+fn scheduler(step: u32) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let cut_off = CUT_OFF.get(step as usize);
+    SCHEDULER
+        .into_iter()
+        .map(move |hook| match (hook, cut_off) {
+            ("sched_wakeup", Some([wakeup, _])) => (hook, *wakeup),
+            ("sched_switch", Some([_, switch])) => (hook, *switch),
+            _ => (hook, hook),
+        })
+}
+
+/// The hooks of interrupts: ends first, as a beginning whose end is not seen would last until the next.
+const INTERRUPTS: [&str; 4] = [
+    "irq_handler_exit",
+    "softirq_exit",
+    "irq_handler_entry",
+    "softirq_entry",
 ];
 
 /// The packet hooks.
@@ -41,26 +75,90 @@ const STEPS: [(&str, [&str; 3]); 3] = [
 
 /// Attached programs; they are detached when this is dropped.
 pub(crate) enum Links {
-    Scheduler { _links: Vec<RawTracePointLink> },
-    Network { _links: Vec<CgroupSkbLink> },
+    Tracepoints {
+        feature: Feature,
+        _links: Vec<RawTracePointLink>,
+    },
+    Network {
+        _links: Vec<CgroupSkbLink>,
+    },
+    Tcp {
+        _link: SockOpsLink,
+    },
 }
 
-/// Loads the scheduler's programs. An error is the reason why this kernel refuses one.
-pub(crate) fn load_scheduler(ebpf: &mut Ebpf) -> Result<(), String> {
-    SCHEDULER.iter().try_for_each(|name| {
+impl Links {
+    /// What they are for.
+    pub(crate) const fn feature(&self) -> Feature {
+        match self {
+            Self::Tracepoints { feature, .. } => *feature,
+            Self::Network { .. } => Feature::Network,
+            Self::Tcp { .. } => Feature::Tcp,
+        }
+    }
+}
+
+/// Loads the scheduler's programs, those of the hottest hooks cut off after `step`. An error is the reason why this kernel
+/// refuses one.
+pub(crate) fn load_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<(), String> {
+    load_tracepoints(ebpf, scheduler(step).map(|(_, name)| name))
+}
+
+/// Attaches the scheduler's programs, which are loaded.
+pub(crate) fn attach_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<Links, String> {
+    let links = attach_tracepoints(ebpf, Feature::Cpu, scheduler(step)).or_else(|error| {
+        // A program that reads an argument which the hook does not have is refused where it is attached.
+        let program = tracepoint(ebpf, STATELESS)?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| refused(STATELESS, &error))?;
+        }
+        let programs = scheduler(step).map(|(hook, name)| match name {
+            "sched_switch" => (hook, STATELESS),
+            name => (hook, name),
+        });
+        // If this fails as well, the first error says more.
+        attach_tracepoints(ebpf, Feature::Cpu, programs).map_err(|_| error)
+    })?;
+    visit_cpus();
+    Ok(links)
+}
+
+/// Loads the programs of interrupts.
+pub(crate) fn load_interrupts(ebpf: &mut Ebpf) -> Result<(), String> {
+    load_tracepoints(ebpf, INTERRUPTS)
+}
+
+/// Attaches the programs of interrupts, which are loaded.
+pub(crate) fn attach_interrupts(ebpf: &mut Ebpf) -> Result<Links, String> {
+    attach_tracepoints(
+        ebpf,
+        Feature::Interrupts,
+        INTERRUPTS.map(|name| (name, name)),
+    )
+}
+
+fn load_tracepoints(
+    ebpf: &mut Ebpf,
+    names: impl IntoIterator<Item = &'static str>,
+) -> Result<(), String> {
+    names.into_iter().try_for_each(|name| {
         tracepoint(ebpf, name)?
             .load()
             .map_err(|error| refused(name, &error))
     })
 }
 
-/// Attaches the scheduler's programs, which are loaded.
-pub(crate) fn attach_scheduler(ebpf: &mut Ebpf) -> Result<Links, String> {
+/// Attaches programs, each given after its hook.
+fn attach_tracepoints(
+    ebpf: &mut Ebpf,
+    feature: Feature,
+    programs: impl IntoIterator<Item = (&'static str, &'static str)>,
+) -> Result<Links, String> {
     let mut links = Vec::new();
-    for name in SCHEDULER {
+    for (hook, name) in programs {
         let program = tracepoint(ebpf, name)?;
         let link = program
-            .attach(name)
+            .attach(hook)
             .map_err(|error| refused(name, &error))?;
         links.push(
             program
@@ -68,7 +166,36 @@ pub(crate) fn attach_scheduler(ebpf: &mut Ebpf) -> Result<Links, String> {
                 .map_err(|error| refused(name, &error))?,
         );
     }
-    Ok(Links::Scheduler { _links: links })
+    Ok(Links::Tracepoints {
+        feature,
+        _links: links,
+    })
+}
+
+/// How long attaching waits for [`visit_cpus`].
+const VISIT: Duration = Duration::from_millis(200);
+
+/// Makes each CPU switch once, so that it is watched from now on and not from its next switch, which an idle or a
+/// hogged one may not make for long.
+fn visit_cpus() {
+    let (visited, all) = mpsc::channel();
+    let visit = move || {
+        for cpu in aya::util::online_cpus().unwrap_or_default() {
+            let mut only = CpuSet::new();
+            if (cpu as usize) < CpuSet::MAX_CPU {
+                only.set(cpu as usize);
+                // What is not ours to use begins at its next switch.
+                let _ = sched_setaffinity(None, &only);
+            }
+        }
+        // Nobody waits any more if it took long.
+        let _ = visited.send(());
+    };
+    let visitor = thread::Builder::new().name("visit-cpus".to_owned());
+    if visitor.spawn(visit).is_ok() {
+        // A CPU that a real-time task keeps may let the visitor wait; it then ends by itself later.
+        let _ = all.recv_timeout(VISIT);
+    }
 }
 
 /// Loads the packet hooks.
@@ -97,6 +224,37 @@ pub(crate) fn attach_network(ebpf: &mut Ebpf, mount: &Path) -> Result<Links, Str
         );
     }
     Ok(Links::Network { _links: links })
+}
+
+/// The program that follows TCP connections.
+const CONNECTIONS: &str = "connections";
+
+/// Loads it.
+pub(crate) fn load_tcp(ebpf: &mut Ebpf) -> Result<(), String> {
+    connections(ebpf)?
+        .load()
+        .map_err(|error| refused(CONNECTIONS, &error))
+}
+
+/// Attaches it to the root of the cgroup2 mount. It needs the packet hooks, which tell it whose a socket is.
+pub(crate) fn attach_tcp(ebpf: &mut Ebpf, mount: &Path) -> Result<Links, String> {
+    let root =
+        File::open(mount).map_err(|error| format!("cannot open {}: {error}", mount.display()))?;
+    let program = connections(ebpf)?;
+    let link = program
+        .attach(&root, CgroupAttachMode::Single)
+        .map_err(|error| refused(CONNECTIONS, &error))?;
+    let link = program
+        .take_link(link)
+        .map_err(|error| refused(CONNECTIONS, &error))?;
+    Ok(Links::Tcp { _link: link })
+}
+
+fn connections(ebpf: &mut Ebpf) -> Result<&mut SockOps, String> {
+    let program = ebpf
+        .program_mut(CONNECTIONS)
+        .ok_or_else(|| format!("the object has no program {CONNECTIONS}"))?;
+    program.try_into().map_err(|error| chain(&error))
 }
 
 /// Puts the step programs where the packet hooks tail-call them. The kernel forgets them when their map is closed.

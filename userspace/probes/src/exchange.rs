@@ -1,17 +1,14 @@
 //! Single exchanges, as they come out of the ring buffer.
 
 use std::{
-    io,
     mem::MaybeUninit,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    time::Duration,
 };
 
 use aya::maps::{MapData, RingBuf};
 use galileo_ebpf_abi::{ExchangeRecord, flags, role};
-use tokio::{io::unix::AsyncFd, time};
 
-use crate::{Error, cgroup::CgroupId};
+use crate::{Error, cgroup::CgroupId, ring::Ring};
 
 /// What one HTTP exchange was, on one socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +123,7 @@ fn whole(bytes: &[u8]) -> Option<ExchangeRecord> {
     unsafe {
         bytes
             .as_ptr()
-            .copy_to_nonoverlapping(record.as_mut_ptr().cast(), used)
+            .copy_to_nonoverlapping(record.as_mut_ptr().cast(), used);
     };
     // SAFETY: `ExchangeRecord` consists of integers, for which every bit pattern is a value.
     let record = unsafe { record.assume_init() };
@@ -154,37 +151,23 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
+pub(crate) fn address(bytes: [u8; 16], port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical(), port)
 }
 
-/// How often the ring is looked at while records come.
-const BUSY: Duration = Duration::from_millis(10);
-/// How often while none come. The kernel side wakes the reader earlier if the ring fills.
-const IDLE: Duration = Duration::from_secs(1);
-/// Exchanges handed out at once.
-const BATCH: usize = 16_384;
-/// Looks in a row without a record after which none are said to come.
-const CALM: u32 = 10;
-
 /// The exchanges, in the order in which their answers ended.
 pub struct ExchangeStream {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: Ring,
     keep_query: bool,
-    empty_looks: u32,
     unreadable: u64,
 }
 
 impl ExchangeStream {
     /// Must be called within a tokio runtime with I/O enabled.
     pub(crate) fn new(ring: RingBuf<MapData>, keep_query: bool) -> Result<Self, Error> {
-        // SAFETY: the ring owns its descriptor, which stays the same and open until the ring is dropped with the stream.
-        let ring = unsafe { AsyncFd::register(ring) }
-            .map_err(|error| Error::io("wait for the ring buffer", error.into_parts().1))?;
         Ok(Self {
-            ring,
+            ring: Ring::new(ring)?,
             keep_query,
-            empty_looks: 0,
             unreadable: 0,
         })
     }
@@ -195,42 +178,117 @@ impl ExchangeStream {
     ///
     /// If the ring cannot be waited for.
     pub async fn next_batch(&mut self) -> Result<Vec<Exchange>, Error> {
-        loop {
-            let batch = self.drain();
-            if !batch.is_empty() {
-                self.empty_looks = 0;
-                return Ok(batch);
-            }
-            self.empty_looks = self.empty_looks.saturating_add(1);
-            let pause = if self.empty_looks < CALM { BUSY } else { IDLE };
-            tokio::select! {
-                ready = self.ring.readable() => {
-                    ready.map_err(|error: io::Error| Error::io("wait for the ring buffer", error))?.clear_ready();
-                    self.empty_looks = 0;
-                }
-                () = time::sleep(pause) => {}
-            }
-        }
+        let Self {
+            ring,
+            keep_query,
+            unreadable,
+        } = self;
+        ring.next_batch(|record| read(record, *keep_query, unreadable))
+            .await
     }
 
     /// Exchanges that are there now, without waiting: at most 16,384, so that traffic which goes on cannot hold the caller.
     pub fn drain(&mut self) -> Vec<Exchange> {
-        let mut batch = Vec::new();
-        let ring = self.ring.get_mut();
-        while batch.len() < BATCH
-            && let Some(item) = ring.next()
-        {
-            match Exchange::read(&item, self.keep_query) {
-                Some(exchange) => batch.push(exchange),
-                None => self.unreadable += 1,
-            }
-        }
-        batch
+        let Self {
+            ring,
+            keep_query,
+            unreadable,
+        } = self;
+        ring.drain(|record| read(record, *keep_query, unreadable))
     }
 
     /// Records so far that said nothing an HTTP exchange can be: no exchange was made of them.
     #[must_use]
     pub fn unreadable(&self) -> u64 {
         self.unreadable
+    }
+}
+
+/// Reads a record, or counts it as unreadable.
+fn read(record: &[u8], keep_query: bool, unreadable: &mut u64) -> Option<Exchange> {
+    let exchange = Exchange::read(record, keep_query);
+    *unreadable += u64::from(exchange.is_none());
+    exchange
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use galileo_ebpf_abi::Request;
+
+    use super::*;
+
+    /// Where a field of the request lies in a record.
+    macro_rules! of_request {
+        ($field:ident) => {
+            offset_of!(ExchangeRecord, request) + offset_of!(Request, $field)
+        };
+    }
+
+    fn record(method: &[u8], path: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; size_of::<ExchangeRecord>()];
+        bytes[of_request!(method_len)] = method.len() as u8;
+        bytes[of_request!(path_len)] = path.len() as u8;
+        for (at, text) in [(of_request!(method), method), (of_request!(path), path)] {
+            bytes[at..at + text.len()].copy_from_slice(text);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_record_without_id_may_end_with_its_path() {
+        let bytes = record(b"GET", b"/a?b");
+        let used = of_request!(path) + 4;
+
+        let exchange = Exchange::read(&bytes[..used], false).unwrap();
+
+        assert_eq!((&*exchange.method, &*exchange.path), ("GET", "/a"));
+        assert_eq!(Exchange::read(&bytes[..used - 1], false), None);
+    }
+
+    #[test]
+    fn what_is_no_token_or_no_target_is_no_exchange() {
+        for (method, path) in [(&b""[..], &b"/"[..]), (b"G T", b"/"), (b"GET", b"/\0")] {
+            assert_eq!(Exchange::read(&record(method, path), false), None);
+        }
+    }
+
+    #[test]
+    fn no_bytes_of_any_length_make_an_exchange_that_http_cannot_be() {
+        // xorshift (Marsaglia 2003): the same bytes each time.
+        let mut state = 0x9e37_79b9_u32;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state
+        };
+        let mut made = 0;
+        for round in 0..300 {
+            let length = random() as usize % (size_of::<ExchangeRecord>() + 40);
+            let mut bytes: Vec<u8> = (0..length).map(|_| random() as u8).collect();
+            // Lengths near what fits, and a method that may pass; random ones hardly ever do.
+            for (at, limit) in [
+                (of_request!(method_len), 26),
+                (of_request!(path_len), 130),
+                (of_request!(id_len), 42),
+                (of_request!(trace_len), 58),
+            ] {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = (random() % limit) as u8;
+                }
+            }
+            if round % 2 == 0 && length > of_request!(id) {
+                bytes[of_request!(path_len) + 1] = 0;
+                bytes[of_request!(method)..of_request!(id)].fill(b'A');
+            }
+            if let Some(exchange) = Exchange::read(&bytes, true) {
+                assert!(!exchange.method.is_empty() && exchange.method.bytes().all(is_token));
+                assert!(!exchange.path.bytes().any(|byte| byte.is_ascii_control()));
+                made += 1;
+            }
+        }
+        assert!(made > 0);
     }
 }

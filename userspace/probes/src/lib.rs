@@ -12,26 +12,61 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Reading order: [`probes`] (load, read), [`attach`], [`snapshot`] (what was counted), [`exchange`] (single exchanges),
-//! [`capability`] (what is off, and why), [`cost`] (what the probes themselves use).
+//! Reading order: [`probes`] (load, read), [`attach`], [`snapshot`] (what was counted), [`running`] and [`matrix`] (how
+//! it is read from the CPUs), [`closure`] (whether any time is missing), [`causes`] (what waits were for), [`accounting`]
+//! (how the kernel counts), [`exchange`] (single exchanges), [`connection`] (single TCP connections), [`tcp`] and
+//! [`traffic`] (network counters), [`sockets`] (what is open now), [`namespace`] (where), [`capability`] (what is off, and
+//! why), [`cost`] (what the probes themselves use), [`verify`] (what the verifier says to each
+//! program).
 
+mod accounting;
 mod attach;
 mod capability;
+mod causes;
 pub mod cgroup;
+mod closure;
+mod connection;
 mod cost;
 mod error;
 mod exchange;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "classic tracepoints alone need it")
+)]
+mod format;
 mod mapped;
+mod matrix;
+mod memory;
 mod messages;
+mod namespace;
 mod object;
+mod presence;
 mod probes;
+mod reader;
+mod ring;
 mod running;
+mod slots;
 mod snapshot;
+pub mod sockets;
+mod tcp;
+mod traffic;
+mod verify;
 
+pub use accounting::{Accounting, TakenOff, Ticks};
 pub use capability::{Capability, Feature};
-pub use cost::{ProgramCost, Statistics};
+pub use causes::{Bounds, Causes};
+pub use closure::Closure;
+pub use connection::{Connection, ConnectionStream, End, Origin};
+pub use cost::{Cost, ProgramCost, Statistics};
 pub use error::Error;
 pub use exchange::{Exchange, ExchangeStream, Role};
 pub use galileo_ebpf_abi::{Ledger, flags};
-pub use probes::{Config, Probes};
-pub use snapshot::{Blame, CgroupStats, Durations, ExchangeStats, Snapshot};
+pub use memory::{MapMemory, Memory};
+pub use namespace::NetworkNamespace;
+pub use probes::{Config, Probes, Tables};
+pub use snapshot::{
+    Acquisition, Blame, CgroupStats, CpuTimes, Durations, ExchangeStats, Interrupts, Rate, Snapshot,
+};
+pub use tcp::TcpStats;
+pub use traffic::{Interface, Traffic};
+pub use verify::{Verdict, verify};

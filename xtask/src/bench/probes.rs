@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Seconds of load in which all exchanges are counted, for each row
     #[arg(long, default_value_t = 5)]
     recall_seconds: u64,
+    /// Attach and detach the programs of this feature only, e.g. tcp; all others stay attached
+    #[arg(long)]
+    only: Option<String>,
 }
 
 const LOADS: [Load; 3] = [
@@ -75,7 +78,7 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
             "{}: attaching and detaching for {} s",
             load.name, options.kept_seconds
         ));
-        let kept = kept(&program, &nginx, load, options.kept_seconds)?;
+        let kept = kept(&program, &nginx, load, options)?;
         rows.push(format!(
             "| {} | {rate:.0} | {counted} | {} | {:.4} | {} | {:.4} | {} | {:.3} [{:.3}–{:.3}] | {:.0} | {:.0} |",
             load.name,
@@ -134,13 +137,15 @@ fn recall(program: &Path, nginx: &Nginx, load: Load, seconds: u64) -> Result<(f6
     Ok((rate, after - before, seen))
 }
 
-fn kept(program: &Path, nginx: &Nginx, load: Load, seconds: u64) -> Result<Kept> {
+fn kept(program: &Path, nginx: &Nginx, load: Load, options: &Options) -> Result<Kept> {
+    let seconds = options.kept_seconds;
     let wrk = load.start(nginx.port, seconds + 2)?;
     let line = process::output(
         Command::new("taskset")
             .args(["-c", "1"])
             .arg(program)
-            .args(["kept", &nginx.port.to_string(), &seconds.to_string()]),
+            .args(["kept", &nginx.port.to_string(), &seconds.to_string()])
+            .args(&options.only),
     )?;
     Load::finish(wrk)?;
     serde_json::from_str(&line).context("the measuring program told something else")

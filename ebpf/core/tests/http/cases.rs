@@ -7,7 +7,10 @@ use crate::driver::{Connection, Seen, directions};
 
 /// Requests and answers in turn, each as one segment; seen as a server.
 fn talk(turns: &[(u32, &[u8])]) -> Connection {
-    let mut connection = Connection::new();
+    talk_on(Connection::new(), turns)
+}
+
+fn talk_on(mut connection: Connection, turns: &[(u32, &[u8])]) -> Connection {
     for (now, (direction, bytes)) in (1..).zip(turns) {
         connection.segment(*direction, now, bytes);
     }
@@ -252,14 +255,229 @@ fn a_gap_in_a_head_costs_what_is_outstanding_and_no_more() {
 
 #[test]
 fn a_connection_older_than_the_probes_is_seen_from_its_next_message_on() {
-    let connection = talk(&[
-        (ASK, b"the rest of a body"),
-        (ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"),
+    let connection = talk_on(
+        Connection::older(),
+        &[
+            (ASK, b"the rest of a body"),
+            (ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab"),
+            (ASK, GET),
+            (ANSWER, EMPTY),
+            (ASK, GET),
+            (ANSWER, EMPTY),
+        ],
+    );
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/a", 200), ("GET", "/a", 200)]);
+    // That the first one begins there is judged by its first bytes.
+    assert_eq!((seen[0].flags, seen[1].flags), (flags::RESUMED, 0));
+    assert_eq!(connection.counted(Ledger::JoinedLate), 1);
+}
+
+#[test]
+fn a_long_body_that_was_under_way_does_not_end_the_patience_with_a_connection() {
+    let mut connection = Connection::older();
+    for now in 0..1000 {
+        connection.segment(ANSWER, now, &[b'\n'; 1400]);
+    }
+    connection.segment(ASK, 1001, GET);
+    connection.segment(ANSWER, 1002, EMPTY);
+    assert_eq!(lines(&connection.seen(role::SERVER)), [("GET", "/a", 200)]);
+}
+
+#[test]
+fn the_rest_of_a_head_with_a_gap_is_not_taken_for_a_head() {
+    // Segments that overtake one another, the first of which is lost or late.
+    let mut connection = Connection::new();
+    connection.miss(ASK, b"G");
+    connection.segment(ASK, 1, b"ET /wrong HTTP/1.1\r\n\r\n");
+    connection.segment(ANSWER, 2, EMPTY);
+    connection.segment(ASK, 3, GET);
+    connection.segment(ANSWER, 4, EMPTY);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/a", 200)]);
+    assert_eq!(seen[0].flags, flags::RESUMED);
+    assert_eq!(connection.counted(Ledger::Reordered), 1);
+}
+
+#[test]
+fn answers_that_change_places_are_not_paired_with_the_wrong_request() {
+    let mut connection = talk(&[(ASK, b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")]);
+    let first = b"HTTP/1.1 201 One\r\nContent-Length: 0\r\n\r\n";
+    let late = connection.miss(ANSWER, first);
+    connection.segment(ANSWER, 2, b"HTTP/1.1 202 Two\r\nContent-Length: 0\r\n\r\n");
+    connection.at(ANSWER, 3, late, first, last::NO);
+    assert_eq!(connection.seen(role::SERVER), []);
+    connection.segment(ASK, 4, GET);
+    connection.segment(ANSWER, 5, EMPTY);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/a", 200)]);
+    assert_eq!(connection.counted(Ledger::GivenUp), 2);
+}
+
+#[test]
+fn an_answer_cut_off_by_the_end_of_its_connection_is_marked() {
+    for how in [last::DIRECTION, last::CONNECTION] {
+        let mut connection = talk(&[
+            (ASK, GET),
+            (ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n0123"),
+        ]);
+        connection.end(ANSWER, 3, how);
+        let seen = connection.seen(role::SERVER);
+        assert_eq!(lines(&seen), [("GET", "/a", 200)]);
+        assert_eq!((seen[0].flags, seen[0].end_ns), (flags::CUT_OFF, 3));
+        assert!(connection.ledger().is_empty());
+    }
+}
+
+#[test]
+fn an_end_that_overtakes_the_last_bytes_ends_nothing_yet() {
+    let mut connection = talk(&[
         (ASK, GET),
+        (ANSWER, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n012"),
+    ]);
+    let late = connection.miss(ANSWER, b"3");
+    connection.end(ANSWER, 3, last::DIRECTION);
+    connection.at(ANSWER, 4, late, b"3", last::NO);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!((seen[0].flags, seen[0].end_ns), (0, 4));
+}
+
+#[test]
+fn an_end_that_overtakes_the_last_bytes_is_remembered() {
+    let mut connection = talk(&[(ASK, GET)]);
+    let late = connection.miss(ANSWER, b"HTTP/1.0 200 OK\r\n\r\nab");
+    connection.end(ANSWER, 3, last::DIRECTION);
+    connection.at(ANSWER, 4, late, b"HTTP/1.0 200 OK\r\n\r\nab", last::NO);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/a", 200)]);
+    assert_eq!((seen[0].flags, seen[0].end_ns), (flags::CLOSE_DELIMITED, 4));
+}
+
+#[test]
+fn a_request_behind_the_end_of_the_answers_is_counted() {
+    let mut connection = talk(&[(ASK, GET), (ANSWER, EMPTY)]);
+    connection.end(ANSWER, 3, last::DIRECTION);
+    connection.segment(ASK, 4, GET);
+    connection.end(ASK, 5, last::CONNECTION);
+    assert_eq!(connection.counted(Ledger::ClosedWithoutAnswer), 1);
+}
+
+#[test]
+fn what_an_answer_with_a_gap_had_before_it_is_not_counted_to_the_next() {
+    let interim: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
+    let mut connection = talk(&[(ASK, GET), (ANSWER, interim), (ANSWER, interim)]);
+    connection.miss(ANSWER, &EMPTY[..10]);
+    connection.segment(ANSWER, 4, &EMPTY[10..]);
+    connection.segment(ASK, 5, b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
+    connection.segment(ANSWER, 6, interim);
+    connection.segment(
+        ANSWER,
+        7,
+        b"HTTP/1.1 201 A\r\nContent-Length: 0\r\n\r\nHTTP/1.1 202 B\r\nContent-Length: 0\r\n\r\n",
+    );
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/1", 201), ("GET", "/2", 202)]);
+    assert_eq!((seen[0].interim, seen[1].interim), (1, 0));
+    // Had an answer been under way still, both would be shifted by it.
+    assert_eq!(seen[0].flags, flags::RESUMED);
+    assert_eq!(seen[1].flags, flags::RESUMED | flags::PIPELINED);
+    assert_eq!(connection.counted(Ledger::GivenUp), 1);
+}
+
+#[test]
+fn every_request_that_is_never_answered_is_counted() {
+    let mut connection = talk(&[(ASK, b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")]);
+    connection.end(ANSWER, 2, last::CONNECTION);
+    assert_eq!(connection.counted(Ledger::ClosedWithoutAnswer), 2);
+}
+
+#[test]
+fn empty_lines_before_a_request_are_passed_over() {
+    let connection = talk(&[
+        (ASK, b"\r\n"),
+        (ASK, b"\r\nGET /a HTTP/1.1\r\n\r\n"),
         (ANSWER, EMPTY),
     ]);
-    assert_eq!(lines(&connection.seen(role::SERVER)), [("GET", "/a", 200)]);
-    assert_eq!(connection.counted(Ledger::JoinedLate), 1);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("GET", "/a", 200)]);
+    assert_eq!(seen[0].request_bytes, 19);
+}
+
+#[test]
+fn a_method_is_any_token_of_up_to_24_characters() {
+    for method in [
+        "BASELINE-CONTROL",
+        "UPDATEREDIRECTREF",
+        "MY_METHOD",
+        "get",
+        "HTTPISH",
+        "A!#$%&'*+.^`|~0123456789",
+    ] {
+        let request = format!("{method} /a HTTP/1.1\r\n\r\n");
+        let connection = talk(&[(ASK, request.as_bytes()), (ANSWER, EMPTY)]);
+        assert_eq!(lines(&connection.seen(role::SERVER)), [(method, "/a", 200)]);
+    }
+    for method in ["", "A;B", "A@B", "\u{e4}", "A234567890123456789012345"] {
+        let request = format!("{method} /a HTTP/1.1\r\n\r\n");
+        let connection = talk(&[(ASK, request.as_bytes()), (ANSWER, EMPTY)]);
+        assert_eq!(connection.seen(role::SERVER), [], "{method}");
+    }
+}
+
+#[test]
+fn blanks_around_a_value_are_no_part_of_it() {
+    let connection = talk(&[
+        (ASK, b"POST /a HTTP/1.1\r\nx-galileo-request-id:\t  7 \t\r\nx-galileo-request-id-of: 8\r\nTransfer-Encoding: \tchunked  \r\n\r\n1\r\na\r\n0\r\n\r\n"),
+        (ANSWER, EMPTY),
+    ]);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(lines(&seen), [("POST", "/a", 200)]);
+    assert_eq!((seen[0].id.as_str(), seen[0].flags), ("7", 0));
+}
+
+#[test]
+fn the_head_of_the_next_request_makes_no_early_answer() {
+    let connection = talk(&[(ASK, b"GET /a HTTP/1.1\r\n\r\nPUT /b HT"), (ANSWER, EMPTY)]);
+    assert_eq!(connection.seen(role::SERVER)[0].flags, 0);
+}
+
+#[test]
+fn a_chunk_extension_of_any_length_is_passed_over() {
+    let line = format!("5;e={}\r\nabcde\r\n0\r\n\r\n", "x".repeat(2000));
+    let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{line}");
+    for cut in [1, 60, 600, 1200, 2040] {
+        let (first, second) = answer.as_bytes().split_at(cut);
+        let connection = talk(&[
+            (ASK, GET),
+            (ANSWER, first),
+            (ANSWER, second),
+            (ASK, GET),
+            (ANSWER, EMPTY),
+        ]);
+        let seen = connection.seen(role::SERVER);
+        assert_eq!(lines(&seen), [("GET", "/a", 200), ("GET", "/a", 200)]);
+        assert_eq!(seen[0].response_bytes, answer.len() as u64);
+    }
+}
+
+#[test]
+fn equal_lengths_are_one_and_others_a_contradiction() {
+    let twice = talk(&[
+        (
+            ASK,
+            b"PUT /a HTTP/1.1\r\nContent-Length: 1\r\ncontent-length:1\r\n\r\na",
+        ),
+        (ANSWER, EMPTY),
+    ]);
+    assert_eq!(lines(&twice.seen(role::SERVER)), [("PUT", "/a", 200)]);
+    let both = talk(&[
+        (
+            ASK,
+            b"PUT /a HTTP/1.1\r\nContent-Length: 1\r\ncontent-length:2\r\n\r\na",
+        ),
+        (ANSWER, EMPTY),
+    ]);
+    assert_eq!(both.seen(role::SERVER), []);
 }
 
 #[test]
@@ -358,4 +576,38 @@ fn fourteen_pipelined_messages_with_bodies_fit_into_one_segment() {
     let connection = talk(&[(ASK, &requests), (ANSWER, &answers)]);
     assert_eq!(connection.seen(role::SERVER).len(), 14);
     assert!(connection.steps <= TAIL_CALLS, "{}", connection.steps);
+}
+
+#[test]
+fn a_head_of_ten_thousand_bytes_in_one_segment_takes_few_steps() {
+    let cookie = "c".repeat(3300);
+    let lines = "X-Some-Header: with a value\r\n".repeat(115);
+    for padding in [
+        format!("Cookie: {}\r\n", cookie.repeat(3)),
+        lines.repeat(3),
+        format!("Cookie: {cookie}\r\n{lines}Cookie: {cookie}\r\n"),
+    ] {
+        let head = format!("GET /a HTTP/1.1\r\n{padding}x-galileo-request-id: 7\r\n\r\n");
+        let connection = talk(&[(ASK, head.as_bytes()), (ANSWER, EMPTY)]);
+        let seen = connection.seen(role::SERVER);
+        assert_eq!(self::lines(&seen), [("GET", "/a", 200)]);
+        assert_eq!(seen[0].id, "7");
+        assert_eq!(seen[0].request_bytes, head.len() as u64);
+        assert!(connection.steps <= TAIL_CALLS, "{}", connection.steps);
+    }
+}
+
+#[test]
+fn chunks_with_padded_sizes_or_extensions_take_few_steps() {
+    for size in ["00000001", "1;name=\"a quoted value\"", "1    "] {
+        let body = format!("{size}\r\nx\r\n").repeat(300);
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}0\r\n\r\n");
+        let connection = talk(&[(ASK, GET), (ANSWER, answer.as_bytes())]);
+        assert_eq!(
+            connection.seen(role::SERVER)[0].response_bytes,
+            answer.len() as u64
+        );
+        assert!(connection.steps <= TAIL_CALLS, "{}", connection.steps);
+    }
 }

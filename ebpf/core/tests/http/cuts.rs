@@ -1,6 +1,7 @@
 //! Properties that hold wherever a stream is cut.
 
 use galileo_ebpf_abi::{PATH_BYTES, flags, role};
+use galileo_ebpf_core::http::is_token;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use crate::{
@@ -129,7 +130,7 @@ proptest! {
             let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| connection.seen(role)));
             for seen in seen.unwrap_or_default() {
                 prop_assert!((100..600).contains(&seen.status), "{seen:?} {ledger:?}");
-                prop_assert!(seen.method.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-'));
+                prop_assert!(seen.method.bytes().all(is_token), "{seen:?}");
                 prop_assert!(!seen.path.is_empty());
             }
         }

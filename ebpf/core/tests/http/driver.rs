@@ -7,7 +7,7 @@ use std::{
 
 use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, role};
 use galileo_ebpf_core::{
-    connection::{self, Next, RECEIVED, SENT, Step},
+    connection::{self, Next, Place, RECEIVED, SENT, Step},
     http::{mark, state},
     plain::{self, Piece},
     socket::{Carry, Outside, Segment, Socket, last},
@@ -57,8 +57,8 @@ struct Maps {
 }
 
 impl Outside for Maps {
-    fn count(&self, kind: Ledger) {
-        *self.ledger.borrow_mut().entry(kind).or_default() += 1;
+    fn count(&self, kind: Ledger, events: u32) {
+        *self.ledger.borrow_mut().entry(kind).or_default() += u64::from(events);
     }
 
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool {
@@ -70,18 +70,13 @@ impl Outside for Maps {
     }
 
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool {
-        let copy = Carry {
-            request: carry.request,
-            len: carry.len,
-            words: carry.words,
-        };
-        self.carries.borrow_mut().insert(key.direction, copy);
+        self.carries.borrow_mut().insert(key.direction, *carry);
         true
     }
 
-    fn take_carry(&self, key: CarryKey, read: impl FnOnce(&Carry)) -> bool {
-        let carry = self.carries.borrow_mut().remove(&key.direction);
-        carry.as_ref().map(read).is_some()
+    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32> {
+        let carry = self.carries.borrow_mut().remove(&key.direction)?;
+        Some(carry.restore(request, window))
     }
 
     fn keep_request(&self, key: PendingKey, request: &Request) {
@@ -96,9 +91,10 @@ impl Outside for Maps {
         true
     }
 
-    fn set_request_bytes(&self, key: PendingKey, bytes: u64) {
+    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32) {
         if let Some(pending) = self.pending.borrow_mut().get_mut(&key.sequence) {
             pending.bytes = bytes;
+            pending.flags |= marks;
         }
     }
 
@@ -130,11 +126,13 @@ impl Outside for Maps {
 
 /// Headers of IP and TCP before the payload.
 const HEADERS: u32 = 52;
+/// Sequence numbers shortly before they wrap.
+const NEXT_SEQ: [u32; 2] = [u32::MAX - 100, u32::MAX - 7];
 /// Stale bytes that an unread window holds: what a parser that reads too far would take for something.
 const STALE: u8 = b'\n';
 
 impl Watch {
-    fn new(plain: bool) -> Self {
+    fn new(plain: bool, next_seq: [u32; 2], begun: bool) -> Self {
         // SAFETY: both consist of integers only, for which zero is a value.
         let (mut socket, mut segment) = unsafe {
             (
@@ -145,6 +143,10 @@ impl Watch {
         socket.cookie = 1;
         socket.role = role::UNKNOWN;
         segment.window.bytes.fill(STALE);
+        for direction in [RECEIVED, SENT] {
+            let next_seq = next_seq[direction as usize];
+            connection::synchronise(&mut socket, direction, Place { next_seq, begun });
+        }
         Self {
             socket,
             segment,
@@ -194,7 +196,7 @@ impl Watch {
             }
         }
         let (socket, segment, maps) = (&mut *self.socket, &mut *self.segment, &self.maps);
-        let Some(ahead) = connection::place(maps, socket, direction, sequence, length, ends) else {
+        let Some(ahead) = connection::place(maps, socket, direction, sequence, length, how) else {
             return 0;
         };
         segment.now_ns = now_ns;
@@ -213,11 +215,16 @@ impl Watch {
                     break;
                 }
             }
-            if step == Step::Scan {
-                step = connection::scan(segment, socket, direction);
-                steps += 1;
-            }
             segment.event = step as u32;
+            if step == Step::Scan {
+                loop {
+                    segment.event = connection::scan(segment, socket, direction) as u32;
+                    steps += 1;
+                    if !connection::scan_on(maps, segment, socket, direction) {
+                        break;
+                    }
+                }
+            }
             connection::act(maps, segment, socket, direction);
             steps += 1;
             next = connection::next(segment, socket, direction);
@@ -230,12 +237,25 @@ impl Watch {
 }
 
 impl Connection {
-    /// A connection of which nothing was seen yet.
+    /// A connection that begins.
     pub fn new() -> Self {
+        Self::watched(NEXT_SEQ, true)
+    }
+
+    /// A connection through which data went before it was watched.
+    pub fn older() -> Self {
+        Self::watched(NEXT_SEQ, false)
+    }
+
+    /// A connection that begins, with these sequence numbers of the first byte received and sent.
+    pub fn with_numbers(next_seq: [u32; 2]) -> Self {
+        Self::watched(next_seq, true)
+    }
+
+    fn watched(next_seq: [u32; 2], begun: bool) -> Self {
         Self {
-            watches: [Watch::new(true), Watch::new(false)],
-            // Shortly before the sequence numbers wrap.
-            next_seq: [u32::MAX - 100, u32::MAX - 7],
+            watches: [true, false].map(|plain| Watch::new(plain, next_seq, begun)),
+            next_seq,
             steps: 0,
         }
     }

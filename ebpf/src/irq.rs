@@ -1,0 +1,88 @@
+//! How long interrupts and softirqs took of each CPU.
+//!
+//! Off unless asked for, as these hooks run often. What they count is an "of which": it lies within the time of the task
+//! that was interrupted, or of the idle task. It is known by CPU, never by wait: a wait has no claim on it. Not seen are
+//! interrupts that do not come through the kernel's generic handling: on x86 the local timer's and those between CPUs.
+
+use aya_ebpf::{
+    helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_boot_ns},
+    macros::{map, raw_tracepoint},
+    maps::Array,
+    programs::RawTracePointContext,
+};
+use galileo_ebpf_abi::CpuInterrupts;
+
+use crate::ledger::MMAPABLE;
+
+/// One entry a possible CPU; user space sets the number.
+#[map]
+static INTERRUPTS: Array<CpuInterrupts> = Array::with_max_entries(256, MMAPABLE);
+
+#[inline(always)]
+fn this_cpu() -> Option<&'static mut CpuInterrupts> {
+    // SAFETY: a helper without arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    // SAFETY: a map value. Only this CPU writes it; an interrupt within a softirq adds before the softirq goes on.
+    INTERRUPTS.get_ptr_mut(cpu).map(|cpu| unsafe { &mut *cpu })
+}
+
+#[inline(always)]
+fn now_ns() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Hook: raw tracepoint `irq_handler_entry` (irq, action). Context: hard interrupt, interrupts off. Kernel: 5.10. Maps:
+/// `INTERRUPTS`.
+#[raw_tracepoint(tracepoint = "irq_handler_entry")]
+pub fn irq_handler_entry(_ctx: RawTracePointContext) -> i32 {
+    if let Some(cpu) = this_cpu() {
+        cpu.irq_since_ns = now_ns();
+    }
+    0
+}
+
+/// Hook: raw tracepoint `irq_handler_exit` (irq, action, result). Context: as `irq_handler_entry`. Kernel: 5.10. Maps:
+/// `INTERRUPTS`.
+#[raw_tracepoint(tracepoint = "irq_handler_exit")]
+pub fn irq_handler_exit(_ctx: RawTracePointContext) -> i32 {
+    let Some(cpu) = this_cpu() else {
+        return 0;
+    };
+    let since = core::mem::take(&mut cpu.irq_since_ns);
+    if since == 0 {
+        return 0;
+    }
+    let ns = now_ns().saturating_sub(since);
+    cpu.irq_ns += ns;
+    cpu.irqs += 1;
+    // It is not the softirq's that it interrupted.
+    if cpu.softirq_since_ns != 0 {
+        cpu.softirq_since_ns += ns;
+    }
+    0
+}
+
+/// Hook: raw tracepoint `softirq_entry` (vector). Context: softirq, on the way out of an interrupt, of a section without
+/// softirqs, or in ksoftirqd. Kernel: 5.10. Maps: `INTERRUPTS`.
+#[raw_tracepoint(tracepoint = "softirq_entry")]
+pub fn softirq_entry(_ctx: RawTracePointContext) -> i32 {
+    if let Some(cpu) = this_cpu() {
+        cpu.softirq_since_ns = now_ns();
+    }
+    0
+}
+
+/// Hook: raw tracepoint `softirq_exit` (vector). Context: as `softirq_entry`. Kernel: 5.10. Maps: `INTERRUPTS`.
+#[raw_tracepoint(tracepoint = "softirq_exit")]
+pub fn softirq_exit(_ctx: RawTracePointContext) -> i32 {
+    let Some(cpu) = this_cpu() else {
+        return 0;
+    };
+    let since = core::mem::take(&mut cpu.softirq_since_ns);
+    if since != 0 {
+        cpu.softirq_ns += now_ns().saturating_sub(since);
+        cpu.softirqs += 1;
+    }
+    0
+}

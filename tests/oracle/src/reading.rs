@@ -1,0 +1,509 @@
+//! Which exchanges a connection held, and what of them can be known from its segments.
+
+use std::ops::{Range, RangeInclusive};
+
+use galileo_ebpf_abi::{PATH_BYTES, REQUEST_ID_BYTES, flags};
+
+use crate::{
+    message::{self, Delimited, Found, Head, Line},
+    segment::{Segment, Way},
+    stream::Stream,
+};
+
+/// Bytes of a head in which our id must be found. Behind them it may be missed, if that is marked.
+const SEARCHED: usize = 512;
+
+/// Why an exchange need not be seen; what is seen of it must be right all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// Bytes that delimit messages came out of order, at this exchange or before it.
+    OutOfOrder,
+}
+
+/// One exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truth {
+    /// Method, whole.
+    pub method: String,
+    /// Target, as far as it is kept.
+    pub path: String,
+    /// Request id, as far as it is kept; empty without one.
+    pub id: String,
+    /// The id lies within the bytes that are searched, so it must be found.
+    pub id_is_near: bool,
+    /// Final status.
+    pub status: u16,
+    /// Interim answers, at most 255.
+    pub interim: u8,
+    /// Head and body.
+    pub request_bytes: RangeInclusive<u64>,
+    /// Head and body of the final answer.
+    pub response_bytes: RangeInclusive<u64>,
+    /// The first byte.
+    pub start_ns: u64,
+    /// First byte of the final answer.
+    pub first_byte_ns: u64,
+    /// Last byte of the final answer. A range if the last byte came before one in the middle.
+    pub end_ns: RangeInclusive<u64>,
+    /// Flags that must be set.
+    pub must: u32,
+    /// Further flags that may be set.
+    pub may: u32,
+    /// Why it may be missing, if it may.
+    pub doubt: Option<Doubt>,
+}
+
+/// What a connection held.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// In the order of the answers.
+    pub exchanges: Vec<Truth>,
+    /// Whole requests to which no whole answer came.
+    pub unanswered: usize,
+    /// How many of these came when no answer could come any more.
+    pub too_late: usize,
+    /// Answers, interim ones apart, to which there was no request.
+    pub orphans: usize,
+    /// Bytes that delimit messages came out of order, first with this segment.
+    pub disturbed: Option<usize>,
+    /// The connection became something else than HTTP.
+    pub tunnel: bool,
+    /// Either way holds what is no HTTP.
+    pub wrong: bool,
+    /// No answer can come any more.
+    pub ended: bool,
+    /// The last exchange's answer was cut off by that.
+    pub cut: bool,
+}
+
+struct Request {
+    head: Head,
+    method: String,
+    target: String,
+    body: Delimited,
+    /// Offset behind it, if all of it is there.
+    end: Option<usize>,
+}
+
+impl Reading {
+    /// Reads the segments of a connection, from its first one on.
+    #[must_use]
+    pub fn of(segments: &[Segment]) -> Self {
+        let (up, down) = (
+            Stream::of(segments, Way::Up),
+            Stream::of(segments, Way::Down),
+        );
+        let mut reader = Reader {
+            segments,
+            up,
+            down,
+            framing: [Vec::new(), Vec::new()],
+            reading: Self::default(),
+        };
+        reader.read();
+        reader.reading
+    }
+
+    /// Those that must be seen.
+    pub fn sure(&self) -> impl Iterator<Item = &Truth> {
+        self.exchanges.iter().filter(|truth| truth.doubt.is_none())
+    }
+}
+
+struct Reader<'a> {
+    segments: &'a [Segment],
+    up: Stream,
+    down: Stream,
+    /// Bytes of each way that delimit messages.
+    framing: [Vec<Range<usize>>; 2],
+    reading: Reading,
+}
+
+impl Reader<'_> {
+    fn read(&mut self) {
+        self.reading.ended = self.down.end.is_some() || self.up.end.is_some_and(|end| end.reset);
+        let requests = self.requests();
+        let mut at = 0;
+        let mut next = 0;
+        let mut interim = 0_u8;
+        // Index of the segment that ended the answer before.
+        let mut before = None;
+        // For each exchange the segment that ended it, to compare with the first disturbance.
+        let mut ends = Vec::new();
+        while at < self.down.bytes.len() {
+            let head = match message::head(&self.down.bytes, at, true) {
+                Found::Whole(head) => head,
+                Found::Part => {
+                    self.frame(Way::Down, at..usize::MAX);
+                    break;
+                }
+                Found::Wrong => {
+                    self.reading.wrong = true;
+                    break;
+                }
+            };
+            let Line::Answer(status) = head.line else {
+                unreachable!("asked for an answer")
+            };
+            self.frame(Way::Down, head.bytes.clone());
+            let begins = self.down.first_seen(at);
+            let asked = requests
+                .get(next)
+                .filter(|request| self.up.last_seen(request.head.bytes.clone()) < begins);
+            let method = asked.map(|request| request.method.as_str());
+            let body = head.answer_body(status, method);
+            if body == Delimited::Interim {
+                interim = interim.saturating_add(1);
+                at = head.bytes.end;
+                continue;
+            }
+            let end = self.end_of(Way::Down, &head, body);
+            let Some(request) = asked else {
+                self.reading.orphans += 1;
+                let Some(end) = end else { break };
+                at = end;
+                continue;
+            };
+            let Some(end) = end else {
+                ends.extend(self.cut(request, &head, body, interim, before));
+                break;
+            };
+            let (truth, last) = self.truth(request, &head, body, end, interim, before);
+            self.reading.exchanges.push(truth);
+            ends.push(last);
+            before = Some(last);
+            interim = 0;
+            at = end;
+            next += 1;
+            if body == Delimited::Tunnel {
+                self.reading.tunnel = true;
+                break;
+            }
+        }
+        if !self.reading.tunnel {
+            let left = requests.get(next..).unwrap_or_default();
+            self.reading.unanswered = left.len();
+            if let Some(end) = self.down.end {
+                let head = |request: &Request| self.up.last_seen(request.head.bytes.clone());
+                let late = left.iter().filter(|request| head(request) > end.segment);
+                self.reading.too_late = late.count();
+            }
+        }
+        self.disturbances();
+        for (truth, last) in self.reading.exchanges.iter_mut().zip(ends) {
+            if self.reading.disturbed.is_some_and(|first| first <= last) {
+                truth.doubt = truth.doubt.or(Some(Doubt::OutOfOrder));
+                truth.may |= flags::REORDERED | flags::RESUMED | flags::PIPELINED;
+            }
+        }
+    }
+
+    fn requests(&mut self) -> Vec<Request> {
+        let mut requests = Vec::new();
+        let mut at = 0;
+        loop {
+            let start = message::skip_empty_lines(&self.up.bytes, at);
+            self.frame(Way::Up, at..start);
+            at = start;
+            if at >= self.up.bytes.len() {
+                // Whatever comes next begins a message.
+                self.frame(Way::Up, at..usize::MAX);
+                return requests;
+            }
+            let head = match message::head(&self.up.bytes, at, false) {
+                Found::Whole(head) => head,
+                Found::Part => {
+                    self.frame(Way::Up, at..usize::MAX);
+                    return requests;
+                }
+                Found::Wrong => return requests,
+            };
+            let Line::Request(method, target) = head.line.clone() else {
+                unreachable!("asked for a request")
+            };
+            self.frame(Way::Up, head.bytes.clone());
+            let body = head.request_body();
+            let end = self.end_of(Way::Up, &head, body);
+            requests.push(Request {
+                head,
+                method,
+                target,
+                body,
+                end,
+            });
+            let Some(end) = end else { return requests };
+            at = end;
+        }
+    }
+
+    fn frame(&mut self, way: Way, bytes: Range<usize>) {
+        self.framing[way.index()].push(bytes);
+    }
+
+    /// Offset behind a message, if all of it is there.
+    fn end_of(&mut self, way: Way, head: &Head, body: Delimited) -> Option<usize> {
+        let stream = match way {
+            Way::Up => &self.up,
+            Way::Down => &self.down,
+        };
+        let from = head.bytes.end;
+        match body {
+            Delimited::Nothing | Delimited::Interim | Delimited::Tunnel => Some(from),
+            Delimited::Length(length) => {
+                let end = from.checked_add(usize::try_from(length).ok()?)?;
+                (end <= stream.bytes.len()).then_some(end)
+            }
+            Delimited::Chunks => match message::chunks(&stream.bytes, from) {
+                Found::Whole((end, framing)) => {
+                    for bytes in framing {
+                        self.frame(way, bytes);
+                    }
+                    Some(end)
+                }
+                Found::Part => {
+                    self.frame(way, from..usize::MAX);
+                    None
+                }
+                Found::Wrong => {
+                    self.reading.wrong = true;
+                    None
+                }
+            },
+            Delimited::Close => stream
+                .end
+                .filter(|end| !end.reset && end.at == stream.bytes.len())
+                .map(|end| end.at),
+        }
+    }
+
+    /// The exchange that a request and its answer make, and the index of the segment that ended it.
+    fn truth(
+        &self,
+        request: &Request,
+        head: &Head,
+        body: Delimited,
+        end: usize,
+        interim: u8,
+        before: Option<usize>,
+    ) -> (Truth, usize) {
+        let Line::Answer(status) = head.line else {
+            unreachable!("an answer")
+        };
+        let time = |segment: usize| self.segments[segment].time_ns;
+        let answer = head.bytes.start..end;
+        let (mut last, mut latest) = (
+            self.down.first_seen(end - 1),
+            self.down.last_seen(answer.clone()),
+        );
+        // Where the last byte is late, what comes behind it ends the answer as well.
+        let gaps = self.down.gaps.iter();
+        let passed = gaps.filter(|gap| gap.bytes.contains(&(end - 1)));
+        last = passed.map(|gap| gap.segment).fold(last, usize::min);
+        let (mut must, mut may) = (0, flags::REORDERED & self.marks_of_gaps(latest));
+        if body == Delimited::Close
+            && let Some(fin) = self.down.end
+        {
+            (last, latest) = (fin.segment, latest.max(self.down.last_end));
+            must |= flags::CLOSE_DELIMITED;
+        }
+        if body == Delimited::Tunnel {
+            must |= flags::TUNNEL;
+        }
+        if request.target.len() > PATH_BYTES {
+            must |= flags::PATH_TRUNCATED;
+        }
+        let asked = request.head.bytes.clone();
+        if asked.len() > SEARCHED {
+            may |= flags::HEAD_CUT;
+        }
+        if let Some(before) = before {
+            if self.up.last_seen(asked.clone()) < before {
+                must |= flags::PIPELINED;
+            } else if self.up.first_seen(asked.start) < before {
+                may |= flags::PIPELINED;
+            }
+        }
+        let head_bytes = asked.len() as u64;
+        let whole = request
+            .end
+            .map(|end| (end, self.up.last_seen(asked.start..end)));
+        let request_bytes = match (whole, request.body) {
+            (Some((end, seen)), _) if seen < last => {
+                let bytes = (end - asked.start) as u64;
+                bytes..=bytes
+            }
+            (_, Delimited::Length(length)) => {
+                must |= flags::EARLY_ANSWER;
+                head_bytes + length..=head_bytes + length
+            }
+            // A body in chunks whose end has not come: at least the head, at most what has come.
+            _ => {
+                must |= flags::EARLY_ANSWER;
+                head_bytes..=(self.up.bytes.len() - asked.start) as u64
+            }
+        };
+        if must & flags::EARLY_ANSWER != 0 && may & flags::REORDERED != 0 {
+            // What was passed over may have been taken for seen.
+            may |= flags::EARLY_ANSWER;
+            must &= !flags::EARLY_ANSWER;
+        }
+        let (id, id_ends) = request.head.id.clone().unwrap_or_default();
+        let truth = Truth {
+            method: request.method.clone(),
+            path: request.target.chars().take(PATH_BYTES).collect(),
+            id: id.chars().take(REQUEST_ID_BYTES).collect(),
+            id_is_near: id_ends.saturating_sub(asked.start) <= SEARCHED,
+            status,
+            interim,
+            request_bytes,
+            response_bytes: answer.len() as u64..=answer.len() as u64,
+            start_ns: time(self.up.first_seen(asked.start)),
+            first_byte_ns: time(self.down.first_seen(head.bytes.start)),
+            end_ns: time(last)..=time(latest),
+            must,
+            may,
+            doubt: None,
+        };
+        (truth, last)
+    }
+
+    /// An answer that will not be whole: if the connection has ended, it is handed out as far as it came. Returns the index of
+    /// the segment that ended it.
+    fn cut(
+        &mut self,
+        request: &Request,
+        head: &Head,
+        body: Delimited,
+        interim: u8,
+        before: Option<usize>,
+    ) -> Option<usize> {
+        if !self.reading.ended {
+            return None;
+        }
+        let ends = [self.up.end.filter(|end| end.reset), self.down.end];
+        let last = ends.into_iter().flatten().map(|end| end.segment).min()?;
+        let here = self.down.bytes.len();
+        let (mut truth, _) = self.truth(request, head, Delimited::Length(0), here, interim, before);
+        // Whether the request had ended by then is not looked at closely.
+        truth.request_bytes = 0..=u64::MAX;
+        if body == Delimited::Chunks {
+            // A line that is not whole may not be counted yet.
+            truth.response_bytes = head.bytes.len() as u64..=*truth.response_bytes.end();
+        }
+        // An end may overtake the last bytes.
+        let latest = last.max(self.down.last_seen(head.bytes.start..here));
+        truth.end_ns = self.segments[last].time_ns..=self.segments[latest].time_ns;
+        truth.must &= !(flags::EARLY_ANSWER | flags::CLOSE_DELIMITED);
+        truth.may |= flags::EARLY_ANSWER;
+        if body == Delimited::Close {
+            // Its end cannot be told from a cut.
+            truth.may |= flags::CUT_OFF | flags::CLOSE_DELIMITED;
+        } else {
+            truth.must |= flags::CUT_OFF;
+        }
+        self.reading.exchanges.push(truth);
+        self.reading.cut = true;
+        Some(last)
+    }
+
+    /// All flags if anything of the connection came out of order up to this segment.
+    fn marks_of_gaps(&self, segment: usize) -> u32 {
+        let mut gaps = self.up.gaps.iter().chain(&self.down.gaps);
+        if gaps.any(|gap| gap.segment <= segment) {
+            u32::MAX
+        } else {
+            0
+        }
+    }
+
+    /// Finds the first segment before which bytes that delimit messages were missing.
+    fn disturbances(&mut self) {
+        let mut first: Option<usize> = None;
+        for (stream, framing) in [&self.up, &self.down].into_iter().zip(&self.framing) {
+            for gap in &stream.gaps {
+                let meets = |bytes: &Range<usize>| {
+                    bytes.start < gap.bytes.end && gap.bytes.start < bytes.end
+                };
+                if framing.iter().any(meets) {
+                    first = Some(first.map_or(gap.segment, |first| first.min(gap.segment)));
+                }
+            }
+        }
+        self.reading.disturbed = first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case;
+
+    fn of(lines: &str) -> Reading {
+        Reading::of(&case::read(lines).unwrap())
+    }
+
+    #[test]
+    fn an_answer_in_two_parts_behind_two_interim_ones_is_one_exchange() {
+        let reading = of(r#"
+            up 0 "POST /u HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+            down 0 "HTTP/1.1 100 Continue\r\n\r\n"
+            up 61 "abc"
+            down 25 "HTTP/1.1 102 Wait\r\n\r\nHTTP/1.1 201 Created\r\n"
+            down 68 "Content-Length: 0\r\n\r\n"
+        "#);
+        let truth = &reading.exchanges[0];
+        assert_eq!((truth.status, truth.interim), (201, 2));
+        assert_eq!(
+            (truth.start_ns, truth.first_byte_ns, truth.end_ns.clone()),
+            (1, 4, 5..=5)
+        );
+        assert_eq!((truth.must, truth.may, truth.doubt), (0, 0, None));
+        assert_eq!(truth.request_bytes, 64..=64);
+        assert_eq!(truth.response_bytes, 43..=43);
+    }
+
+    #[test]
+    fn a_gap_in_a_body_disturbs_nothing_and_one_in_a_head_what_follows() {
+        let reading = of(r#"
+            up 0 "GET /a HTTP/1.1\r\n\r\n"
+            down 0 "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+            down 40 "cd"
+            down 38 "ab"
+        "#);
+        assert_eq!(reading.disturbed, None);
+        assert_eq!(reading.exchanges[0].end_ns, 3..=4);
+        assert_eq!(reading.exchanges[0].may, flags::REORDERED);
+        let reading = of(r#"
+            up 0 ""
+            up 3 " /a HTTP/1.1\r\n\r\n"
+            up 0 "GET"
+            down 0 "HTTP/1.1 204 X\r\n\r\n"
+        "#);
+        assert_eq!(reading.disturbed, Some(1));
+        assert_eq!(reading.exchanges[0].doubt, Some(Doubt::OutOfOrder));
+    }
+
+    #[test]
+    fn what_follows_a_tunnel_is_not_read() {
+        let reading = of(r#"
+            up 0 "CONNECT h:1 HTTP/1.1\r\n\r\n"
+            down 0 "HTTP/1.1 200 OK\r\n\r\n"
+            up 24 "GET /no HTTP/1.1\r\n\r\n"
+            down 19 "HTTP/1.1 500 X\r\n\r\n"
+        "#);
+        assert_eq!(reading.exchanges.len(), 1);
+        assert_eq!(reading.exchanges[0].must, flags::TUNNEL);
+        assert!(reading.tunnel && reading.unanswered == 0);
+    }
+
+    #[test]
+    fn answers_without_request_and_requests_without_answer_are_told_apart() {
+        let reading = of(r#"
+            down 0 "HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n"
+            up 0 "GET /a HTTP/1.1\r\n\r\n"
+            up 19 rst ""
+        "#);
+        assert_eq!((reading.orphans, reading.unanswered), (1, 1));
+        assert!(reading.exchanges.is_empty() && reading.ended);
+    }
+}

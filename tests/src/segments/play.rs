@@ -1,0 +1,177 @@
+//! Carries a conversation between the kernel and the test, and holds what the probes saw against what there was.
+
+use std::time::{Duration, Instant};
+
+use galileo_oracle::{
+    agreement::{self, Counted, Recall, Seen, Tolerance},
+    reading::Reading,
+    segment::{Mark, Segment, Way},
+};
+use galileo_probes::{Config, Exchange, Ledger, Role, Snapshot};
+
+use super::{
+    home::Home,
+    peer::{Connection, Peer},
+    place::Family,
+};
+use crate::watch::Watch;
+
+/// Probes that see the connections of this test only, and the place these are in.
+pub struct Stage {
+    /// The other ends.
+    pub peer: Peer,
+    /// The probes.
+    pub watch: Watch,
+    family: Family,
+    role: Role,
+    /// How often the last conversation had more messages in a segment than the probes may look at.
+    pub exceeded: u64,
+    // Goes last, as the probes are attached to it.
+    home: Home,
+}
+
+impl Stage {
+    /// Sets everything up; none where probes may not be loaded. In the role given is the kernel's end.
+    #[must_use]
+    pub fn new(family: Family, role: Role) -> Option<Self> {
+        let home = Home::enter();
+        let watch = Watch::start(&Config {
+            keep_query: true,
+            cgroup_mount: Some(home.folder().to_owned()),
+            ..Config::default()
+        })?;
+        Some(Self {
+            peer: Peer::new(family),
+            watch,
+            family,
+            role,
+            exceeded: 0,
+            home,
+        })
+    }
+
+    /// The way that the test sends, on which anything may happen.
+    #[must_use]
+    pub fn ours(&self) -> Way {
+        match self.role {
+            Role::Server => Way::Up,
+            Role::Client => Way::Down,
+        }
+    }
+
+    /// Carries these segments, those of the kernel's way in order; returns what went through the hook.
+    pub fn carry(&mut self, segments: &[Segment]) -> (Vec<Segment>, u64) {
+        let ours = self.ours();
+        let initial = segments
+            .iter()
+            .find(|segment| segment.way == ours && segment.mark == Mark::Syn)
+            .map_or(0, |segment| segment.sequence);
+        let mut connection = match self.role {
+            Role::Server => self.peer.client(initial),
+            Role::Client => self.peer.server(initial),
+        };
+        for segment in segments.iter().filter(|segment| segment.mark != Mark::Syn) {
+            if segment.way == ours {
+                connection.send(segment);
+            } else {
+                connection.write(&segment.payload, segment.mark);
+            }
+        }
+        connection.reset();
+        let Connection {
+            segments, late_ns, ..
+        } = connection;
+        (segments, late_ns)
+    }
+
+    /// Carries these segments and checks what was seen of them.
+    ///
+    /// # Errors
+    ///
+    /// What does not agree.
+    pub fn check(&mut self, segments: &[Segment], tolerance: Tolerance) -> Result<Recall, String> {
+        let before = self.watch.snapshot();
+        // Of earlier connections nothing is left to come: the hooks ran before their segments were read.
+        self.watch.stream.drain();
+        let (carried, late_ns) = self.carry(segments);
+        let reading = Reading::of(&carried);
+        let tolerance = Tolerance {
+            late_ns: late_ns.max(tolerance.late_ns),
+            ..tolerance
+        };
+        let mut exchanges = Vec::new();
+        let begin = Instant::now();
+        loop {
+            exchanges.extend(self.watch.stream.drain());
+            let since = self.watch.snapshot().since(&before);
+            self.exceeded = since.ledger[&Ledger::StepsExceeded];
+            let counted = counted(&since);
+            let result = self.common(&exchanges).and_then(|()| {
+                agreement::check(&reading, &seen(&exchanges), Some(counted), tolerance)
+            });
+            // The hooks have run, so what fails now stays so; but a record may be visible a moment later.
+            if result.is_ok() || begin.elapsed() > Duration::from_millis(20) {
+                return result;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Checks what all exchanges have in common.
+    fn common(&self, exchanges: &[Exchange]) -> Result<(), String> {
+        for exchange in exchanges {
+            let fine = exchange.role == self.role
+                && exchange.cgroup == self.home.id
+                && exchange.local.ip() == self.family.kernel()
+                && exchange.remote.ip() == self.family.peer();
+            if !fine {
+                return Err(format!("whose is it?\n{exchange:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn seen(exchanges: &[Exchange]) -> Vec<Seen> {
+    exchanges
+        .iter()
+        .map(|exchange| Seen {
+            method: exchange.method.clone(),
+            path: exchange.path.clone(),
+            id: exchange.request_id.clone().unwrap_or_default(),
+            status: exchange.status,
+            interim: exchange.interim,
+            request_bytes: exchange.request_bytes,
+            response_bytes: exchange.response_bytes,
+            start_ns: exchange.start_ns,
+            first_byte_ns: exchange.first_byte_ns,
+            end_ns: exchange.end_ns,
+            flags: exchange.flags,
+        })
+        .collect()
+}
+
+/// What of the ledger is about exchanges.
+fn counted(since: &Snapshot) -> Counted {
+    let mut counted = Counted::default();
+    for (kind, count) in &since.ledger {
+        match kind {
+            Ledger::ClosedWithoutAnswer => counted.closed_without_answer += count,
+            Ledger::JoinedLate => counted.joined_late += count,
+            Ledger::RingFull
+            | Ledger::PendingLost
+            | Ledger::CarryLost
+            | Ledger::GivenUp
+            | Ledger::Reordered
+            | Ledger::Unparsable
+            | Ledger::ListenerData
+            | Ledger::NotHttp
+            | Ledger::StepsExceeded
+            | Ledger::ScratchBusy
+            | Ledger::StorageFailed
+            | Ledger::LoadFailed => counted.other += count,
+            _ => {}
+        }
+    }
+    counted
+}

@@ -1,0 +1,76 @@
+//! CPU time against the kernel's own account, and who waited for whom.
+
+use galileo_probes::{Blame, Probes};
+
+use crate::{Outcome, child::Worker, report::Report};
+
+/// CPU time that a spinner uses, in milliseconds.
+const SPIN_MS: &str = "1000";
+
+pub(crate) fn check(probes: &Probes) -> Outcome {
+    alone(probes)?;
+    together(probes)
+}
+
+/// One spinner: on-CPU time is what `cpu.stat` says within 1 % or 5 ms.
+fn alone(probes: &Probes) -> Outcome {
+    let (mut spinner, _) = Worker::start("spinner", "spin", SPIN_MS)?;
+    let id = spinner.id()?;
+    spinner.sleeps()?;
+    let (before, used_before) = (probes.snapshot()?, spinner.used_ns()?);
+    spinner.go()?;
+    spinner.line()?;
+    spinner.sleeps()?;
+    let used = spinner.used_ns()? - used_before;
+    let after = probes.snapshot()?.since(&before);
+    let counted = after.cgroups.get(&id).map_or(0, |stats| stats.on_cpu_ns);
+    Report::check(
+        "cpu time of a spinner is what cpu.stat says",
+        counted.abs_diff(used) <= (used / 100).max(5_000_000),
+        &format!("{} µs counted, {} µs used", counted / 1000, used / 1000),
+    );
+    Ok(())
+}
+
+/// Two on one CPU: each waits while the other runs, and for nobody else to speak of.
+fn together(probes: &Probes) -> Outcome {
+    let (mut one, _) = Worker::start("one", "spin", SPIN_MS)?;
+    let (mut other, _) = Worker::start("other", "spin", SPIN_MS)?;
+    one.sleeps()?;
+    other.sleeps()?;
+    let before = probes.snapshot()?;
+    one.go()?;
+    other.go()?;
+    for worker in [&mut one, &mut other] {
+        worker.line()?;
+        worker.sleeps()?;
+    }
+    let after = probes.snapshot()?.since(&before);
+    for (victim, aggressor) in [(one.id()?, other.id()?), (other.id()?, one.id()?)] {
+        let blamed = after
+            .blames
+            .get(&Blame { victim, aggressor })
+            .copied()
+            .unwrap_or(0);
+        let ran = after
+            .cgroups
+            .get(&aggressor)
+            .map_or(0, |stats| stats.on_cpu_ns);
+        let waited = after
+            .cgroups
+            .get(&victim)
+            .map_or(0, |stats| stats.wait.sum_ns);
+        // The one that is asked first runs alone for a while, and the other one at the end.
+        Report::check(
+            "of two spinners on one CPU each waits for the other",
+            blamed <= ran && blamed >= ran / 10 * 7 && blamed >= waited / 10 * 9,
+            &format!(
+                "waited {} µs, {} µs of them for the other, which ran {} µs",
+                waited / 1000,
+                blamed / 1000,
+                ran / 1000
+            ),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! Who waited while whom a CPU was given to: each CPU's pairs, and those that found no place there.
+
+use std::{collections::BTreeMap, collections::HashMap as Totals, mem::offset_of};
+
+use aya::maps::{HashMap, MapData, MapError};
+use galileo_ebpf_abi::{CpuState, EVICTED, PAIR_SETS, PAIR_WAYS, Pair, PairSet, pair_of};
+use galileo_ebpf_core::runqueue::pair_set_of;
+
+use crate::{Error, error::chain, mapped::Mapped};
+
+/// How often it is tried to read a CPU's pairs while none of them moves to the shared map.
+const LOOKS: u32 = 64;
+
+/// A set without pairs.
+const BLANK: PairSet = PairSet {
+    ways: [Pair { key: 0, ns: 0 }; PAIR_WAYS],
+};
+
+/// The interference matrix.
+pub(crate) struct Matrix {
+    /// `PAIRS`.
+    pairs: Mapped<PairSet>,
+    /// `MATRIX`.
+    rest: HashMap<MapData, u64, u64>,
+    /// What was read of the pairs the last time.
+    seen: Vec<PairSet>,
+    /// The sums of it by key, and what the shared map adds.
+    totals: Totals<u64, u64>,
+    /// The numbers of pairs that had given up their places then, by CPU.
+    evictions: Vec<u64>,
+    now: Vec<u64>,
+    evicted: Vec<u64>,
+}
+
+impl Matrix {
+    pub(crate) fn new(pairs: Mapped<PairSet>, rest: HashMap<MapData, u64, u64>) -> Self {
+        Self {
+            seen: vec![BLANK; pairs.len()],
+            pairs,
+            rest,
+            totals: Totals::new(),
+            evictions: Vec::new(),
+            now: Vec::new(),
+            evicted: Vec::new(),
+        }
+    }
+
+    /// Bytes that are mapped.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        self.pairs.mapped_bytes()
+    }
+
+    /// Reads what has moved. `moved` is told slots of victim and aggressor, and their time.
+    ///
+    /// The shared map is asked, by a system call each, for the pairs that gave up their places since the last time. All of it
+    /// is read only if these are more than a CPU remembers.
+    pub(crate) fn read(
+        &mut self,
+        states: &Mapped<CpuState>,
+        mut moved: impl FnMut(u32, u32, u64),
+    ) -> Result<(), Error> {
+        let mut look = 0;
+        loop {
+            look += 1;
+            evictions(states, &mut self.now);
+            let forgotten = |(now, known): (&u64, &u64)| now / 2 - known / 2 > EVICTED as u64 - 2;
+            let anew = self.evictions.len() != self.now.len()
+                || self.now.iter().zip(&self.evictions).any(forgotten);
+            if anew {
+                self.read_anew(states)?;
+                for (key, ns) in &self.totals {
+                    let (victim, aggressor) = pair_of(*key);
+                    moved(victim, aggressor, *ns);
+                }
+            } else {
+                self.read_moved(states, &mut moved)?;
+                self.read_evicted(states, &mut moved)?;
+            }
+            std::mem::swap(&mut self.evictions, &mut self.now);
+            evictions(states, &mut self.now);
+            let still =
+                self.now == self.evictions && self.now.iter().all(|count| count.is_multiple_of(2));
+            if look >= LOOKS || still {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Adds up anew the pairs that gave up a place since the last time.
+    fn read_evicted(
+        &mut self,
+        states: &Mapped<CpuState>,
+        moved: &mut impl FnMut(u32, u32, u64),
+    ) -> Result<(), Error> {
+        self.evicted.clear();
+        for (cpu, (now, known)) in self.now.iter().zip(&self.evictions).enumerate() {
+            for number in known / 2..now / 2 {
+                let at = number as usize & (EVICTED - 1);
+                let offset = offset_of!(CpuState, evicted) + at * 8;
+                self.evicted
+                    .extend(states.word(cpu, offset).filter(|key| *key != 0));
+            }
+        }
+        self.evicted.sort_unstable();
+        self.evicted.dedup();
+        for key in &self.evicted {
+            let mut total = match self.rest.get(key, 0) {
+                Ok(ns) => ns,
+                Err(MapError::KeyNotFound) => 0,
+                Err(error) => return Err(Error::Mismatch(chain(&error))),
+            };
+            let set = pair_set_of(*key) as usize;
+            for cpu in 0..states.len() {
+                let ways = &self.seen[cpu * PAIR_SETS + set].ways;
+                total += ways
+                    .iter()
+                    .filter(|pair| pair.key == *key)
+                    .map(|pair| pair.ns)
+                    .sum::<u64>();
+            }
+            self.totals.insert(*key, total);
+            let (victim, aggressor) = pair_of(*key);
+            moved(victim, aggressor, total);
+        }
+        Ok(())
+    }
+
+    /// Reads all pairs and the shared map.
+    fn read_anew(&mut self, states: &Mapped<CpuState>) -> Result<(), Error> {
+        self.totals.clear();
+        for set in &mut self.seen {
+            *set = BLANK;
+        }
+        if self.now.iter().any(|count| *count > 0) {
+            for entry in &self.rest {
+                let (key, ns) = entry.map_err(|error| Error::Mismatch(chain(&error)))?;
+                *self.totals.entry(key).or_default() += ns;
+            }
+        }
+        self.read_moved(states, &mut |_, _, _| {})
+    }
+
+    /// Reads the pairs in their places.
+    fn read_moved(
+        &mut self,
+        states: &Mapped<CpuState>,
+        moved: &mut impl FnMut(u32, u32, u64),
+    ) -> Result<(), Error> {
+        for cpu in 0..states.len() {
+            for word in 0..PAIR_SETS / 64 {
+                let offset = offset_of!(CpuState, pairs_used) + word * 8;
+                let mut used = states.word(cpu, offset).unwrap_or(0);
+                while used != 0 {
+                    let set = word * 64 + used.trailing_zeros() as usize;
+                    used &= used - 1;
+                    self.read_set(cpu * PAIR_SETS + set, moved)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_set(
+        &mut self,
+        index: usize,
+        moved: &mut impl FnMut(u32, u32, u64),
+    ) -> Result<(), Error> {
+        self.pairs.reach(index)?;
+        let Some(now) = self.pairs.read(index) else {
+            return Ok(());
+        };
+        let before = std::mem::replace(&mut self.seen[index], now);
+        for (now, before) in now.ways.iter().zip(&before.ways) {
+            if now == before || now.key == 0 {
+                continue;
+            }
+            // A pair may take the place of one of which a cgroup is gone.
+            let more = if now.key == before.key {
+                now.ns.saturating_sub(before.ns)
+            } else {
+                now.ns
+            };
+            let total = self.totals.entry(now.key).or_default();
+            *total += more;
+            let (victim, aggressor) = pair_of(now.key);
+            moved(victim, aggressor, *total);
+        }
+        Ok(())
+    }
+
+    /// Forgets the pairs with a slot that is not to be kept. Their places go to the next pairs that need one.
+    pub(crate) fn forget(&mut self, is_kept: impl Fn(u32) -> bool) -> Result<(), Error> {
+        let is_lost = |key: u64| {
+            let (victim, aggressor) = pair_of(key);
+            !is_kept(victim) || !is_kept(aggressor)
+        };
+        self.totals.retain(|key, _| !is_lost(*key));
+        if self.evictions.iter().all(|count| *count == 0) {
+            return Ok(());
+        }
+        let lost: Vec<u64> = self
+            .rest
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|key| is_lost(*key))
+            .collect();
+        for key in lost {
+            match self.rest.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(Error::Mismatch(chain(&error))),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many pairs the shared map has.
+    pub(crate) fn shared(&self) -> usize {
+        self.rest.keys().count()
+    }
+
+    /// All sums by slots of victim and aggressor, as they were last read.
+    pub(crate) fn totals(&self) -> BTreeMap<(u32, u32), u64> {
+        self.totals
+            .iter()
+            .map(|(key, ns)| (pair_of(*key), *ns))
+            .collect()
+    }
+}
+
+fn evictions(states: &Mapped<CpuState>, into: &mut Vec<u64>) {
+    into.clear();
+    let offset = offset_of!(CpuState, evictions);
+    into.extend((0..states.len()).map(|cpu| states.word(cpu, offset).unwrap_or(0)));
+}
