@@ -239,6 +239,7 @@ impl<'a> Site<'a> {
             .collect::<Result<Vec<_>>>()?;
         let watched: Vec<u16> = ports.iter().flat_map(|ports| ports.all()).collect();
         let watcher = Watcher::start(&built.watcher, &watched)?;
+        place::remove_remains(&watcher.mount);
         let namespace = Namespace::new()?;
         Ok(Self {
             clients: BTreeMap::new(),

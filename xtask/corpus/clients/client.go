@@ -54,11 +54,17 @@ func (c *counted) Read(data []byte) (int, error) {
 }
 
 func (c *counted) Write(data []byte) (int, error) {
+	// Before they are sent, as the answer may come before Write returns.
+	c.count(len(data))
 	n, err := c.Conn.Write(data)
+	c.count(n - len(data))
+	return n, err
+}
+
+func (c *counted) count(sent int) {
 	c.lock.Lock()
 	defer c.lock.Unlock()
-	c.sent += n
-	return n, err
+	c.sent += sent
 }
 
 // current is the connection in use: there is never more than one.

@@ -1,6 +1,7 @@
 """Runs curl, one process a plan, and tells what it says of each transfer."""
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -21,6 +22,8 @@ def transfer(plan, request, index):
     field = "header"
     if request["method"] == "CONNECT":
         lines += ["proxytunnel", f'proxy = "http://{place}"', f'url = "http://{request["path"]}/evil"']
+        # The request within the tunnel; without that curl would use the tunnel again.
+        lines.append('header = "Connection: close"')
         field = "proxy-header"
     else:
         lines.append(f'url = "http://{place}{request["path"]}"')
@@ -48,27 +51,46 @@ def transfer(plan, request, index):
     return lines
 
 
+def traffic():
+    """Bytes of what was sent and of what came, by request id, as curl's trace has them: head, sent body, received body.
+
+    Its figures for --write-out count a body that goes with the head twice, and chunked ones without their coding.
+    """
+    found, current = {}, None
+    for line in (FOLDER / "trace").read_text(errors="replace").splitlines():
+        event = re.match(r"(=> Send|<= Recv) (header|data), (\d+) bytes", line)
+        if event:
+            way, kind, count = event.groups()
+            if (way, kind) == ("=> Send", "header"):
+                current = {"head": int(count), "body": 0, "received": 0}
+            elif current and kind == "data":
+                current["body" if way == "=> Send" else "received"] += int(count)
+        elif current and (name := re.search(r": x-galileo-request-id: (\S+)$", line)):
+            found.setdefault(name[1], current)
+    return found
+
+
 def run(plan):
     config = "\nnext\n".join("\n".join(transfer(plan, *pair[::-1])) for pair in enumerate(plan["requests"]))
-    ended = subprocess.run(["curl", "--config", "-"], input=config.encode(), capture_output=True)
+    ended = subprocess.run(["curl", "--trace-ascii", FOLDER / "trace", "--config", "-"], input=config.encode(),
+                           capture_output=True)
+    seen = traffic()
     for index, (request, line) in enumerate(zip(plan["requests"], ended.stdout.decode().splitlines())):
-        said = json.loads(line)
-        head = (FOLDER / f"head-{index}").read_bytes()
-        if request["method"] == "CONNECT":
-            tell(id=request["id"], status=said["http_connect"], request_bytes=None, interim=0,
-                 response_bytes=head.index(b"\r\n\r\n") + 4)
-            continue
-        count, skipped = interims(head)
-        whole = said["size_upload"] == request["body_bytes"]
-        tell(id=request["id"], status=said["response_code"], interim=count,
-             response_bytes=len(head) - skipped + said["size_download"],
-             # What curl says of a chunked upload is without the coding.
-             request_bytes=said["size_request"] + said["size_upload"] if whole and not request["chunked"] else None)
+        said, bytes_of = json.loads(line), seen[request["id"]]
+        tunnel = request["method"] == "CONNECT"
+        # The trace leaves out the empty lines of interim answers: heads are better taken from the dump.
+        heads = (FOLDER / f"head-{index}").read_bytes()
+        count, skipped = (0, 0) if tunnel else interims(heads)
+        head = heads.index(b"\r\n\r\n", skipped) + 4 - skipped
+        whole = request["chunked"] or bytes_of["body"] == request["body_bytes"]
+        tell(id=request["id"], status=said["http_connect" if tunnel else "response_code"], interim=count,
+             response_bytes=head + bytes_of["received"],
+             request_bytes=bytes_of["head"] + bytes_of["body"] if whole else None)
 
 
 for plan in plans():
     try:
         run(plan)
         tell(done=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         tell(error=repr(error))

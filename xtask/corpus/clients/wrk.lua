@@ -1,5 +1,7 @@
 -- Sends each batch of messages once, over all connections together, then nothing more; stops at the last answer.
-local batches, total, nth, given, answered = {}, 0, 0, 0, 0
+local batches, total, given, answered = {}, 0, 0, 0
+-- wrk asks for one request ahead of all, to count the messages in it.
+local nth = -1
 
 function init(arguments)
    batches, total = dofile(arguments[1]), tonumber(arguments[2])
@@ -16,7 +18,7 @@ end
 
 function request()
    nth = nth + 1
-   return batches[nth]
+   return batches[math.max(nth, 1)]
 end
 
 function response(status, headers)

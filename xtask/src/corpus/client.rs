@@ -121,6 +121,7 @@ impl Client {
             (Self::Python, Skill::Interim) => {
                 return Some("http.client takes 103 for the final answer");
             }
+            (Self::Curl, Skill::Upgrade) => return Some("curl takes 101 for an interim answer"),
             (Self::Curl, Skill::Hold) => return Some("curl does not wait between two requests"),
             (Self::Node | Self::Go, Skill::OldVersion) => return Some("it speaks HTTP/1.1 only"),
             (Self::Go, Skill::Connect) => {

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+/// Names of cgroups and folders begin with that; the id of the process that made them follows.
+const PREFIX: &str = "galileo-corpus-";
+
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -93,7 +96,7 @@ pub(super) struct Group {
 impl Group {
     /// Makes one below the cgroup2 mount.
     pub(super) fn new(mount: &Path, name: &str) -> Result<Self> {
-        let folder = mount.join(format!("galileo-corpus-{}-{name}", std::process::id()));
+        let folder = mount.join(format!("{PREFIX}{}-{name}", std::process::id()));
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let id = fs::metadata(&folder).map(|metadata| metadata.ino());
         let group = Self {
@@ -147,6 +150,29 @@ impl Drop for Group {
     }
 }
 
+/// Removes the cgroups, with what runs in them, and the folders of earlier runs that were killed.
+pub(super) fn remove_remains(mount: &Path) {
+    let is_dead = |name: &str| {
+        let id = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next());
+        id.is_some_and(|id| !Path::new("/proc").join(id).exists())
+    };
+    let names = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_dead))
+            .map(|entry| entry.path())
+            .collect()
+    };
+    for folder in names(mount) {
+        drop(Group { folder, id: 0 });
+    }
+    for folder in names(&std::env::temp_dir()) {
+        drop(Folder(folder));
+    }
+}
+
 /// A child that is killed and waited for when this is dropped.
 pub(super) struct Process(pub Child);
 
@@ -176,7 +202,7 @@ impl Folder {
     /// Makes one.
     pub(super) fn new() -> Result<Self> {
         use std::os::unix::fs::PermissionsExt;
-        let path = std::env::temp_dir().join(format!("galileo-corpus-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         let folder = Self(path);
         fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755))?;

@@ -210,7 +210,7 @@ impl Server {
                 .replace("@BOTH@", &ports.both.to_string())
                 .replace("@DEFERRED@", &ports.deferred.to_string())
                 .replace("@BACKEND@", &origin.to_string())
-                .replace("@PAD@", &"p".repeat(6_000));
+                .replace("@PAD@", &"p".repeat(3_000));
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
             Ok(path)
         };
