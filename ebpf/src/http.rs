@@ -350,7 +350,7 @@ impl Here<'_> {
         let pipeline = net::storage(net::sk(self.ctx)?, &raw const PIPELINES, create)?;
         pipeline
             .requests
-            .get_mut(opaque(key.sequence as usize & (PIPELINED - 1)))
+            .get_mut(opaque(key.sequence as usize % PIPELINED))
     }
 }
 

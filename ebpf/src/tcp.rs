@@ -37,7 +37,7 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
-    ledger::{MMAPABLE, add, count, count_duration},
+    ledger::{MMAPABLE, add, count, count_duration, count_for},
     net,
     slots::{SLOTS, slot_of},
 };
@@ -173,7 +173,7 @@ fn ends(ctx: &SockOpsContext, before: u32) {
         return;
     };
     let counters = counters(socket);
-    let cgroup_id = socket.record.cgroup_id;
+    let (cgroup_id, slot) = (socket.record.cgroup_id, socket.slot);
     let connection = &mut socket.tcp;
     let Some(counters) = counters else {
         connection.begin_ns = 0;
@@ -211,21 +211,21 @@ fn ends(ctx: &SockOpsContext, before: u32) {
         }
     }
     if CONNECTIONS_READ.get(0).is_some_and(|read| *read != 0) {
-        tell(ctx, &seen, cgroup_id, end, now_ns);
+        tell(ctx, &seen, cgroup_id, slot, end, now_ns);
     }
 }
 
 /// Hands a connection that ended to user space.
 #[inline(always)]
-fn tell(ctx: &SockOpsContext, seen: &TcpSocket, cgroup_id: u64, end: u8, now_ns: u64) {
-    count(Ledger::ConnectionsAttempted);
+fn tell(ctx: &SockOpsContext, seen: &TcpSocket, cgroup_id: u64, slot: u32, end: u8, now_ns: u64) {
+    count_for(slot, Ledger::ConnectionsAttempted, 1);
     let wake = if CONNECTIONS.query(AVAILABLE) > WAKE_AT {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
     };
     let Some(mut entry) = CONNECTIONS.reserve::<ConnectionRecord>(0) else {
-        return count(Ledger::ConnectionRingFull);
+        return count_for(slot, Ledger::ConnectionRingFull, 1);
     };
     let record = entry.as_mut_ptr();
     // SAFETY: the ring gave this much memory; every field is written before it is handed over. The context is valid for
@@ -255,7 +255,7 @@ fn tell(ctx: &SockOpsContext, seen: &TcpSocket, cgroup_id: u64, end: u8, now_ns:
         (*record).data_segments_out = (*ops).data_segs_out;
     }
     entry.submit(u64::from(wake));
-    count(Ledger::ConnectionsSeen);
+    count_for(slot, Ledger::ConnectionsSeen, 1);
 }
 
 /// `AF_INET6`.

@@ -102,8 +102,10 @@ impl Socket {
 const _: () = assert!(core::mem::offset_of!(Socket, streams) == 64 - 8);
 
 /// Unanswered requests that are kept of a connection besides the oldest. Of a connection that has more, the answers to some
-/// miss their request.
-pub const PIPELINED: usize = 32;
+/// miss their request. As many as fit into 8 kB, which is the most that newer kernels (7.2, not 6.12) give a socket's storage.
+pub const PIPELINED: usize = 28;
+
+const _: () = assert!(size_of::<Pipeline>() + 128 <= 8 << 10);
 
 /// The pipelined requests of a connection, by their sequence number.
 #[derive(Debug, Clone, Copy)]

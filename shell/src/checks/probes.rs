@@ -26,7 +26,7 @@ fn of(feature: Feature, off: Option<&str>) -> Check {
         Feature::Network => "network probes",
         Feature::Tcp => "TCP probes",
         Feature::Http => "HTTP probes",
-        Feature::Interrupts => "interrupt probes",
+        Feature::Interrupts => "IRQ probes",
         Feature::Statistics => "probe costs",
     };
     let Some(why) = off else {

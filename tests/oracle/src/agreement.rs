@@ -73,22 +73,10 @@ impl Counted {
     }
 }
 
-/// What is let pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tolerance {
-    /// How much the time of a segment may lie behind the one noted for it.
-    pub late_ns: u64,
-    /// Flags that are not looked at.
-    pub flags: u32,
-    /// How often something was counted is not looked at.
-    pub counts: bool,
-    /// What comes once bytes that delimit messages have come out of order is not looked at.
-    pub disturbed: bool,
-}
-
 /// Holds what was seen against what there was.
 ///
-/// `counted` is given where that can be told for this connection alone.
+/// `counted` is given where that can be told for this connection alone; `late_ns` is how much the time of a segment may lie
+/// behind the one noted for it.
 ///
 /// # Errors
 ///
@@ -97,16 +85,10 @@ pub fn check(
     reading: &Reading,
     seen: &[Seen],
     counted: Option<Counted>,
-    tolerance: Tolerance,
+    late_ns: u64,
 ) -> Result<Recall, String> {
     let mut recall = Recall::default();
-    let (sure, seen) = if tolerance.disturbed && reading.disturbed.is_some() {
-        let sure = reading.sure().count();
-        (sure, seen.get(..sure).unwrap_or(seen))
-    } else {
-        (usize::MAX, seen)
-    };
-    let mut truths = reading.exchanges.iter().take(sure);
+    let mut truths = reading.exchanges.iter();
     let mut missing = 0;
     'seen: for one in seen {
         let here = truths.clone();
@@ -120,7 +102,7 @@ pub fn check(
                 }
                 return Err(report("an exchange that was none", reading, seen, counted));
             };
-            let differs = difference(truth, one, tolerance);
+            let differs = difference(truth, one, late_ns);
             let found = differs.is_none();
             if let Some(what) = differs.filter(|_| truth.doubt.is_none()) {
                 return Err(report(&what, reading, seen, counted));
@@ -151,7 +133,7 @@ pub fn check(
     if missing > 0 && counts.all() == 0 {
         return Err(report("missing, and not counted", reading, seen, counted));
     }
-    if !tolerance.counts && reading.disturbed.is_none() && !reading.wrong && !reading.tunnel {
+    if reading.disturbed.is_none() && !reading.wrong && !reading.tunnel {
         let expected = Counted {
             closed_without_answer: if reading.ended {
                 reading.unanswered as u64 - u64::from(reading.cut)
@@ -179,9 +161,9 @@ pub fn check(
 }
 
 /// What of an exchange differs, if anything does.
-fn difference(truth: &Truth, seen: &Seen, tolerance: Tolerance) -> Option<String> {
+fn difference(truth: &Truth, seen: &Seen, late_ns: u64) -> Option<String> {
     let within = |what: &str, from: u64, to: u64, found: u64| {
-        let fine = (from..=to.saturating_add(tolerance.late_ns)).contains(&found);
+        let fine = (from..=to.saturating_add(late_ns)).contains(&found);
         (!fine).then(|| format!("{what}: {found} instead of {from} to {to}"))
     };
     let same = |what: &str, expected: &str, found: &str| {
@@ -228,8 +210,8 @@ fn difference(truth: &Truth, seen: &Seen, tolerance: Tolerance) -> Option<String
         })
         .or_else(|| {
             let (lacks, extra) = (
-                truth.must & !seen.flags & !tolerance.flags,
-                seen.flags & !(truth.must | truth.may) & !tolerance.flags,
+                truth.must & !seen.flags,
+                seen.flags & !(truth.must | truth.may),
             );
             (lacks | extra != 0).then(|| {
                 format!(

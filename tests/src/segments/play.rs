@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use galileo_oracle::{
-    agreement::{self, Counted, Recall, Seen, Tolerance},
+    agreement::{self, Counted, Recall, Seen},
     reading::Reading,
     segment::{Mark, Segment, Way},
 };
@@ -89,16 +89,12 @@ impl Stage {
     /// # Errors
     ///
     /// What does not agree.
-    pub fn check(&mut self, segments: &[Segment], tolerance: Tolerance) -> Result<Recall, String> {
+    pub fn check(&mut self, segments: &[Segment]) -> Result<Recall, String> {
         let before = self.watch.snapshot();
         // Of earlier connections nothing is left to come: the hooks ran before their segments were read.
         self.watch.stream.drain();
         let (carried, late_ns) = self.carry(segments);
         let reading = Reading::of(&carried);
-        let tolerance = Tolerance {
-            late_ns: late_ns.max(tolerance.late_ns),
-            ..tolerance
-        };
         let mut exchanges = Vec::new();
         let begin = Instant::now();
         loop {
@@ -107,7 +103,7 @@ impl Stage {
             self.exceeded = since.ledger[&Ledger::StepsExceeded];
             let counted = counted(&since);
             let result = self.common(&exchanges).and_then(|()| {
-                agreement::check(&reading, &seen(&exchanges), Some(counted), tolerance)
+                agreement::check(&reading, &seen(&exchanges), Some(counted), late_ns)
             });
             // The hooks have run, so what fails now stays so; but a record may be visible a moment later.
             if result.is_ok() || begin.elapsed() > Duration::from_millis(20) {

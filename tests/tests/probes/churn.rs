@@ -80,8 +80,9 @@ fn a_place_that_changes_hands_counts_for_the_new_cgroup_alone() {
         let used = now.since(&before);
         // Never the difference to another's total, and never negative.
         assert_eq!(used.cgroups[&id].server.count, requests);
-        for stats in used.cgroups.values() {
-            assert!(stats.server.count <= 50, "{used:#?}");
+        for earlier in ids.iter().filter(|earlier| **earlier != id) {
+            let counted = used.cgroups.get(earlier).map(|stats| stats.server.count);
+            assert_eq!(counted.unwrap_or(0), 0);
         }
         before = now;
     }

@@ -3,7 +3,6 @@
 //! D-08, the loss that is not counted, is in the tests of the probes, `losses.rs`.
 
 use galileo_oracle::{
-    agreement::Tolerance,
     reading::Reading,
     segment::{Mark, Segment, Way},
 };
@@ -63,7 +62,7 @@ fn everywhere(said: &[Said<'_>], expected: &[(&str, &str, u16)]) {
         for (at, (_, bytes)) in said.iter().enumerate() {
             for cut in 1..=bytes.len() {
                 let recall = stage
-                    .check(&segments(said, at, cut), Tolerance::default())
+                    .check(&segments(said, at, cut))
                     .unwrap_or_else(|why| panic!("{role:?}, message {at} cut at {cut}: {why}"));
                 assert_eq!(recall.sure, expected.len());
             }
@@ -111,7 +110,7 @@ fn three_hundred_interim_answers_are_counted_as_255() {
         let Some(mut stage) = Stage::new(Family::V4, role) else {
             return;
         };
-        let recall = stage.check(&segments(&said, usize::MAX, 0), Tolerance::default());
+        let recall = stage.check(&segments(&said, usize::MAX, 0));
         assert_eq!(recall.unwrap().sure, 2);
     }
 }
@@ -145,7 +144,7 @@ fn a_status_that_cannot_be_never_leaves_the_kernel() {
     ] {
         let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
         let said: [Said<'_>; 2] = [(Up, b"GET /a HTTP/1.1\r\n\r\n"), (Down, answer.as_bytes())];
-        let recall = stage.check(&segments(&said, usize::MAX, 0), Tolerance::default());
+        let recall = stage.check(&segments(&said, usize::MAX, 0));
         assert_eq!(recall.unwrap().sure, 0, "{status}");
     }
 }
@@ -171,7 +170,7 @@ fn a_first_write_of_every_size_is_read_whole() {
             let said: [Said<'_>; 2] = [(Up, head.as_bytes()), (Down, EMPTY)];
             let segments = segments(&said, usize::MAX, 0);
             assert_eq!(segments[2].payload.len(), size);
-            let recall = stage.check(&segments, Tolerance::default());
+            let recall = stage.check(&segments);
             assert_eq!(recall.unwrap().sure, 1, "{size}");
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! `GALILEO_FUZZ_SECONDS` lets each test run that long, `GALILEO_FUZZ_SEED` sets where the seeds begin, and
 //! `GALILEO_FUZZ_KEEP` names a folder for the inputs that do not agree: then it goes on behind them. `GALILEO_FUZZ_ALL`
-//! generates what [`ODD`] leaves out, and lets nothing pass.
+//! generates what [`Oddities::READ`] leaves out.
 
 use std::{
     env, fs,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use galileo_oracle::{
-    agreement::{Recall, Tolerance},
+    agreement::Recall,
     case,
     delivery::Delivery,
     dice::Dice,
@@ -26,20 +26,6 @@ use galileo_tests::{
 
 /// Conversations of a test, if no time is given.
 const CASES: u64 = 250;
-
-/// What is generated; what is left out here is not read yet.
-const ODD: Oddities = Oddities {
-    methods_like_http: false,
-    hasty_fin: false,
-    ..Oddities::ALL
-};
-
-const LET_PASS: Tolerance = Tolerance {
-    late_ns: 0,
-    flags: 0,
-    counts: false,
-    disturbed: true,
-};
 
 /// What kind of disagreement it is, so that a smaller input shows the same one.
 fn kind(why: &str) -> String {
@@ -62,11 +48,7 @@ fn run(family: Family, role: Role, rough: bool) {
     let first = number("GALILEO_FUZZ_SEED").unwrap_or(0);
     let keep = env::var("GALILEO_FUZZ_KEEP").ok();
     let all = env::var_os("GALILEO_FUZZ_ALL").is_some();
-    let (odd, tolerance) = if all {
-        (Oddities::ALL, Tolerance::default())
-    } else {
-        (ODD, LET_PASS)
-    };
+    let odd = if all { Oddities::ALL } else { Oddities::READ };
     let begin = Instant::now();
     let mut recall = Recall::default();
     let mut kept = 0;
@@ -98,18 +80,18 @@ fn run(family: Family, role: Role, rough: bool) {
             conversation,
             delivery,
         };
-        match stage.check(&input.segments(), tolerance) {
+        match stage.check(&input.segments()) {
             Ok(one) => recall.add(one),
             // The bound on messages in a segment, which is counted.
             Err(_) if !all && stage.exceeded > 0 => exceeded += 1,
             Err(why) => {
                 let kind = kind(&why);
                 let small = shrink(input, |input| {
-                    let again = stage.check(&input.segments(), tolerance);
+                    let again = stage.check(&input.segments());
                     again.is_err_and(|why| kind == self::kind(&why))
                 });
                 let segments = small.segments();
-                let again = stage.check(&segments, tolerance).err().unwrap_or(why);
+                let again = stage.check(&segments).err().unwrap_or(why);
                 let again = again.replace('\n', "\n# ");
                 let text = format!("# seed {seed}: {again}\n{}", case::write(&segments));
                 let Some(keep) = &keep else { panic!("{text}") };
@@ -160,7 +142,7 @@ fn inputs_that_once_failed_agree_in_the_kernel() {
             if !Stream::of(&segments, kernels).gaps.is_empty() {
                 continue;
             }
-            if let Err(why) = stage.check(&segments, LET_PASS) {
+            if let Err(why) = stage.check(&segments) {
                 panic!("{}, {role:?}: {why}", path.display());
             }
         }

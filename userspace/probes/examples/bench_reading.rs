@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{Config, Feature, Probes, Snapshot, cgroup};
+use galileo_probes::{Config, Feature, Ledger, Probes, Snapshot, cgroup};
 use tokio::time::{MissedTickBehavior, interval, timeout_at};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -29,6 +29,14 @@ fn main() -> Outcome<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["visit", ref folders @ ..] => visit(folders),
         ["talk"] => talk(),
+        ["library", ring_bytes, traffic, seconds] => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(library(
+                ring_bytes.parse()?,
+                traffic == "traffic",
+                seconds.parse()?,
+            )),
         [] => all(20),
         [seconds] => all(seconds.parse()?),
         _ => Err("usage: bench_reading [SECONDS]".into()),
@@ -41,17 +49,28 @@ fn all(seconds: u64) -> Outcome<()> {
     for (count, moved) in [(110, &[0, 11, 110][..]), (1_000, &[0, 100, 1_000][..])] {
         reading(count, moved)?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    println!("\n| the library, a reading each second | CPU | memory of the process |");
-    println!("|---|---|---|");
-    runtime.block_on(library("idle beside 110 cgroups", false, seconds))?;
-    runtime.block_on(library(
-        "10,000 exchanges/s, both roles read as records, beside 110 cgroups",
-        true,
-        seconds,
-    ))?;
+    println!(
+        "\n| the library beside 110 cgroups, a reading each second | ring | records | lost | CPU | memory of the process |"
+    );
+    println!("|---|---|---|---|---|---|");
+    // Each in a process of its own, so that it has nothing of another's memory.
+    for (ring_bytes, traffic) in [
+        (1 << 20, "idle"),
+        (1 << 20, "traffic"),
+        (8 << 20, "traffic"),
+    ] {
+        let status = Command::new(std::env::current_exe()?)
+            .args([
+                "library",
+                &ring_bytes.to_string(),
+                traffic,
+                &seconds.to_string(),
+            ])
+            .status()?;
+        if !status.success() {
+            return Err(status.to_string().into());
+        }
+    }
     memory()
 }
 
@@ -169,8 +188,11 @@ fn reading(count: usize, moved: &[usize]) -> Outcome<()> {
 }
 
 /// What this process takes of a CPU while the probes are read as usual.
-async fn library(what: &str, traffic: bool, seconds: u64) -> Outcome<()> {
-    let mut probes = Probes::load(&Config::default())?;
+async fn library(ring_bytes: u32, traffic: bool, seconds: u64) -> Outcome<()> {
+    let mut probes = Probes::load(&Config {
+        ring_bytes,
+        ..Config::default()
+    })?;
     let mut stream = probes.exchanges()?;
     let mut cgroups = Cgroups::new(110)?;
     cgroups.visit(110)?;
@@ -210,8 +232,15 @@ async fn library(what: &str, traffic: bool, seconds: u64) -> Outcome<()> {
     }
     let elapsed = since.elapsed().as_secs_f64();
     println!(
-        "| {what} ({:.0} records/s came) | {:.2} mCPU | {:.1} MB |",
+        "| {} | {} MiB | {:.0}/s | {} | {:.2} mCPU | {:.1} MB |",
+        if traffic {
+            "10,000 exchanges/s, both roles read"
+        } else {
+            "idle, waiting for records"
+        },
+        ring_bytes >> 20,
         seen as f64 / elapsed,
+        snapshot.ledger[&Ledger::RingFull],
         (cost.cpu - cpu).as_secs_f64() / elapsed * 1e3,
         cost.rss_bytes as f64 / 1e6,
     );

@@ -1,6 +1,10 @@
 //! Who waited while whom a CPU was given to: each CPU's pairs, and those that found no place there.
 
-use std::{collections::BTreeMap, collections::HashMap as Totals, mem::offset_of};
+use std::{
+    collections::{BTreeMap, HashMap as Totals},
+    hash::{BuildHasherDefault, Hasher},
+    mem::offset_of,
+};
 
 use aya::maps::{HashMap, MapData, MapError};
 use galileo_ebpf_abi::{CpuState, EVICTED, PAIR_SETS, PAIR_WAYS, Pair, PairSet, pair_of};
@@ -10,6 +14,28 @@ use crate::{Error, error::chain, mapped::Mapped};
 
 /// How often it is tried to read a CPU's pairs while none of them moves to the shared map.
 const LOOKS: u32 = 64;
+
+/// Hashes keys, which nobody chooses who could do harm by it, as their sets are found ([`pair_set_of`]).
+#[derive(Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = (self.0 ^ key)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(32);
+    }
+}
 
 /// A set without pairs.
 const BLANK: PairSet = PairSet {
@@ -25,7 +51,7 @@ pub(crate) struct Matrix {
     /// What was read of the pairs the last time.
     seen: Vec<PairSet>,
     /// The sums of it by key, and what the shared map adds.
-    totals: Totals<u64, u64>,
+    totals: Totals<u64, u64, BuildHasherDefault<Spread>>,
     /// The numbers of pairs that had given up their places then, by CPU.
     evictions: Vec<u64>,
     now: Vec<u64>,
@@ -38,7 +64,7 @@ impl Matrix {
             seen: vec![BLANK; pairs.len()],
             pairs,
             rest,
-            totals: Totals::new(),
+            totals: Totals::default(),
             evictions: Vec::new(),
             now: Vec::new(),
             evicted: Vec::new(),

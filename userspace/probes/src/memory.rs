@@ -39,7 +39,8 @@ pub struct MapMemory {
 pub struct Memory {
     /// The maps, largest first.
     pub maps: Vec<MapMemory>,
-    /// Bytes that each TCP socket with traffic takes besides.
+    /// Bytes that each TCP socket with traffic takes besides. One whose heads come in pieces, or that pipelines, takes more as long
+    /// as it lives.
     pub per_socket_bytes: usize,
     /// Bytes of maps that are mapped into the process, which count as the process' memory, too. Rings that are read are not
     /// in it.
@@ -60,6 +61,20 @@ impl Memory {
     pub fn of_feature(&self, feature: Option<Feature>) -> usize {
         let of = self.maps.iter().filter(|map| map.feature == feature);
         of.map(|map| map.bytes).sum()
+    }
+}
+
+/// Gives memory of the process back that is free: the object and what the loader made of it are some megabytes, which the
+/// allocator would keep.
+pub(crate) fn trim() {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            /// `malloc_trim(3)` of the C library.
+            fn malloc_trim(pad: usize) -> i32;
+        }
+        // SAFETY: it may be called at any time in any thread.
+        unsafe { malloc_trim(0) };
     }
 }
 
@@ -108,7 +123,7 @@ pub(crate) fn of(shapes: &[MapShape], cpus: usize, mapped_bytes: usize) -> Memor
     maps.sort_by_key(|map| std::cmp::Reverse(map.bytes));
     let storage = shapes
         .iter()
-        .filter(|shape| shape.kind == MapType::SkStorage);
+        .filter(|shape| shape.kind == MapType::SkStorage && shape.name == "SOCKETS");
     Memory {
         maps,
         per_socket_bytes: storage.map(|shape| per_socket(shape.value)).sum(),
@@ -124,10 +139,9 @@ fn feature(name: &str) -> Option<Feature> {
         "INTERRUPTS" => Some(Feature::Interrupts),
         "TRAFFIC" | "INTERFACES" | "INTERFACE_OF" | "FREE_INTERFACES" => Some(Feature::Network),
         "TCP" | "CONNECTIONS" | "CONNECTIONS_READ" => Some(Feature::Tcp),
-        "HTTP" | "EXCHANGES" | "PENDING" | "CARRIES" | "FIRSTS" | "BLANK" | "SEGMENTS"
-        | "DEPTH" | "STEPS_RECEIVED" | "STEPS_SENT" | "STEPS_FIRST" | "SOCKETS" => {
-            Some(Feature::Http)
-        }
+        "HTTP" | "EXCHANGES" | "CARRY_RECEIVED" | "CARRY_SENT" | "PIPELINES" | "FIRSTS"
+        | "FIRST_CARRIES" | "FIRST_PIPELINED" | "BLANK" | "SEGMENTS" | "DEPTH"
+        | "STEPS_RECEIVED" | "STEPS_SENT" | "STEPS_FIRST" | "SOCKETS" => Some(Feature::Http),
         _ => None,
     }
 }

@@ -228,12 +228,18 @@ impl Probes {
             (Feature::Tcp, tcp_off),
             (Feature::Statistics, statistics_off),
         ]
+        .into_iter()
+        // What was not asked for is neither here nor missing.
+        .filter(|(feature, _)| match feature {
+            Feature::Interrupts => config.interrupts,
+            Feature::Statistics => config.statistics,
+            Feature::Cpu | Feature::Http | Feature::Network | Feature::Tcp => true,
+        })
         .map(|(feature, off)| Capability { feature, off })
-        .to_vec();
+        .collect::<Vec<_>>();
         for Capability { feature, off } in &capabilities {
             if let Some(reason) = off
                 && *feature != Feature::Statistics
-                && (config.interrupts || *feature != Feature::Interrupts)
             {
                 tracing::warn!(
                     feature = feature.as_str(),
@@ -242,6 +248,7 @@ impl Probes {
                 );
             }
         }
+        memory::trim();
         Ok(Self {
             ebpf,
             mount,
@@ -259,7 +266,7 @@ impl Probes {
         })
     }
 
-    /// What is on, and why the rest is off.
+    /// What is on of all that was asked for, and why the rest is off.
     #[must_use]
     pub fn capabilities(&self) -> &[Capability] {
         &self.capabilities

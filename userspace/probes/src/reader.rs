@@ -2,8 +2,8 @@
 //!
 //! Each place has counters that move with all others at it: numbers of packets, switches, connections that ended. They are
 //! the first thing that is looked at, and a place at which they stand still is passed over; so the kernel side keeps no
-//! epochs. What moved is looked at once more in the next reading: a processor may show one counter to others before an
-//! earlier one.
+//! epochs. What packets and connections moved is looked at once more in the next reading: they are counted in steps, and a
+//! processor may show one counter to others before an earlier one.
 
 use std::{
     collections::{HashSet, btree_map::Entry as MapEntry},
@@ -45,7 +45,7 @@ pub(crate) struct Reader {
     matrix: Matrix,
     pub(crate) cpus: Cpus,
     /// The cgroups that are listed, by place.
-    entries: Vec<Option<Box<Entry>>>,
+    entries: Vec<Option<Entry>>,
     /// How often was read.
     readings: u64,
     /// What these readers' readings begin with, so that those of two probes are told apart.
@@ -65,7 +65,8 @@ struct Entry {
     id: CgroupId,
     line: CpuLine,
     pulse: Pulse,
-    stats: CgroupStats,
+    /// Elsewhere, as most readings look at what stands before and behind it only.
+    stats: Box<CgroupStats>,
     /// In which reading something of CPUs had moved for the last time.
     cpu_moved: u64,
     /// The same of packets and connections.
@@ -121,7 +122,7 @@ impl Reader {
             traffic: TrafficMaps::new(ebpf, capacity)?,
             matrix,
             cpus,
-            entries: (0..capacity).map(|_| None).collect(),
+            entries: Vec::new(),
             readings: 0,
             series: SERIES.fetch_add(1, Ordering::Relaxed) << 40,
             wanted: Vec::new(),
@@ -178,11 +179,8 @@ impl Reader {
         let mut events = Vec::new();
         self.slots.discover(&mut events)?;
         let (before, entries) = (self.readings - 1, &self.entries);
-        let is_busy = |index: usize| {
-            entries[index]
-                .as_ref()
-                .is_some_and(|entry| entry.moved() == before)
-        };
+        let is_busy =
+            |index: usize| listed(entries, index).is_some_and(|entry| entry.moved() == before);
         self.slots
             .tend(now_ns, self.readings, is_busy, &mut events)?;
         let mut deserted = false;
@@ -200,9 +198,7 @@ impl Reader {
         if deserted {
             let entries = &self.entries;
             self.matrix.forget(|slot| {
-                entries[slot_index(slot) as usize]
-                    .as_ref()
-                    .is_some_and(|entry| entry.slot == slot)
+                listed(entries, slot_index(slot) as usize).is_some_and(|entry| entry.slot == slot)
             })?;
         }
         Ok(())
@@ -217,19 +213,22 @@ impl Reader {
         self.cpus.reach(index)?;
         self.generations += 1;
         self.listed = self.readings;
-        self.entries[index] = Some(Box::new(Entry {
+        if self.entries.len() <= index {
+            self.entries.resize_with(index + 1, || None);
+        }
+        self.entries[index] = Some(Entry {
             slot,
             id,
             line: CpuLine::new(slot_generation(slot)),
             pulse: Pulse::default(),
-            stats: CgroupStats {
+            stats: Box::new(CgroupStats {
                 generation: self.generations,
                 ..CgroupStats::default()
-            },
+            }),
             cpu_moved: self.readings,
             network_moved: self.readings,
             changed: self.readings,
-        }));
+        });
         Ok(())
     }
 
@@ -239,7 +238,7 @@ impl Reader {
         self.tcp
             .set_half(index, offset_of!(TcpCounters, generation), generation);
         self.listed = self.readings;
-        if let Some(entry) = self.entries[index].take() {
+        if let Some(entry) = self.entries.get_mut(index).and_then(Option::take) {
             self.departed.add(&entry.stats);
         }
     }
@@ -259,7 +258,7 @@ impl Reader {
         self.read_cpus()?;
         let entries = &mut self.entries;
         self.traffic.read_interfaces(|slot| {
-            if let Some(entry) = &mut entries[slot_index(slot) as usize]
+            if let Some(Some(entry)) = entries.get_mut(slot_index(slot) as usize)
                 && entry.slot == slot
             {
                 entry.network_moved = readings;
@@ -267,7 +266,7 @@ impl Reader {
         })?;
         for (wanted, line) in self.wanted.iter().zip(&self.running.lines) {
             let index = slot_index(wanted.slot) as usize;
-            let Some(entry) = &mut self.entries[index] else {
+            let Some(Some(entry)) = self.entries.get_mut(index) else {
                 continue;
             };
             let pulse = Pulse {
@@ -289,13 +288,11 @@ impl Reader {
             if entry.cpu_moved == readings || entry.network_moved == readings {
                 entry.changed = readings;
             }
-            if entry.cpu_moved + 1 >= readings
+            // What is counted beside a line may come a moment later, while its cgroup has the CPU: then the line moves again.
+            if entry.cpu_moved == readings
                 && let Some(counters) = self.cgroups.read(index)
             {
-                // In a second look mostly nothing.
-                if set_cpu(stats, line, &counters) {
-                    entry.changed = readings;
-                }
+                set_cpu(stats, line, &counters);
             }
             if entry.network_moved + 1 < readings {
                 continue;
@@ -330,7 +327,7 @@ impl Reader {
         for _ in 0..LOOKS {
             self.wanted.clear();
             self.wanted.extend(
-                self.entries[..self.slots.used()]
+                self.entries
                     .iter()
                     .flatten()
                     .map(|entry| Wanted { slot: entry.slot }),
@@ -360,11 +357,11 @@ impl Reader {
             0
         };
         let is_listed_anew = self.listed > known;
-        for entry in self.entries[..self.slots.used()].iter().flatten() {
+        for entry in self.entries.iter().flatten() {
             if entry.changed > known {
                 match snapshot.cgroups.entry(entry.id) {
                     MapEntry::Vacant(vacant) => {
-                        vacant.insert(entry.stats.clone());
+                        vacant.insert(CgroupStats::clone(&entry.stats));
                     }
                     MapEntry::Occupied(mut occupied) => {
                         occupied.get_mut().clone_from(&entry.stats);
@@ -393,8 +390,7 @@ impl Reader {
     fn fill_blames(&mut self, snapshot: &mut Snapshot, anew: bool) -> Result<(), Error> {
         let entries = &self.entries;
         let id = |slot: u32| {
-            entries[slot_index(slot) as usize]
-                .as_ref()
+            listed(entries, slot_index(slot) as usize)
                 .filter(|entry| entry.slot == slot)
                 .map(|entry| entry.id)
         };
@@ -428,7 +424,7 @@ impl Reader {
             let departed = self.departed.ledger.get(&kind).copied().unwrap_or(0);
             snapshot.ledger.insert(kind, counter + departed);
         }
-        for entry in self.entries[..self.slots.used()].iter().flatten() {
+        for entry in self.entries.iter().flatten() {
             for (kind, count) in &entry.stats.ledger {
                 if let Some(sum) = snapshot.ledger.get_mut(kind) {
                     *sum += count;
@@ -438,26 +434,27 @@ impl Reader {
     }
 }
 
+/// The cgroup that is listed with this place.
+fn listed(entries: &[Option<Entry>], index: usize) -> Option<&Entry> {
+    entries.get(index)?.as_ref()
+}
+
 /// How often the CPUs are read because a new cgroup was seen meanwhile.
 const LOOKS: u32 = 4;
 
 /// The part of a reading's number that counts readings.
 const SERIES_MASK: u64 = (1 << 40) - 1;
 
-/// Whether what stands beside the line moved as well.
-fn set_cpu(stats: &mut CgroupStats, line: &CpuLine, counters: &CgroupCounters) -> bool {
+fn set_cpu(stats: &mut CgroupStats, line: &CpuLine, counters: &CgroupCounters) {
     let explained_ns = line.wait_own_ns + line.wait_idle_ns + counters.wait_unexplained_ns;
     stats.on_cpu_ns = line.on_cpu_ns;
     stats.switches_voluntary = line.switches_voluntary;
     stats.switches_involuntary = line.switches_involuntary;
     stats.wakeups = line.wakeups;
-    let mut changed = stats.migrations != counters.migrations
-        || stats.wait_unexplained_ns != counters.wait_unexplained_ns;
     stats.migrations = counters.migrations;
-    changed |= stats.wait.advance(&counters.wait_buckets, line.wait_ns);
+    stats.wait.advance(&counters.wait_buckets, line.wait_ns);
     stats.wait_own_ns = line.wait_own_ns;
     stats.wait_other_ns = line.wait_ns.saturating_sub(explained_ns);
     stats.wait_idle_ns = line.wait_idle_ns;
     stats.wait_unexplained_ns = counters.wait_unexplained_ns;
-    changed
 }

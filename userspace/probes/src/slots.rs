@@ -114,11 +114,6 @@ impl Slots {
         })
     }
 
-    /// One more than the highest place that was ever taken.
-    pub(crate) fn used(&self) -> usize {
-        self.used
-    }
-
     /// How many places are taken, and how many are neither taken nor free.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.taken, self.waiting)

@@ -1,6 +1,6 @@
 //! What was counted, read at one time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use galileo_ebpf_abi::{BUCKETS, Ledger};
 use galileo_ebpf_core::histogram;
@@ -165,18 +165,29 @@ pub struct ExchangeStats {
 }
 
 /// A histogram of durations: counts by bucket and their sum.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Durations {
     /// None if all are 0.
     counts: Option<Box<[u64; BUCKETS]>>,
+    /// Where they are not 0; it may be longer. Most histograms use a small part, and the rest need not be looked at.
+    used: Range<usize>,
     /// Sum of all durations in nanoseconds.
     pub sum_ns: u64,
 }
+
+impl PartialEq for Durations {
+    fn eq(&self, other: &Self) -> bool {
+        self.counts == other.counts && self.sum_ns == other.sum_ns
+    }
+}
+
+impl Eq for Durations {}
 
 impl Clone for Durations {
     fn clone(&self) -> Self {
         Self {
             counts: self.counts.clone(),
+            used: self.used.clone(),
             sum_ns: self.sum_ns,
         }
     }
@@ -184,12 +195,19 @@ impl Clone for Durations {
     /// Keeps the memory that is there.
     fn clone_from(&mut self, source: &Self) {
         match (&mut self.counts, &source.counts) {
-            (Some(counts), Some(from)) => counts.copy_from_slice(&from[..]),
+            (Some(counts), Some(from)) => {
+                counts[self.used.clone()].fill(0);
+                counts[source.used.clone()].copy_from_slice(&from[source.used.clone()]);
+            }
             (counts, from) => counts.clone_from(from),
         }
+        self.used = source.used.clone();
         self.sum_ns = source.sum_ns;
     }
 }
+
+/// Buckets of a kernel's counters that are looked at together: a cache line.
+const LINE: usize = 16;
 
 impl Durations {
     pub(crate) fn new(counts: &[u64; BUCKETS], sum_ns: u64) -> Self {
@@ -198,24 +216,32 @@ impl Durations {
                 .iter()
                 .any(|count| *count != 0)
                 .then(|| Box::new(*counts)),
+            used: 0..BUCKETS,
             sum_ns,
         }
     }
 
     /// Goes on to what 32-bit counters tell that wrap: they began at 0 with this, and moved by less than 2^32 since the last
-    /// time. Tells whether they moved.
-    pub(crate) fn advance(&mut self, counters: &[u32; BUCKETS], sum_ns: u64) -> bool {
+    /// time.
+    pub(crate) fn advance(&mut self, counters: &[u32; BUCKETS], sum_ns: u64) {
         self.sum_ns = sum_ns;
-        if self.counts.is_none() && counters.iter().all(|count| *count == 0) {
-            return false;
+        for (line, counters) in counters.chunks(LINE).enumerate() {
+            let begin = line * LINE;
+            // A counter that wrapped to 0 stands where something was counted.
+            if !self.used.contains(&begin) && counters.iter().all(|counter| *counter == 0) {
+                continue;
+            }
+            let end = begin + counters.len();
+            self.used = if self.used.is_empty() {
+                begin..end
+            } else {
+                self.used.start.min(begin)..self.used.end.max(end)
+            };
+            let counts = self.counts.get_or_insert_with(|| Box::new([0; BUCKETS]));
+            for (count, counter) in counts[begin..end].iter_mut().zip(counters) {
+                advance(count, *counter);
+            }
         }
-        let counts = self.counts.get_or_insert_with(|| Box::new([0; BUCKETS]));
-        let mut moved = 0;
-        for (count, counter) in counts.iter_mut().zip(counters) {
-            moved |= counter ^ *count as u32;
-            advance(count, *counter);
-        }
-        moved != 0
     }
 
     /// How many durations were counted.
@@ -249,6 +275,7 @@ impl Durations {
             }
             (counts, _) => Self {
                 counts: counts.clone(),
+                used: self.used.clone(),
                 sum_ns,
             },
         }
@@ -260,6 +287,7 @@ impl Durations {
             for (count, more) in counts.iter_mut().zip(more.iter()) {
                 *count += more;
             }
+            self.used = 0..BUCKETS;
         }
         self.sum_ns += other.sum_ns;
     }
@@ -353,14 +381,15 @@ impl Snapshot {
         }
     }
 
-    /// What could not be kept of these cgroups, and what is no cgroup's or of cgroups without a slot: what may be missing of
-    /// what is known of them.
+    /// What could not be kept of these cgroups, of cgroups that are no longer listed, which may have been theirs, and what is no
+    /// cgroup's or of cgroups without a slot: all that may be missing of what is known of them.
     #[must_use]
     pub fn losses_of<'a>(
         &self,
         ids: impl IntoIterator<Item = &'a CgroupId>,
     ) -> BTreeMap<Ledger, u64> {
         let mut losses = self.machine.clone();
+        add_counts(&mut losses, &self.departed.ledger);
         for stats in ids.into_iter().filter_map(|id| self.cgroups.get(id)) {
             add_counts(&mut losses, &stats.ledger);
         }

@@ -1,8 +1,8 @@
 //! Random conversations through the state machines, held against a slow reader that shares no code with them.
 //!
 //! `GALILEO_FUZZ_SECONDS` lets it run that long, `GALILEO_FUZZ_SEED` sets where the seeds begin, and `GALILEO_FUZZ_KEEP`
-//! names a folder for the inputs that do not agree: then it goes on behind them. `GALILEO_FUZZ_ALL` generates what [`ODD`]
-//! leaves out, and lets nothing pass.
+//! names a folder for the inputs that do not agree: then it goes on behind them. `GALILEO_FUZZ_ALL` generates what [`Oddities::READ`]
+//! leaves out.
 
 use std::{
     env, fs,
@@ -12,7 +12,7 @@ use std::{
 use galileo_ebpf_abi::{Ledger, role};
 use galileo_ebpf_core::socket::last;
 use galileo_oracle::{
-    agreement::{self, Counted, Recall, Tolerance},
+    agreement::{self, Counted, Recall},
     case,
     delivery::Delivery,
     dice::Dice,
@@ -27,34 +27,11 @@ use crate::driver::{Connection, directions};
 /// Conversations, if no time is given.
 const CASES: u64 = 4000;
 
-/// What is generated; what is left out here is not read yet.
-const ODD: Oddities = Oddities {
-    methods_like_http: false,
-    hasty_fin: true,
-    ..Oddities::ALL
-};
-
-const LET_PASS: Tolerance = Tolerance {
-    late_ns: 0,
-    flags: 0,
-    counts: false,
-    // A lost answer disturbs the one after it: its interim answers, and pairs if requests are pipelined.
-    disturbed: false,
-};
-
-fn all() -> bool {
-    env::var_os("GALILEO_FUZZ_ALL").is_some()
-}
-
 fn odd() -> Oddities {
-    if all() { Oddities::ALL } else { ODD }
-}
-
-fn tolerance() -> Tolerance {
-    if all() {
-        Tolerance::default()
+    if env::var_os("GALILEO_FUZZ_ALL").is_some() {
+        Oddities::ALL
     } else {
-        LET_PASS
+        Oddities::READ
     }
 }
 
@@ -113,7 +90,7 @@ fn play(segments: &[Segment], role: u8) -> Result<Recall, String> {
             _ => counted.other += count,
         }
     }
-    agreement::check(&Reading::of(segments), &seen, Some(counted), tolerance())
+    agreement::check(&Reading::of(segments), &seen, Some(counted), 0)
 }
 
 /// As [`play`]; a panic is no agreement either.

@@ -278,15 +278,22 @@ impl Sampler {
     }
 }
 
-/// What the probes lost, by the kinds that mean a loss.
-pub(crate) fn losses(used: &Snapshot) -> impl Iterator<Item = (String, u64)> + '_ {
+/// What the probes lost of the run, by the kinds that mean a loss: of the replicas, of Galileo itself, and what is nobody's. What
+/// they lost of others on this machine does not touch the run.
+pub(crate) fn losses(used: &Snapshot, names: &Names) -> impl Iterator<Item = (String, u64)> {
+    names.learn(used.cgroups.keys().copied());
+    let own = used
+        .cgroups
+        .keys()
+        .filter(|id| matches!(names.owner(**id), Owner::Replica(_) | Owner::Galileo));
+    let lost = used.losses_of(own);
     Ledger::ALL
         .into_iter()
         .filter(|kind| kind.is_loss())
-        .map(|kind| {
+        .map(move |kind| {
             (
                 kind.as_str().to_owned(),
-                used.ledger.get(&kind).copied().unwrap_or(0),
+                lost.get(&kind).copied().unwrap_or(0),
             )
         })
 }

@@ -198,7 +198,9 @@ impl Session {
         let at_last = snapshot(probes.as_deref());
         let mut capture = self.capture(&deployed, &names, measured, seen, unseen);
         if let (Some(first), Some(last)) = (&at_first, &at_last) {
-            capture.losses.extend(observe::losses(&last.since(first)));
+            capture
+                .losses
+                .extend(observe::losses(&last.since(first), &names));
             capture
                 .losses
                 .insert("unreadable".to_owned(), watched.unreadable);
