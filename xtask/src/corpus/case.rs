@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::network::Network;
+
 /// What a client is to do. The programs under `xtask/corpus/clients` read it as a line of JSON.
 #[derive(Serialize)]
 pub(super) struct Plan {
@@ -96,6 +98,8 @@ pub(super) struct Case {
     pub fresh: bool,
     pub listener: Listener,
     pub host: &'static str,
+    /// What the network does meanwhile.
+    pub network: Network,
     /// Requests are not many, as each is long.
     pub few: bool,
     /// Makes the request of this index.
@@ -111,6 +115,7 @@ const USUAL: Case = Case {
     fresh: false,
     listener: Listener::Plain,
     host: "127.0.0.1",
+    network: Network::Usual,
     few: false,
     request: |_, request| request,
 };
@@ -414,6 +419,49 @@ pub(super) const CASES: &[Case] = &[
             request.chunked = true;
             request
         },
+        ..USUAL
+    },
+    Case {
+        name: "segmented",
+        about: "heads of 2 to 7 kB and POST of 20 kB that are sent in one piece and arrive in pieces of 1,448 bytes",
+        network: Network::Segmented,
+        request: |index, request| {
+            if index.is_multiple_of(2) {
+                request.with("X-Pad", &"p".repeat(2_000 + 125 * (index % 40)))
+            } else {
+                request.post(20_000).to("echo")
+            }
+        },
+        ..USUAL
+    },
+    Case {
+        name: "segmented-answers",
+        about: "answers of a megabyte in pieces of 1,448 bytes",
+        kind: "large",
+        network: Network::Segmented,
+        request: |_, request| request.to("large"),
+        few: true,
+        ..USUAL
+    },
+    Case {
+        name: "retransmitted",
+        about: "each eighth segment is lost and sent again",
+        network: Network::Lossy,
+        ..USUAL
+    },
+    Case {
+        name: "reordered-bodies",
+        about: "POST of 200 kB and answers of a megabyte, of which each twentieth segment is lost and overtaken",
+        kind: "large",
+        network: Network::LossyBodies,
+        request: |index, request| {
+            if index.is_multiple_of(2) {
+                request.to("large")
+            } else {
+                request.post(200_000).to("echo")
+            }
+        },
+        few: true,
         ..USUAL
     },
     Case {

@@ -42,6 +42,12 @@ impl Namespace {
         Ok(namespace)
     }
 
+    /// The beginning of a command that is to run inside.
+    pub(super) fn entry(&self) -> [String; 2] {
+        let of_holder = format!("--net=/proc/{}/ns/net", self.holder.id());
+        ["nsenter".to_owned(), of_holder]
+    }
+
     /// Waits until somebody listens on a port, or `check` finds an error.
     pub(super) fn wait_for_listener(
         &self,
@@ -110,9 +116,10 @@ impl Group {
     /// A command that runs in it and in the namespace. A shell joins and becomes the program, so that all that the program
     /// does is done there.
     pub(super) fn command(&self, namespace: &Namespace, program: &Path) -> Command {
-        let mut command = Command::new("nsenter");
+        let [enter, option] = namespace.entry();
+        let mut command = Command::new(enter);
         command
-            .arg(format!("--net=/proc/{}/ns/net", namespace.holder.id()))
+            .arg(option)
             .args(["sh", "-c", r#"echo $$ >"$0/cgroup.procs" && exec "$@""#])
             .arg(&self.folder)
             .arg(program);
@@ -170,6 +177,49 @@ pub(super) fn remove_remains(mount: &Path) {
     }
     for folder in names(&std::env::temp_dir()) {
         drop(Folder(folder));
+    }
+}
+
+/// Ends and removes what this process leaves if it is interrupted or killed: a shell in a session of its own, which the
+/// signals of a terminal do not reach, waits until this process is gone. Whoever ends properly has nothing left to remove.
+pub(super) struct Sweeper(Child);
+
+impl Sweeper {
+    /// Arguments: where cgroup2 is mounted, the begin of all names, the folder for temporary files.
+    const SCRIPT: &str = r#"
+        trap "" HUP INT TERM
+        cat
+        for group in "$0/$1"-*; do
+            tries=0
+            while [ -d "$group" ] && [ "$tries" -lt 500 ]; do
+                kill -9 $(cat "$group/cgroup.procs")
+                rmdir "$group" && break
+                tries=$((tries + 1))
+                sleep 0.01
+            done
+        done
+        rm -rf "$2/$1"
+    "#;
+
+    /// Starts it for what this process will make.
+    pub(super) fn start(mount: &Path) -> Result<Self> {
+        let child = Command::new("setsid")
+            .args(["sh", "-c", Self::SCRIPT])
+            .arg(mount)
+            .arg(format!("{PREFIX}{}", std::process::id()))
+            .arg(std::env::temp_dir())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Ok(Self(child.context("cannot start `setsid` of util-linux")?))
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        // Waiting closes its input, which is what it waits for. What it could not do, the next run does.
+        let _ = self.0.wait();
     }
 }
 
@@ -243,4 +293,25 @@ pub(super) fn log_file(path: &Path) -> Result<Stdio> {
     Ok(file
         .with_context(|| format!("cannot write {}", path.display()))?
         .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_leaves_is_removed_when_it_goes() {
+        let mount = tempfile::tempdir().unwrap();
+        let own = mount
+            .path()
+            .join(format!("{PREFIX}{}-server", std::process::id()));
+        let other = mount.path().join(format!("{PREFIX}x-server"));
+        fs::create_dir(&own).unwrap();
+        fs::create_dir(&other).unwrap();
+
+        drop(Sweeper::start(mount.path()).unwrap());
+
+        assert!(!own.exists());
+        assert!(other.exists());
+    }
 }

@@ -1,7 +1,8 @@
 //! The real servers: how they are started, and what they cannot do.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -283,7 +284,7 @@ pub(super) struct Running {
     pub ports: Ports,
     /// Id of its cgroup.
     pub cgroup: u64,
-    log: PathBuf,
+    log: Log,
     // In this order: the processes end before their cgroup goes.
     _process: Process,
     _group: Group,
@@ -330,21 +331,51 @@ impl Running {
             server,
             ports,
             cgroup: group.id,
-            log,
+            log: Log::new(log),
             _process: process,
             _group: group,
         })
     }
 
-    /// What it noted: the status of each id. A line is `id method path status`.
-    pub(super) fn noted(&self) -> HashMap<String, u16> {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        text.lines()
-            .filter_map(|line| {
-                let (id, rest) = line.split_once(' ')?;
-                Some((id.to_owned(), rest.rsplit_once(' ')?.1.parse().ok()?))
-            })
-            .collect()
+    /// What it noted: the status of each id.
+    pub(super) fn noted(&mut self) -> &HashMap<String, u16> {
+        self.log.read()
+    }
+}
+
+/// A server's log, of which each line is `id method path status`.
+struct Log {
+    path: PathBuf,
+    /// Bytes that are read.
+    read: u64,
+    noted: HashMap<String, u16>,
+}
+
+impl Log {
+    fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            read: 0,
+            noted: HashMap::new(),
+        }
+    }
+
+    /// Reads what was appended, but for an unfinished line. An error shows as what is missing.
+    fn read(&mut self) -> &HashMap<String, u16> {
+        let mut added = Vec::new();
+        if let Ok(mut file) = File::open(&self.path)
+            && file.seek(SeekFrom::Start(self.read)).is_ok()
+        {
+            let _ = file.read_to_end(&mut added);
+        }
+        let whole = added.iter().rposition(|byte| *byte == b'\n');
+        let text = String::from_utf8_lossy(&added[..whole.map_or(0, |at| at + 1)]).into_owned();
+        self.read += whole.map_or(0, |at| at as u64 + 1);
+        self.noted.extend(text.lines().filter_map(|line| {
+            let (id, rest) = line.split_once(' ')?;
+            Some((id.to_owned(), rest.rsplit_once(' ')?.1.parse().ok()?))
+        }));
+        &self.noted
     }
 }
 
