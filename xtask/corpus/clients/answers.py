@@ -30,6 +30,9 @@ def body_of(request):
 
 def head_of(request, host):
     """A request head as text would be typed."""
+    if request["method"] == "CONNECT":
+        # RFC 9112, 3.2.3: both name where the tunnel leads to. HAProxy insists.
+        host = request["path"]
     lines = [f"{request['method']} {request['path']} HTTP/{request['version']}", f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in request["headers"]]
     if request["chunked"]:

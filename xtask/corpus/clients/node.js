@@ -37,7 +37,9 @@ function exchange(plan, request, agent) {
     const headers = request.headers.map(([name, value]) => [name, value]);
     if (request.body_bytes && !request.chunked) headers.push(['Content-Length', String(request.body_bytes)]);
     if (request.chunked) headers.push(['Transfer-Encoding', 'chunked']);
-    headers.unshift(['Host', plan.host.includes(':') ? `[${plan.host}]` : plan.host]);
+    // A CONNECT names where the tunnel leads to.
+    const host = request.method === 'CONNECT' ? request.path : plan.host;
+    headers.unshift(['Host', host.split(':').length > 2 ? `[${host}]` : host]);
     const sent = http.request({
       host: plan.host, port: plan.port, method: request.method, path: request.path, agent,
       headers: Object.fromEntries(headers),

@@ -436,7 +436,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         name: "segmented-answers",
-        about: "answers of a megabyte in pieces of 1,448 bytes",
+        about: "answers of a megabyte in pieces of 1,448 bytes, which may overtake one another between two CPUs",
         kind: "large",
         network: Network::Segmented,
         request: |_, request| request.to("large"),
@@ -556,6 +556,17 @@ impl Request {
         let rest = self.path.splitn(3, '/').nth(2).unwrap_or_default();
         self.path = format!("/{kind}/{rest}");
         self
+    }
+
+    /// Statuses of which one must be the answer's.
+    pub(super) fn statuses(&self) -> &'static [u16] {
+        match self.path.split('/').nth(1) {
+            Some("204") => &[204],
+            Some("304") => &[304],
+            Some("early") => &[403, 413],
+            Some("upgrade") => &[101],
+            _ => &[200],
+        }
     }
 
     fn head(mut self) -> Self {

@@ -136,6 +136,9 @@ impl Client {
             (Self::Wrk, "lookalike-requests", _) => {
                 Some("wrk sends a request in one write; see sockets")
             }
+            (Self::Wrk, "304", server) if server.announces_in_304() => {
+                Some("wrk waits for the body whose length a 304 tells")
+            }
             _ => None,
         }
     }

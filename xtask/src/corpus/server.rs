@@ -181,6 +181,11 @@ impl Server {
         }
     }
 
+    /// Whether its 304 says how long the answer to a GET would be (RFC 9110, 15.4.5).
+    pub(super) fn announces_in_304(self) -> bool {
+        !matches!(self, Self::Nginx | Self::Apache | Self::Go | Self::Java)
+    }
+
     /// What a CONNECT to it asks for, if not any host that does not exist.
     pub(super) fn tunnel_target(self, origin: u16) -> Option<String> {
         (self == Self::Apache).then(|| format!("127.0.0.1:{origin}"))

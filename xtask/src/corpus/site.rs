@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::case::{Case, Plan};
 use super::chosen::Chosen;
@@ -224,6 +224,15 @@ fn truths(plan: &Plan, told: &[Said]) -> Result<Vec<Truth>> {
                 request.method, request.path
             )
         })?;
+        let expected = request.statuses();
+        if !said.cut && !expected.contains(&said.status) {
+            bail!(
+                "{} {} was answered with {}, and the case is about {expected:?}",
+                request.method,
+                request.path,
+                said.status
+            );
+        }
         Ok(Truth {
             request: request.clone(),
             said: (*said).clone(),
