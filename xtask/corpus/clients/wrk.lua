@@ -1,28 +1,19 @@
--- Sends each batch of messages once, over all connections together, then nothing more; stops at the last answer.
-local batches, total, given, answered = {}, 0, 0, 0
+-- Sends each batch of messages once, over all connections together, then nothing more.
+local batches = {}
 -- wrk asks for one request ahead of all, to count the messages in it.
 local nth = -1
 
 function init(arguments)
-   batches, total = dofile(arguments[1]), tonumber(arguments[2])
+   batches = dofile(arguments[1])
 end
 
--- Asked before each sending: holds a connection back for ever once all batches are given out.
-function delay()
-   if given >= #batches then
-      return 3600000
-   end
-   given = given + 1
-   return 0
-end
-
+-- Behind the last batch: nothing, so that the connection stays silent.
 function request()
    nth = nth + 1
-   return batches[math.max(nth, 1)]
+   return batches[math.max(nth, 1)] or ""
 end
 
 function response(status, headers)
-   answered = answered + 1
    local id
    for name, value in pairs(headers) do
       if name:lower() == "x-echo" then
@@ -30,10 +21,7 @@ function response(status, headers)
       end
    end
    io.write(string.format('{"id": "%s", "status": %d}\n', id or "", status))
-   if answered == total then
-      io.flush()
-      wrk.thread:stop()
-   end
+   io.flush()
 end
 
 function done(summary)

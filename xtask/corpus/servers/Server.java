@@ -39,6 +39,10 @@ public class Server {
     String path = exchange.getRequestURI().toString();
     String id = exchange.getRequestHeaders().getFirst("x-galileo-request-id");
     exchange.getResponseHeaders().set("x-echo", id == null ? "" : id);
+    if ("close".equalsIgnoreCase(exchange.getRequestHeaders().getFirst("Connection"))) {
+      // It closes, but does not say so by itself.
+      exchange.getResponseHeaders().set("Connection", "close");
+    }
     String kind = path.split("/")[1];
     byte[] small = (path.substring(0, Math.min(path.length(), 100)) + "\n").getBytes(StandardCharsets.US_ASCII);
     if (!kind.equals("early")) {

@@ -139,6 +139,9 @@ impl Client {
             (Self::Wrk, "304", server) if server.announces_in_304() => {
                 Some("wrk waits for the body whose length a 304 tells")
             }
+            (Self::Wrk | Self::Sockets, "post-chunked", Server::Java) => {
+                Some("com.sun.net.httpserver takes neither extensions of chunks nor trailers")
+            }
             _ => None,
         }
     }

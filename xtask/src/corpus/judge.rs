@@ -27,8 +27,8 @@ pub(super) struct Ground {
     /// The server's address and port.
     pub address: IpAddr,
     pub port: u16,
-    /// Segments may come out of order.
-    pub reorders: bool,
+    /// TCP says that segments came out of order.
+    pub reordered: bool,
 }
 
 /// How one cell came out, by role: server, client.
@@ -189,7 +189,7 @@ fn differs(truth: &Truth, one: &Seen, ground: &Ground) -> Option<String> {
             one.start_ns <= one.first_byte_ns && one.first_byte_ns <= one.end_ns,
             "times",
         ),
-        (!has("reordered") || ground.reorders, "marked as reordered"),
+        (!has("reordered") || ground.reordered, "marked as reordered"),
         (
             !has("head_cut") || head > SEARCHED_HEAD,
             "marked as cut in its head",
@@ -243,7 +243,7 @@ mod tests {
         cgroups: [7, 8],
         address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
         port: 80,
-        reorders: false,
+        reordered: false,
     };
 
     fn truths(count: usize) -> Vec<Truth> {

@@ -52,12 +52,6 @@ impl Network {
         }
     }
 
-    /// Whether segments may come out of order.
-    pub(super) fn reorders(self) -> bool {
-        // Segments of one connection wait in a queue of each CPU that sends them, and what a queue cannot hold is lost.
-        matches!(self, Self::Segmented | Self::LossyBodies)
-    }
-
     /// Does something while the network is so.
     pub(super) fn during<T>(
         self,

@@ -48,6 +48,28 @@ impl Namespace {
         ["nsenter".to_owned(), of_holder]
     }
 
+    /// A counter of its TCP, as `/proc/net/netstat` has it: a line of names, then a line of values.
+    pub(super) fn counter(&self, group: &str, name: &str) -> Result<u64> {
+        let path = format!("/proc/{}/net/netstat", self.holder.id());
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let mut lines = text.lines().filter(|line| {
+            line.split_once(':')
+                .is_some_and(|(begin, _)| begin == group)
+        });
+        let (names, values) = (lines.next(), lines.next());
+        let pairs = names.zip(values).map(|(names, values)| {
+            let names = names.split_whitespace();
+            names.zip(values.split_whitespace())
+        });
+        let found = pairs.and_then(|mut pairs| pairs.find(|(one, _)| *one == name));
+        let value = found
+            .with_context(|| format!("{path} has no {group} {name}"))?
+            .1;
+        value
+            .parse()
+            .with_context(|| format!("{path}: {name} is {value}"))
+    }
+
     /// Waits until somebody listens on a port, or `check` finds an error.
     pub(super) fn wait_for_listener(
         &self,

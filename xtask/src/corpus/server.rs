@@ -249,7 +249,10 @@ impl Server {
                 command.arg(assets.join("asyncio_server.py"));
             }
             Self::Java => {
-                command.arg(assets.join("Server.java"));
+                // Head and body are two writes; the second would wait 40 ms for the first one's acknowledgement.
+                command
+                    .arg("-Dsun.net.httpserver.nodelay=true")
+                    .arg(assets.join("Server.java"));
             }
             Self::Go | Self::Hyper => {}
         }

@@ -120,6 +120,7 @@ impl<'a> Site<'a> {
         let target = running.server.tunnel_target(origin);
         let port = running.ports.of(case.listener);
         let plan = case.plan(&prefix, client.count(case), port, target.as_deref());
+        let overtaken = self.overtaken()?;
         let told = match self.perform(client, case.network, &plan)? {
             Ok(told) => told,
             Err(error) => {
@@ -133,10 +134,15 @@ impl<'a> Site<'a> {
             Ok(truths) => truths,
             Err(error) => return Ok(Outcome::Failed(format!("{error:#}"))),
         };
-        let mut score = self.judge(running, client, case, &plan, &truths)?;
+        let mut score = self.judge(running, client, &plan, &truths, overtaken)?;
         check_sum(&told, &mut score);
         check_log(running, &truths, &mut score);
         Ok(Outcome::Judged(score))
+    }
+
+    /// How many segments TCP had to put into order in the namespace so far.
+    fn overtaken(&self) -> Result<u64> {
+        self.namespace.counter("TcpExt", "TCPOFOQueue")
     }
 
     /// Has a client do a plan. The outer error is of the corpus itself, the inner one the client's.
@@ -178,14 +184,15 @@ impl<'a> Site<'a> {
         Ok(result)
     }
 
-    /// Takes what was seen, until all that is looked for is there or nothing more comes, and judges it.
+    /// Takes what was seen, until all that is looked for is there or nothing more comes, and judges it. `overtaken`: what
+    /// [`Site::overtaken`] was before.
     fn judge(
         &mut self,
         running: &server::Running,
         client: Client,
-        case: &Case,
         plan: &Plan,
         truths: &[Truth],
+        overtaken: u64,
     ) -> Result<Score> {
         let client = self.clients.get(client.name()).context("it just ran")?;
         let mut seen: Vec<Seen> = Vec::new();
@@ -202,7 +209,7 @@ impl<'a> Site<'a> {
             cgroups: [running.cgroup, client.cgroup],
             address: address.to_canonical(),
             port: plan.port,
-            reorders: case.network.reorders(),
+            reordered: self.overtaken()? > overtaken,
         };
         Ok(judge::judge(truths, &seen, &ground))
     }
