@@ -5,7 +5,7 @@ use galileo_tests::{
     free_port,
     http::Client,
     nginx::Nginx,
-    pod::{Pod, listens},
+    pod::Pod,
     turn,
     wait::until,
     watch::{Watch, of_role},

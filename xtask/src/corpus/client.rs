@@ -45,11 +45,11 @@ pub(super) struct Said {
     /// Bytes of all answers of the plan.
     pub all_response_bytes: Option<u64>,
     /// It waits for a line.
-    hold: bool,
+    pub hold: bool,
     /// The plan is done.
-    done: bool,
+    pub done: bool,
     /// The plan was given up.
-    error: Option<String>,
+    pub error: Option<String>,
 }
 
 /// Longest time between two lines of a client.

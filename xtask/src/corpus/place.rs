@@ -87,7 +87,7 @@ impl Namespace {
         bail!("nobody listens on port {port} after 20 s")
     }
 
-    /// Whether a socket of either family is in LISTEN (state 0A of proc_net_tcp.rst) on a port.
+    /// Whether a socket of either family is in LISTEN (state 0A of `proc_net_tcp.rst`) on a port.
     fn listens(&self, port: u16) -> Result<bool> {
         let suffix = format!(":{port:04X}");
         for table in ["tcp", "tcp6"] {

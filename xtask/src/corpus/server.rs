@@ -19,7 +19,7 @@ pub(super) enum Server {
     Apache,
     Haproxy,
     Node,
-    HttpServer,
+    PythonHttp,
     Asyncio,
     Go,
     Java,
@@ -78,7 +78,7 @@ impl Server {
         Self::Apache,
         Self::Haproxy,
         Self::Node,
-        Self::HttpServer,
+        Self::PythonHttp,
         Self::Asyncio,
         Self::Go,
         Self::Java,
@@ -91,7 +91,7 @@ impl Server {
             Self::Apache => "Apache",
             Self::Haproxy => "HAProxy",
             Self::Node => "Node",
-            Self::HttpServer => "http.server",
+            Self::PythonHttp => "http.server",
             Self::Asyncio => "asyncio",
             Self::Go => "Go",
             Self::Java => "Java",
@@ -106,7 +106,7 @@ impl Server {
             Self::Apache => Some("apache2"),
             Self::Haproxy => Some("haproxy"),
             Self::Node => Some("node"),
-            Self::HttpServer | Self::Asyncio => Some("python3"),
+            Self::PythonHttp | Self::Asyncio => Some("python3"),
             Self::Go => Some("go"),
             Self::Java => Some("java"),
             Self::Hyper => None,
@@ -120,7 +120,7 @@ impl Server {
             Self::Apache => (&["apache2", "-v"], ""),
             Self::Haproxy => (&["haproxy", "-v"], ""),
             Self::Node => (&["node", "--version"], "Node's http, "),
-            Self::HttpServer => (&["python3", "--version"], "Python's http.server, "),
+            Self::PythonHttp => (&["python3", "--version"], "Python's http.server, "),
             Self::Asyncio => (
                 &["python3", "--version"],
                 "a program of our own on Python's asyncio streams, ",
@@ -163,7 +163,7 @@ impl Server {
             (Self::Haproxy | Self::Asyncio | Self::Go, _) => None,
             (Self::Nginx | Self::Apache, "split") => Some("it gathers what it writes"),
             (_, "split") => Some("its interface has no way to write an answer by bytes"),
-            (Self::HttpServer, "chunked" | "trailers" | "chunked-body") => {
+            (Self::PythonHttp, "chunked" | "trailers" | "chunked-body") => {
                 Some("http.server has no chunked coding")
             }
             (Self::Java, "trailers") => Some("com.sun.net.httpserver has no trailers"),
@@ -242,7 +242,7 @@ impl Server {
             Self::Node => {
                 command.arg(assets.join("node.js"));
             }
-            Self::HttpServer => {
+            Self::PythonHttp => {
                 command.arg(assets.join("http_server.py"));
             }
             Self::Asyncio => {

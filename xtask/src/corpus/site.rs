@@ -243,7 +243,7 @@ fn truths(plan: &Plan, told: &[Said]) -> Result<Vec<Truth>> {
         Ok(Truth {
             request: request.clone(),
             said: (*said).clone(),
-            wanted: !said.cut && !(plan.hold && index < half),
+            wanted: !(said.cut || plan.hold && index < half),
         })
     });
     truths.collect()
