@@ -69,7 +69,7 @@ impl Watch {
         self.seen
             .iter()
             .filter(|exchange| server_port(exchange) == port)
-            .cloned()
+            .copied()
             .collect()
     }
 

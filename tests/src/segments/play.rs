@@ -132,9 +132,9 @@ fn seen(exchanges: &[Exchange]) -> Vec<Seen> {
     exchanges
         .iter()
         .map(|exchange| Seen {
-            method: exchange.method.clone(),
-            path: exchange.path.clone(),
-            id: exchange.request_id.clone().unwrap_or_default(),
+            method: exchange.method.to_string(),
+            path: exchange.path.to_string(),
+            id: exchange.request_id.unwrap_or_default().to_string(),
             status: exchange.status,
             interim: exchange.interim,
             request_bytes: exchange.request_bytes,

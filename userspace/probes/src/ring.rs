@@ -1,31 +1,45 @@
 //! A ring buffer that is looked at often while records come and seldom while none do.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, RawFd},
+    time::Duration,
+};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, MapData};
 use tokio::{io::unix::AsyncFd, time};
 
-use crate::Error;
+use crate::{Error, consumer::Consumer};
 
 /// How often the ring is looked at while records come.
 const BUSY: Duration = Duration::from_millis(10);
 /// How often while none come. The kernel side wakes the reader earlier if the ring fills.
 const IDLE: Duration = Duration::from_secs(1);
 /// Records handed out at once, at most.
-pub(crate) const BATCH: usize = 4_096;
+const BATCH: usize = 4_096;
 /// Looks in a row without a record after which none are said to come.
 const CALM: u32 = 10;
 
 /// The reading end of a ring buffer.
 pub(crate) struct Ring {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: AsyncFd<Readable>,
     empty_looks: u32,
+}
+
+/// What is waited for.
+struct Readable(Consumer);
+
+impl AsRawFd for Readable {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.map().fd().as_fd().as_raw_fd()
+    }
 }
 
 impl Ring {
     /// Must be called within a tokio runtime with I/O enabled.
-    pub(crate) fn new(ring: RingBuf<MapData>) -> Result<Self, Error> {
-        // SAFETY: the ring owns its descriptor, which stays the same and open until the ring is dropped with `self`.
+    pub(crate) fn new(map: Map) -> Result<Self, Error> {
+        let ring = Readable(Consumer::new(ring(map)?)?);
+        // SAFETY: the consumer owns its descriptor, which stays the same and open until it is dropped with `self`.
         let ring = unsafe { AsyncFd::register(ring) }
             .map_err(|error| Error::io("wait for the ring buffer", error.into_parts().1))?;
         Ok(Self {
@@ -41,11 +55,12 @@ impl Ring {
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<(), Error> {
         loop {
-            self.drain(batch, &mut read);
+            let end = self.collect(batch, &mut read);
             if !batch.is_empty() {
                 self.empty_looks = 0;
                 return Ok(());
             }
+            end?;
             self.empty_looks = self.empty_looks.saturating_add(1);
             let pause = if self.empty_looks < CALM { BUSY } else { IDLE };
             tokio::select! {
@@ -65,10 +80,36 @@ impl Ring {
         batch: &mut Vec<T>,
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) {
-        let ring = self.ring.get_mut();
-        for _ in 0..BATCH {
-            let Some(record) = ring.next() else { break };
-            batch.extend(read(&record));
+        if let Err(error) = self.collect(batch, &mut read) {
+            tracing::error!(%error, "records stay unread");
         }
+    }
+
+    fn collect<T>(
+        &mut self,
+        batch: &mut Vec<T>,
+        read: &mut impl FnMut(&[u8]) -> Option<T>,
+    ) -> Result<(), Error> {
+        let Readable(consumer) = self.ring.get_mut();
+        let mut end = Ok(());
+        for _ in 0..BATCH {
+            match consumer.next(&mut *read) {
+                Ok(Some(made)) => batch.extend(made),
+                Ok(None) => break,
+                Err(error) => {
+                    end = Err(error);
+                    break;
+                }
+            }
+        }
+        consumer.tell();
+        end
+    }
+}
+
+fn ring(map: Map) -> Result<MapData, Error> {
+    match map {
+        Map::RingBuf(data) => Ok(data),
+        _ => Err(Error::Mismatch("a ring buffer is none".to_owned())),
     }
 }
