@@ -27,7 +27,7 @@ use aya_ebpf::{
     programs::SockOpsContext,
 };
 use galileo_ebpf_abi::{
-    ConnectionRecord, Ledger, TcpCounters, TcpSocket, connection_end as end,
+    ConnectionRecord, Ledger, Segments, TcpCounters, TcpSocket, connection_end as end,
     connection_state::{ACTIVE, COUNTED, EXPIRED, RTT_ASKED},
     slot_generation, slot_index,
 };
@@ -247,12 +247,14 @@ fn tell(ctx: &SockOpsContext, seen: &TcpSocket, cgroup_id: u64, slot: u32, end: 
         (*record).reserved = 0;
         (*record).srtt_8us = (*ops).srtt_us;
         (*record).min_rtt_us = (*ops).rtt_min;
-        (*record).retransmits = (*ops).total_retrans;
-        (*record).timeouts = seen.timeouts;
-        (*record).segments_in = (*ops).segs_in;
-        (*record).segments_out = (*ops).segs_out;
-        (*record).data_segments_in = (*ops).data_segs_in;
-        (*record).data_segments_out = (*ops).data_segs_out;
+        (*record).segments = Segments {
+            retransmits: (*ops).total_retrans,
+            timeouts: seen.timeouts,
+            received: (*ops).segs_in,
+            sent: (*ops).segs_out,
+            data_received: (*ops).data_segs_in,
+            data_sent: (*ops).data_segs_out,
+        };
     }
     entry.submit(u64::from(wake));
     count_for(slot, Ledger::ConnectionsSeen, 1);

@@ -2,10 +2,11 @@
 //! process, and the committed object.
 //!
 //! In reading order: [`catalog`] (which kernels), [`packages`] (where they come from), [`program`] (the self-test),
-//! [`initramfs`] (what the kernel is given to start with), [`guest`] (the boot), [`outcome`] (what the self-test said) and
-//! [`table`] (docs/kernels.md).
+//! [`initramfs`] (what the kernel is given to start with), [`guest`] (the boot), [`outcome`] (what the self-test said),
+//! [`table`] (docs/kernels.md) and [`gate`] (what is done of it before each change).
 
 mod catalog;
+mod gate;
 mod guest;
 mod initramfs;
 mod outcome;
@@ -27,6 +28,7 @@ use crate::repository::Repository;
 use catalog::{Architecture, Kernel};
 use guest::Guest;
 use outcome::Outcome;
+use program::Program;
 
 /// Where the object lies in the guest.
 const OBJECT: &str = "/galileo.bpf.o";
@@ -61,6 +63,12 @@ pub(crate) struct Options {
     /// Only print which kernels there are
     #[arg(long)]
     list: bool,
+    /// Only what a gate has time for: two kernels at once, one run of the self-test each
+    ///
+    /// The self-test is the one that `cargo test` builds, so that nothing is compiled for it. What cannot be had, as there is
+    /// no qemu or no mirror, is left out, with a line that says why.
+    #[arg(long, conflicts_with_all = ["kernel", "arch", "no_btf", "verify", "image", "list"])]
+    gate: bool,
 }
 
 /// A kernel image with a name.
@@ -76,6 +84,9 @@ struct Candidate {
 ///
 /// If a kernel cannot be had or does not boot, or the self-test finds a fault on one; after all were tried.
 pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
+    if options.gate {
+        return gate::run(repository, options);
+    }
     let kernels = catalog::select(&options.kernel, &options.arch)?;
     if options.list {
         for kernel in kernels {
@@ -86,28 +97,16 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     process::announce("does this machine have what the kernels need?");
     machine::prepare(Purpose::Kernels)?;
 
-    let object = options
-        .object
-        .clone()
-        .unwrap_or_else(|| repository.prebuilt_object());
-    let object = fs::read(&object).with_context(|| format!("cannot read {}", object.display()))?;
+    let object = object(repository, options)?;
     let mut outcomes = Vec::new();
     let mut faults = Vec::new();
     let mut boot = |candidate: Result<Candidate>, name: &str| {
-        let outcome =
-            candidate.and_then(|candidate| test(repository, options, &object, &candidate));
-        match outcome {
-            Ok(outcome) => {
-                faults.extend(
-                    outcome
-                        .faults()
-                        .into_iter()
-                        .map(|fault| format!("{name}: {fault}")),
-                );
-                outcomes.push(outcome);
-            }
-            Err(error) => faults.push(format!("{name}: {error:#}")),
-        }
+        let outcome = candidate.and_then(|candidate| {
+            let program = program::build(repository, candidate.architecture)?;
+            test(repository, options, &object, &program, &candidate)
+        });
+        faults.extend(faults_of(name, &outcome));
+        outcomes.extend(outcome.ok());
     };
     if let Some(image) = &options.image {
         let [architecture] = options.arch[..] else {
@@ -133,10 +132,33 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
         let path = repository.root().join("docs/kernels.md");
         fs::write(&path, table).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    none(&faults)
+}
+
+/// What went wrong on one kernel.
+fn faults_of(name: &str, outcome: &Result<Outcome>) -> Vec<String> {
+    match outcome {
+        Ok(outcome) => {
+            let faults = outcome.faults().into_iter();
+            faults.map(|fault| format!("{name}: {fault}")).collect()
+        }
+        Err(error) => vec![format!("{name}: {error:#}")],
+    }
+}
+
+/// An error that tells all faults.
+fn none(faults: &[String]) -> Result<()> {
     if faults.is_empty() {
         return Ok(());
     }
     bail!("the kernels disagree:\n  {}", faults.join("\n  "))
+}
+
+/// The object to load in the guests.
+fn object(repository: &Repository, options: &Options) -> Result<Vec<u8>> {
+    let own = options.object.clone();
+    let path = own.unwrap_or_else(|| repository.prebuilt_object());
+    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 fn fetch(repository: &Repository, options: &Options, kernel: &Kernel) -> Result<Candidate> {
@@ -153,13 +175,17 @@ fn test(
     repository: &Repository,
     options: &Options,
     object: &[u8],
+    program: &Program,
     candidate: &Candidate,
 ) -> Result<Outcome> {
-    let program = program::build(repository, candidate.architecture)?;
     let folder = folder(repository).join(format!("{}-{}", candidate.name, candidate.architecture));
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let initramfs = folder.join("initramfs");
-    fs::write(&initramfs, initramfs::with(&program, &[(OBJECT, object)]))
+    let libraries = program.libraries.iter();
+    let files = libraries
+        .map(|(path, library)| (path.as_str(), library.as_slice()))
+        .chain([(OBJECT, object)]);
+    fs::write(&initramfs, initramfs::with(&program.bytes, files))
         .with_context(|| format!("cannot write {}", initramfs.display()))?;
 
     process::announce(&format!(
@@ -186,6 +212,9 @@ fn test(
 
 /// What the first process of the guest is to do.
 fn tasks(options: &Options) -> String {
+    if options.gate {
+        return "run".to_owned();
+    }
     let verify = format!("verify,{OBJECT}");
     match (options.verify, options.no_btf) {
         (true, false) => verify,

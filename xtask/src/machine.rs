@@ -1,6 +1,8 @@
 //! What a machine must have to build and test Galileo, and how it gets what it lacks.
 
 use std::env;
+use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,15 +10,33 @@ use anyhow::{Context, Result, bail};
 
 use crate::process;
 
-/// What the machine is to do; each purpose includes the ones before it.
+/// What the machine is to do. Testing includes building, and the others include testing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// Compile Galileo and run the demo.
     Build,
     /// Run every test.
     Test,
+    /// Boot other kernels of this architecture.
+    OwnKernels,
     /// Boot other kernels.
     Kernels,
+    /// Run every server and client of `cargo xtask corpus`.
+    Corpus,
+}
+
+impl Purpose {
+    /// Whether a machine for `whole` must be able to do this.
+    fn is_part_of(self, whole: Self) -> bool {
+        self == whole || (self <= Self::Test && self <= whole)
+    }
+}
+
+impl Purpose {
+    /// Booting kernels of this architecture (`own`) or of another.
+    const fn kernels(own: bool) -> Self {
+        if own { Self::OwnKernels } else { Self::Kernels }
+    }
 }
 
 /// How to see that a tool is there.
@@ -118,15 +138,45 @@ const TOOLS: &[Tool] = &[
     },
     Tool {
         sign: Sign::Program("qemu-system-x86_64"),
-        purpose: Purpose::Kernels,
-        reason: "booting other kernels",
+        purpose: Purpose::kernels(cfg!(target_arch = "x86_64")),
+        reason: "booting kernels of PCs",
         package: "qemu-system-x86",
     },
     Tool {
         sign: Sign::Program("qemu-system-aarch64"),
-        purpose: Purpose::Kernels,
+        purpose: Purpose::kernels(cfg!(target_arch = "aarch64")),
         reason: "booting ARM kernels",
         package: "qemu-system-arm",
+    },
+    Tool {
+        sign: Sign::Program("apache2"),
+        purpose: Purpose::Corpus,
+        reason: "Apache, one of the corpus' servers",
+        package: "apache2-bin",
+    },
+    Tool {
+        sign: Sign::Program("haproxy"),
+        purpose: Purpose::Corpus,
+        reason: "HAProxy, one of the corpus' servers",
+        package: "haproxy",
+    },
+    Tool {
+        sign: Sign::Program("node"),
+        purpose: Purpose::Corpus,
+        reason: "Node, one of the corpus' servers and clients",
+        package: "nodejs",
+    },
+    Tool {
+        sign: Sign::Program("go"),
+        purpose: Purpose::Corpus,
+        reason: "Go's net/http, one of the corpus' servers and clients",
+        package: "golang-go",
+    },
+    Tool {
+        sign: Sign::Program("java"),
+        purpose: Purpose::Corpus,
+        reason: "Java's HTTP server, one of the corpus' servers",
+        package: "default-jdk-headless",
     },
 ];
 
@@ -203,7 +253,7 @@ fn search_path() -> Vec<PathBuf> {
 fn missing(purpose: Purpose, folders: &[PathBuf]) -> Vec<&'static Tool> {
     TOOLS
         .iter()
-        .filter(|tool| tool.purpose <= purpose && !tool.is_there(folders))
+        .filter(|tool| tool.purpose.is_part_of(purpose) && !tool.is_there(folders))
         .collect()
 }
 
@@ -215,6 +265,7 @@ fn packages(tools: &[&Tool]) -> Vec<&'static str> {
 
 fn install(packages: &[&str]) -> Result<()> {
     process::announce(&format!("installing {}", packages.join(" ")));
+    let _policy = NoServices::declare()?;
     process::run(Command::new("apt-get").args(["update", "--quiet"]))?;
     process::run(
         Command::new("apt-get")
@@ -222,6 +273,40 @@ fn install(packages: &[&str]) -> Result<()> {
             .args(packages)
             .env("DEBIAN_FRONTEND", "noninteractive"),
     )
+}
+
+/// While it lives, no package starts a service of its own: Debian's scripts ask this file (`invoke-rc.d(8)`).
+struct NoServices(Option<&'static Path>);
+
+impl NoServices {
+    fn declare() -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let path = Path::new("/usr/sbin/policy-rc.d");
+        if path.exists() {
+            // The administrator has a policy already.
+            return Ok(Self(None));
+        }
+        let mut file = fs::File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let policy = Self(Some(path));
+        // 101: an action that is not allowed.
+        file.write_all(b"#!/bin/sh\nexit 101\n")?;
+        Ok(policy)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Some(path) = self.0
+            && let Err(error) = fs::remove_file(path)
+        {
+            eprintln!("cannot remove {}: {error}", path.display());
+        }
+    }
 }
 
 fn is_root() -> Result<bool> {
@@ -248,7 +333,6 @@ impl Tool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn a_program_on_the_path_is_not_missing_and_one_that_is_not_is() {
@@ -293,6 +377,18 @@ mod tests {
             .collect();
 
         assert!(!names.contains(&"wrk"), "{names:?}");
+    }
+
+    #[test]
+    fn a_corpus_machine_needs_no_emulators_and_boots_need_no_servers() {
+        let names = |purpose| -> Vec<_> {
+            let missing = missing(purpose, &[]);
+            missing.iter().map(|tool| tool.name()).collect()
+        };
+
+        assert!(names(Purpose::Corpus).contains(&"haproxy"));
+        assert!(!names(Purpose::Corpus).contains(&"qemu-system-x86_64"));
+        assert!(!names(Purpose::Kernels).contains(&"haproxy"));
     }
 
     #[test]

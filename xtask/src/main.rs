@@ -1,11 +1,12 @@
 //! The build tool of Galileo, called as `cargo xtask <command>`.
 //!
 //! In reading order: [`repository`] (where things lie), [`process`] (how programs are run), [`machine`] (what a
-//! machine needs), [`demo`], [`test`], [`fuzz`], [`bench`], [`ebpf`], [`kernels`], [`deny`] and [`miri`].
+//! machine needs), [`demo`], [`test`], [`fuzz`], [`bench`], [`corpus`], [`ebpf`], [`kernels`], [`deny`] and [`miri`].
 
 #![forbid(unsafe_code)]
 
 mod bench;
+mod corpus;
 mod demo;
 mod deny;
 mod ebpf;
@@ -45,6 +46,10 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Measure what docs/measurements.md tells, against real peers in the same run
     Bench(bench::Options),
+    /// Hold what the probes see of real servers and clients against what these did, and write docs/conformance.md
+    ///
+    /// Installs the servers with apt. Must be run as root.
+    Corpus(corpus::Options),
     /// Compile the eBPF object into ebpf/prebuilt, or check the one that lies there
     Ebpf(ebpf::Options),
     /// Boot other kernels in qemu and run the probes' self-test on them
@@ -70,6 +75,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&repository, &options),
         Command::Fuzz(options) => fuzz::run(&repository, &options),
         Command::Bench(options) => bench::run(&repository, &options),
+        Command::Corpus(options) => corpus::run(&repository, &options),
         Command::Ebpf(options) => ebpf::run(&repository, &options),
         Command::Kernels(options) => kernels::run(&repository, &options),
         Command::Deny => deny::run(&repository),

@@ -14,9 +14,9 @@ use crate::process;
 use crate::repository::Repository;
 
 /// Cases of each property: Miri is some hundred times slower than a processor.
-const CASES: &str = "2";
+const CASES: &str = "1";
 
-/// Runs the tests of ebpf/abi and ebpf/core, and those of galileo-probes that make typed records of a ring's bytes.
+/// Runs the tests of ebpf/abi and ebpf/core, and those of galileo-probes that make typed values of the kernel side's bytes.
 ///
 /// # Errors
 ///
@@ -46,7 +46,15 @@ pub(crate) fn run(repository: &Repository) -> Result<()> {
         "--package",
         "galileo-ebpf-core",
     ];
-    let records: &[&str] = &["--package", "galileo-probes", "--lib", "--", "exchange::"];
+    let records: &[&str] = &[
+        "--package",
+        "galileo-probes",
+        "--lib",
+        "--",
+        "exchange::",
+        "plain::",
+        "durations::",
+    ];
     for what in [all, records] {
         process::run(
             Command::new("rustup")

@@ -82,8 +82,9 @@ pub struct Run {
     pub reserved: u32,
 }
 
-/// How many runs of a CPU are remembered; a power of two. Runs of one cgroup that follow one another are one.
-pub const HISTORY: usize = 512;
+/// How many runs of a CPU are remembered; a power of two. Runs of one cgroup that follow one another are one. (Under Miri, which
+/// takes a second for some thousand, few enough that tests come around.)
+pub const HISTORY: usize = if cfg!(miri) { 16 } else { 512 };
 
 /// A task that left this CPU while it could have gone on.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +99,7 @@ pub struct Waiter {
 }
 
 /// How many of them are remembered; a power of two.
-pub const WAITERS: usize = 256;
+pub const WAITERS: usize = if cfg!(miri) { 16 } else { 256 };
 
 /// What a CPU does and did last; one entry a CPU in the array map `CPUS`. All zero before its first switch is seen.
 #[derive(Debug, Clone, Copy)]

@@ -27,5 +27,7 @@ pub use slots::{
     GENERATIONS, Owner, SLOT_BITS, SLOT_IDLE, SLOT_KINDS, SLOT_UNKNOWN, SLOTS_MAX, SlotLedger,
     slot_at, slot_generation, slot_index,
 };
-pub use tcp::{ConnectionRecord, TcpCounters, TcpSocket, connection_end, connection_state};
+pub use tcp::{
+    ConnectionRecord, Segments, TcpCounters, TcpSocket, connection_end, connection_state,
+};
 pub use traffic::{CgroupTraffic, InterfaceKey, InterfaceTraffic, LOOPBACK, Traffic, recent};

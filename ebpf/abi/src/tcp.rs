@@ -120,18 +120,26 @@ pub struct ConnectionRecord {
     pub srtt_8us: u32,
     /// Smallest round-trip time in microseconds of the last minutes (`tcp_min_rtt_wlen`); all ones if there was none.
     pub min_rtt_us: u32,
-    /// Segments retransmitted.
+    /// Its segments.
+    pub segments: Segments,
+}
+
+/// Segments of one connection, as the kernel counts them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Segments {
+    /// Sent again (`tcpi_total_retrans`), SYN and SYN-ACK included.
     pub retransmits: u32,
-    /// Of which because a timer ran out.
+    /// Times that a retransmission timer ran out.
     pub timeouts: u32,
-    /// Segments received.
-    pub segments_in: u32,
-    /// Segments sent.
-    pub segments_out: u32,
-    /// Segments with data received.
-    pub data_segments_in: u32,
-    /// Segments with data sent.
-    pub data_segments_out: u32,
+    /// Received (`tcpi_segs_in`).
+    pub received: u32,
+    /// Sent (`tcpi_segs_out`).
+    pub sent: u32,
+    /// Received with data (`tcpi_data_segs_in`).
+    pub data_received: u32,
+    /// Sent with data, retransmissions included (`tcpi_data_segs_out`).
+    pub data_sent: u32,
 }
 
 const _: () = assert!(size_of::<TcpCounters>() == 13 * 8 + BUCKETS * 4);

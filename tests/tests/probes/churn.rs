@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, thread};
 
 use galileo_probes::{Config, Ledger, Probes};
-use galileo_tests::{free_port, http::Client, pod::Pod, turn, wait::until, watch::Watch};
+use galileo_tests::{
+    free_port, http::Client, nginx::Nginx, pod::Pod, turn, wait::until, watch::Watch,
+};
 
 /// A server of so many requests, then it ends: what is left of it is its sockets.
 const SERVER: &str = r#"
@@ -111,14 +113,8 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
     }) else {
         return;
     };
-    let pod = Pod::new("server");
-    let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let _server = pod.nginx(
-        folder.path(),
-        port,
-        "location / { return 200 \"fine\\n\"; }",
-    );
+    let server = Nginx::start();
+    let port = server.port;
     let before = watch.snapshot();
     let traffic = thread::spawn(move || {
         let mut client = Client::connect(port);
@@ -176,7 +172,7 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
     // All of the traffic was seen beside it.
     let used = until("the last answer is counted", || {
         let used = watch.snapshot().since(&before);
-        (used.cgroups[&pod.id].server.count == 20_000).then_some(used)
+        (used.cgroups[&server.pod.id].server.count == 20_000).then_some(used)
     });
     assert_eq!(used.machine[&Ledger::SlotsFull], 0, "{:?}", used.machine);
     assert_eq!(used.machine[&Ledger::TasksFull], 0, "{:?}", used.machine);

@@ -4,6 +4,7 @@ use galileo_probes::{Config, Ledger, Role, Snapshot};
 use galileo_tests::{
     free_port,
     http::Client,
+    nginx::Nginx,
     pod::{Pod, listens},
     turn,
     wait::until,
@@ -147,14 +148,10 @@ fn a_plain_listener_is_not_touched() {
     let Some(mut watch) = Watch::start(&Config::default()) else {
         return;
     };
-    let pod = Pod::new("plain");
-    let port = free_port();
-    let folder = tempfile::tempdir().unwrap();
-    let _server = pod.nginx(folder.path(), port, "location / { return 200 fine; }");
-    listens(port);
+    let server = Nginx::start();
     let before = watch.snapshot();
     for index in 0..CONNECTIONS {
-        Client::connect(port).request("GET", &format!("/{index}"), "p", b"");
+        Client::connect(server.port).request("GET", &format!("/{index}"), "p", b"");
     }
-    check(&mut watch, port, &pod, 0, &before);
+    check(&mut watch, server.port, &server.pod, 0, &before);
 }

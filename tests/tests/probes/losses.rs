@@ -4,9 +4,7 @@ use galileo_probes::{
     Config, Ledger,
     cgroup::{self, CgroupId},
 };
-use galileo_tests::{
-    free_port, http::Client, pod::Pod, talk::Talk, turn, wait::until, watch::Watch,
-};
+use galileo_tests::{http::Client, nginx::Nginx, talk::Talk, turn, wait::until, watch::Watch};
 
 #[test]
 fn a_ring_too_small_for_a_stopped_reader_counts_every_exchange_it_loses() {
@@ -19,15 +17,9 @@ fn a_ring_too_small_for_a_stopped_reader_counts_every_exchange_it_loses() {
         return;
     };
     let gets = 10_000_u64;
-    let pod = Pod::new("server");
-    let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
-    let _server = pod.nginx(
-        folder.path(),
-        port,
-        "location / { return 200 \"fine\\n\"; }",
-    );
-    let mut client = Client::connect(port);
+    let server = Nginx::start();
+    let pod = &server.pod;
+    let mut client = Client::connect(server.port);
     for index in 0..gets {
         client.request("GET", "/", &index.to_string(), b"");
     }

@@ -6,6 +6,7 @@ mod http;
 mod lifecycle;
 mod listener;
 mod losses;
+mod memory;
 mod network;
 mod restart;
 mod servers;

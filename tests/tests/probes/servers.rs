@@ -135,6 +135,8 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes, and two segments. The second would wait for the client's acknowledgement, 40 ms.
+    disable_nagle_algorithm = True
     def answer(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         body = self.path.encode() * 3

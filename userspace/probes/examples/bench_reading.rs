@@ -2,6 +2,7 @@
 //! what it takes of memory. Prints tables.
 //!
 //! `bench_reading [SECONDS]`; must be run as root. It starts itself again to make cgroups move and exchanges happen.
+//! `bench_reading reading CGROUPS MOVED ROUNDS` takes the time of one case alone, for a profiler.
 
 use std::{
     error::Error,
@@ -37,6 +38,9 @@ fn main() -> Outcome<()> {
                 traffic == "traffic",
                 seconds.parse()?,
             )),
+        ["reading", count, moved, rounds] => {
+            reading(count.parse()?, &[moved.parse()?], rounds.parse()?)
+        }
         [] => all(20),
         [seconds] => all(seconds.parse()?),
         _ => Err("usage: bench_reading [SECONDS]".into()),
@@ -47,7 +51,7 @@ fn all(seconds: u64) -> Outcome<()> {
     println!("| cgroups | of which moved | a reading, median [10 %–90 %] | into a new snapshot |");
     println!("|---|---|---|---|");
     for (count, moved) in [(110, &[0, 11, 110][..]), (1_000, &[0, 100, 1_000][..])] {
-        reading(count, moved)?;
+        reading(count, moved, ROUNDS)?;
     }
     println!(
         "\n| the library beside 110 cgroups, a reading each second | ring | records | lost | CPU | memory of the process |"
@@ -146,7 +150,7 @@ fn visit(folders: &[&str]) -> Outcome<()> {
     Ok(())
 }
 
-fn reading(count: usize, moved: &[usize]) -> Outcome<()> {
+fn reading(count: usize, moved: &[usize], rounds: usize) -> Outcome<()> {
     let probes = Probes::load(&Config {
         cgroups: count as u32 + 512,
         ..Config::default()
@@ -155,11 +159,11 @@ fn reading(count: usize, moved: &[usize]) -> Outcome<()> {
     cgroups.visit(count)?;
     for &moved in moved {
         let mut snapshot = Snapshot::default();
-        let mut times = Vec::with_capacity(ROUNDS);
-        let mut whole = Vec::with_capacity(ROUNDS);
+        let mut times = Vec::with_capacity(rounds);
+        let mut whole = Vec::with_capacity(rounds);
         probes.read_into(&mut snapshot)?;
         let listed = snapshot.cgroups.len();
-        for round in 0..ROUNDS {
+        for round in 0..rounds {
             cgroups.visit(moved)?;
             let begin = Instant::now();
             probes.read_into(&mut snapshot)?;
@@ -174,7 +178,7 @@ fn reading(count: usize, moved: &[usize]) -> Outcome<()> {
         }
         times.sort_unstable();
         whole.sort_unstable();
-        let at = |part: usize| times[ROUNDS * part / 100].as_secs_f64() * 1e6;
+        let at = |part: usize| times[rounds * part / 100].as_secs_f64() * 1e6;
         println!(
             "| {count} and {} of the machine | {moved} | {:.1} µs [{:.1}–{:.1}] | {:.0} µs |",
             listed.saturating_sub(count),

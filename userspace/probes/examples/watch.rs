@@ -132,7 +132,7 @@ fn print(connection: &Connection) {
         connection.bytes_acked,
         connection.rtt.unwrap_or_default(),
         connection.min_rtt.unwrap_or_default(),
-        connection.retransmits,
+        connection.segments.retransmits,
     );
 }
 

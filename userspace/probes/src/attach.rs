@@ -6,14 +6,13 @@ use aya::{
     Ebpf,
     maps::ProgramArray,
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint, SockOps,
-        cgroup_skb::CgroupSkbLink, raw_trace_point::RawTracePointLink, sock_ops::SockOpsLink,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint, SockOps, links::FdLink,
     },
 };
 use galileo_ebpf_abi::step;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::{Feature, error::chain};
+use crate::{Feature, error::chain, links::Links};
 
 /// The scheduler's hooks in the order in which they are attached: waits first, as a switch without its wake-up would look
 /// like a task that never slept. The programs have the hooks' names.
@@ -79,31 +78,6 @@ const STEPS: [(&str, &[&str]); 3] = [
     ("STEPS_FIRST", &["read_first", "scan_first", "act_first"]),
 ];
 
-/// Attached programs; they are detached when this is dropped.
-pub(crate) enum Links {
-    Tracepoints {
-        feature: Feature,
-        _links: Vec<RawTracePointLink>,
-    },
-    Network {
-        _links: Vec<CgroupSkbLink>,
-    },
-    Tcp {
-        _link: SockOpsLink,
-    },
-}
-
-impl Links {
-    /// What they are for.
-    pub(crate) const fn feature(&self) -> Feature {
-        match self {
-            Self::Tracepoints { feature, .. } => *feature,
-            Self::Network { .. } => Feature::Network,
-            Self::Tcp { .. } => Feature::Tcp,
-        }
-    }
-}
-
 /// Loads the scheduler's programs, those of the hottest hooks cut off after `step`. An error is the reason why this kernel
 /// refuses one.
 pub(crate) fn load_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<(), String> {
@@ -160,22 +134,16 @@ fn attach_tracepoints(
     feature: Feature,
     programs: impl IntoIterator<Item = (&'static str, &'static str)>,
 ) -> Result<Links, String> {
-    let mut links = Vec::new();
+    let mut links = Links::new(feature);
     for (hook, name) in programs {
         let program = tracepoint(ebpf, name)?;
         let link = program
             .attach(hook)
+            .and_then(|link| program.take_link(link))
             .map_err(|error| refused(name, &error))?;
-        links.push(
-            program
-                .take_link(link)
-                .map_err(|error| refused(name, &error))?,
-        );
+        links.push(hook, link.into());
     }
-    Ok(Links::Tracepoints {
-        feature,
-        _links: links,
-    })
+    Ok(links)
 }
 
 /// How long attaching waits for [`visit_cpus`].
@@ -217,19 +185,17 @@ pub(crate) fn load_network(ebpf: &mut Ebpf) -> Result<(), String> {
 pub(crate) fn attach_network(ebpf: &mut Ebpf, mount: &Path) -> Result<Links, String> {
     let root =
         File::open(mount).map_err(|error| format!("cannot open {}: {error}", mount.display()))?;
-    let mut links = Vec::new();
+    let mut links = Links::new(Feature::Network);
     for (name, direction) in NETWORK {
         let program = packet_hook(ebpf, name)?;
         let link = program
             .attach(&root, direction, CgroupAttachMode::Single)
+            .and_then(|link| program.take_link(link))
             .map_err(|error| refused(name, &error))?;
-        links.push(
-            program
-                .take_link(link)
-                .map_err(|error| refused(name, &error))?,
-        );
+        let link = FdLink::try_from(link).map_err(|error| refused(name, &error))?;
+        links.push(name, link);
     }
-    Ok(Links::Network { _links: links })
+    Ok(links)
 }
 
 /// The program that follows TCP connections.
@@ -249,11 +215,12 @@ pub(crate) fn attach_tcp(ebpf: &mut Ebpf, mount: &Path) -> Result<Links, String>
     let program = connections(ebpf)?;
     let link = program
         .attach(&root, CgroupAttachMode::Single)
+        .and_then(|link| program.take_link(link))
         .map_err(|error| refused(CONNECTIONS, &error))?;
-    let link = program
-        .take_link(link)
-        .map_err(|error| refused(CONNECTIONS, &error))?;
-    Ok(Links::Tcp { _link: link })
+    let link = FdLink::try_from(link).map_err(|error| refused(CONNECTIONS, &error))?;
+    let mut links = Links::new(Feature::Tcp);
+    links.push(CONNECTIONS, link);
+    Ok(links)
 }
 
 fn connections(ebpf: &mut Ebpf) -> Result<&mut SockOps, String> {

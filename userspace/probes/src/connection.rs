@@ -2,10 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use aya::maps::{Array, MapData, RingBuf};
+use aya::maps::{Array, Map, MapData};
+pub use galileo_ebpf_abi::Segments;
 use galileo_ebpf_abi::{ConnectionRecord, connection_end};
 
-use crate::{Error, cgroup::CgroupId, error::chain, exchange::address, ring::Ring};
+use crate::{Error, cgroup::CgroupId, error::chain, exchange::address, plain, ring::Ring};
 
 /// One TCP connection, or attempt at one, that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,18 +35,8 @@ pub struct Connection {
     pub rtt: Option<Duration>,
     /// Smallest round-trip time of the last minutes (`tcpi_min_rtt`; `net.ipv4.tcp_min_rtt_wlen`, 300 s by default).
     pub min_rtt: Option<Duration>,
-    /// Segments retransmitted (`tcpi_total_retrans`), SYN and SYN-ACK included.
-    pub retransmits: u32,
-    /// Times that a retransmission timer ran out.
-    pub timeouts: u32,
-    /// Segments received (`tcpi_segs_in`).
-    pub segments_in: u32,
-    /// Segments sent (`tcpi_segs_out`).
-    pub segments_out: u32,
-    /// Segments with data received (`tcpi_data_segs_in`).
-    pub data_segments_in: u32,
-    /// Segments with data sent, retransmissions included (`tcpi_data_segs_out`).
-    pub data_segments_out: u32,
+    /// Its segments, as the kernel counts them.
+    pub segments: Segments,
 }
 
 /// Who opened a connection.
@@ -111,8 +102,7 @@ impl Connection {
         if bytes.len() < size_of::<ConnectionRecord>() {
             return None;
         }
-        // SAFETY: long enough; `ConnectionRecord` consists of integers, for which every bit pattern is a value.
-        let record = unsafe { bytes.as_ptr().cast::<ConnectionRecord>().read_unaligned() };
+        let record: ConnectionRecord = plain::from_bytes(bytes);
         Some(Self {
             cgroup: CgroupId(record.cgroup_id),
             origin: if record.active == 0 {
@@ -132,12 +122,7 @@ impl Connection {
                 .then(|| Duration::from_nanos(u64::from(record.srtt_8us) * 125)),
             min_rtt: (record.min_rtt_us != u32::MAX)
                 .then(|| Duration::from_micros(record.min_rtt_us.into())),
-            retransmits: record.retransmits,
-            timeouts: record.timeouts,
-            segments_in: record.segments_in,
-            segments_out: record.segments_out,
-            data_segments_in: record.data_segments_in,
-            data_segments_out: record.data_segments_out,
+            segments: record.segments,
         })
     }
 }
@@ -150,7 +135,7 @@ pub struct ConnectionStream {
 
 impl ConnectionStream {
     /// Must be called within a tokio runtime with I/O enabled.
-    pub(crate) fn new(ring: RingBuf<MapData>, read: Array<MapData, u32>) -> Result<Self, Error> {
+    pub(crate) fn new(ring: Map, read: Array<MapData, u32>) -> Result<Self, Error> {
         let mut stream = Self {
             ring: Ring::new(ring)?,
             read,

@@ -1,14 +1,11 @@
 //! Single exchanges, as they come out of the ring buffer.
 
-use std::{
-    mem::MaybeUninit,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::Map;
 use galileo_ebpf_abi::{ExchangeRecord, flags, role};
 
-use crate::{Error, cgroup::CgroupId, ring::Ring};
+use crate::{Error, cgroup::CgroupId, plain, ring::Ring};
 
 /// What one HTTP exchange was, on one socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,16 +114,8 @@ impl Exchange {
 
 /// The record of which the ring carries what is used: see [`ExchangeRecord::bytes`]. None if it is shorter than that.
 fn whole(bytes: &[u8]) -> Option<ExchangeRecord> {
-    let mut record = MaybeUninit::<ExchangeRecord>::zeroed();
+    let record: ExchangeRecord = plain::from_bytes(bytes);
     let used = bytes.len().min(size_of::<ExchangeRecord>());
-    // SAFETY: both are that long, and do not overlap.
-    unsafe {
-        bytes
-            .as_ptr()
-            .copy_to_nonoverlapping(record.as_mut_ptr().cast(), used);
-    };
-    // SAFETY: `ExchangeRecord` consists of integers, for which every bit pattern is a value.
-    let record = unsafe { record.assume_init() };
     (used >= ExchangeRecord::BEFORE_PATH && used >= record.bytes()).then_some(record)
 }
 
@@ -164,7 +153,7 @@ pub struct ExchangeStream {
 
 impl ExchangeStream {
     /// Must be called within a tokio runtime with I/O enabled.
-    pub(crate) fn new(ring: RingBuf<MapData>, keep_query: bool) -> Result<Self, Error> {
+    pub(crate) fn new(ring: Map, keep_query: bool) -> Result<Self, Error> {
         Ok(Self {
             ring: Ring::new(ring)?,
             keep_query,

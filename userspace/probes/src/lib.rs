@@ -20,13 +20,19 @@
 //! program).
 
 mod accounting;
+mod acquisition;
+mod addresses;
 mod attach;
 mod capability;
 mod causes;
 pub mod cgroup;
 mod closure;
+mod config;
 mod connection;
+mod consumer;
 mod cost;
+mod cpu_times;
+mod durations;
 mod error;
 mod exchange;
 #[cfg_attr(
@@ -34,12 +40,15 @@ mod exchange;
     expect(dead_code, reason = "classic tracepoints alone need it")
 )]
 mod format;
+mod links;
+mod load;
 mod mapped;
 mod matrix;
 mod memory;
 mod messages;
 mod namespace;
 mod object;
+mod plain;
 mod presence;
 mod probes;
 mod reader;
@@ -48,25 +57,29 @@ mod running;
 mod slots;
 mod snapshot;
 pub mod sockets;
+mod stats;
 mod tcp;
 mod traffic;
 mod verify;
 
 pub use accounting::{Accounting, TakenOff, Ticks};
+pub use acquisition::{Acquisition, Rate};
 pub use capability::{Capability, Feature};
 pub use causes::{Bounds, Causes};
 pub use closure::Closure;
-pub use connection::{Connection, ConnectionStream, End, Origin};
+pub use config::Config;
+pub use connection::{Connection, ConnectionStream, End, Origin, Segments};
 pub use cost::{Cost, ProgramCost, Statistics};
+pub use cpu_times::{CpuTimes, Interrupts};
+pub use durations::Durations;
 pub use error::Error;
 pub use exchange::{Exchange, ExchangeStream, Role};
 pub use galileo_ebpf_abi::{Ledger, flags};
 pub use memory::{MapMemory, Memory};
 pub use namespace::NetworkNamespace;
-pub use probes::{Config, Probes, Tables};
-pub use snapshot::{
-    Acquisition, Blame, CgroupStats, CpuTimes, Durations, ExchangeStats, Interrupts, Rate, Snapshot,
-};
+pub use probes::{Probes, Tables};
+pub use snapshot::{Blame, Snapshot};
+pub use stats::{CgroupStats, ExchangeStats};
 pub use tcp::TcpStats;
 pub use traffic::{Interface, Traffic};
 pub use verify::{Verdict, verify};

@@ -1,66 +1,31 @@
-//! Array maps mapped into memory, so that reading them needs no system call. aya has no call for that.
-//!
-//! The kernel gives a process all pages of a mapping at once (`remap_vmalloc_range`), so they count as the process'
-//! memory whether they are looked at or not. Therefore addresses are set aside for a whole array, and it is mapped piece
-//! by piece, as far as it is used.
+//! Array maps mapped into memory, so that reading them needs no system call: addresses are set aside for a whole array, and it
+//! is mapped piece by piece, as far as it is used (see [`addresses`](crate::addresses)).
 
 use std::{
     marker::PhantomData,
-    os::fd::AsFd,
-    ptr,
-    sync::atomic::{AtomicBool, Ordering},
+    ptr::NonNull,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
 use aya::maps::MapData;
-use rustix::{
-    mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
-    param::page_size,
+use rustix::{mm::ProtFlags, param::page_size};
+
+use crate::{
+    Error,
+    addresses::{Addresses, descriptor},
+    plain::{self, Plain},
 };
 
-use crate::Error;
-
-/// Types whose every bit pattern is a value and that consist of 64-bit (or pairs of 32-bit) counters, written by the
-/// kernel side with single stores or atomic additions.
-///
-/// # Safety
-///
-/// Implement it for `#[repr(C)]` types of integers only, with a size and alignment that are multiples of eight.
-pub(crate) unsafe trait Counters: Copy {}
-
-// SAFETY: `#[repr(C)]`, integers only, sizes asserted in galileo-ebpf-abi; this and all below.
-unsafe impl Counters for galileo_ebpf_abi::CgroupCounters {}
-// SAFETY: as above.
-unsafe impl Counters for galileo_ebpf_abi::HttpCounters {}
-// SAFETY: as above.
-unsafe impl Counters for galileo_ebpf_abi::CpuState {}
-// SAFETY: as above.
-unsafe impl Counters for galileo_ebpf_abi::CpuLine {}
-// SAFETY: as above.
-unsafe impl Counters for galileo_ebpf_abi::PairSet {}
-// SAFETY: as above.
-unsafe impl Counters for galileo_ebpf_abi::CpuInterrupts {}
-// SAFETY: as above.
-unsafe impl Counters for galileo_ebpf_abi::CgroupTraffic {}
-// SAFETY: as above.
-unsafe impl Counters for galileo_ebpf_abi::InterfaceTraffic {}
-// SAFETY: as above.
-unsafe impl Counters for galileo_ebpf_abi::TcpCounters {}
-// SAFETY: as above.
-unsafe impl Counters for galileo_ebpf_abi::Owner {}
-// SAFETY: as above.
-unsafe impl Counters for galileo_ebpf_abi::SlotLedger {}
-// SAFETY: eight 64-bit integers.
-unsafe impl Counters for [u64; 8] {}
-
-/// What is mapped at once, unless a page is larger.
+/// What is mapped at once, unless a page is larger. Both are powers of two.
 const PIECE: usize = 16 << 10;
 
-/// An array map in memory.
+/// An array map in memory. It consists of counters of 64 or 32 bits, which the kernel side writes with single stores or atomic
+/// additions; here they are read and written as a whole, too, so that none is seen half written.
 pub(crate) struct Mapped<T> {
-    address: *mut core::ffi::c_void,
-    bytes: usize,
+    addresses: Addresses,
     entries: usize,
-    piece: usize,
+    /// Bytes of a piece, as a power of two: a division for each counter would take longer than reading it.
+    piece: u32,
     /// Which pieces are mapped.
     pieces: Box<[AtomicBool]>,
     protection: ProtFlags,
@@ -69,13 +34,7 @@ pub(crate) struct Mapped<T> {
     kind: PhantomData<T>,
 }
 
-// SAFETY: the memory is only read and written by volatile accesses of whole words; it is valid in every thread until
-// dropped.
-unsafe impl<T: Counters> Send for Mapped<T> {}
-// SAFETY: as above.
-unsafe impl<T: Counters> Sync for Mapped<T> {}
-
-impl<T: Counters> Mapped<T> {
+impl<T: Plain> Mapped<T> {
     /// Sets aside addresses for all `entries` of an array made with `BPF_F_MMAPABLE`. [`Mapped::reach`] maps them.
     pub(crate) fn new(map: MapData, entries: u32, name: &'static str) -> Result<Self, Error> {
         Self::with(map, entries, name, ProtFlags::READ)
@@ -101,25 +60,18 @@ impl<T: Counters> Mapped<T> {
         name: &'static str,
         protection: ProtFlags,
     ) -> Result<Self, Error> {
+        // So all entries are aligned to eight, as the first is.
         const { assert!(size_of::<T>().is_multiple_of(8)) };
         let entries = entries as usize;
         let bytes = (entries * size_of::<T>()).next_multiple_of(page_size());
-        let piece = PIECE.next_multiple_of(page_size());
-        // SAFETY: a new mapping at an address of the kernel's choice; it touches no memory of ours.
-        let address = unsafe {
-            mmap_anonymous(
-                ptr::null_mut(),
-                bytes,
-                ProtFlags::empty(),
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }
-        .map_err(|error| Error::io(format!("set addresses aside for the array {name}"), error))?;
+        let addresses = Addresses::set_aside(bytes).map_err(|error| {
+            Error::io(format!("set addresses aside for the array {name}"), error)
+        })?;
+        let piece = PIECE.max(page_size());
         Ok(Self {
-            address,
-            bytes,
+            addresses,
             entries,
-            piece,
+            piece: piece.ilog2(),
             pieces: (0..bytes.div_ceil(piece))
                 .map(|_| AtomicBool::new(false))
                 .collect(),
@@ -141,96 +93,107 @@ impl<T: Counters> Mapped<T> {
             .pieces
             .iter()
             .filter(|mapped| mapped.load(Ordering::Relaxed));
-        (pieces.count() * self.piece).min(self.bytes)
+        (pieces.count() << self.piece).min(self.addresses.bytes())
     }
 
     /// Makes an entry readable. Beyond the end there is nothing to do.
+    #[inline]
     pub(crate) fn reach(&self, index: usize) -> Result<(), Error> {
-        if index >= self.entries {
+        if index >= self.entries || self.is_mapped(index) {
             return Ok(());
         }
+        self.map_pieces(index)
+    }
+
+    #[cold]
+    fn map_pieces(&self, index: usize) -> Result<(), Error> {
         for piece in self.pieces_of(index) {
             if self.pieces[piece].load(Ordering::Acquire) {
                 continue;
             }
-            let offset = piece * self.piece;
-            // SAFETY: a part of the addresses that were set aside, in which nothing is mapped yet, or the same by another
-            // thread, whose pages this replaces by themselves.
-            unsafe {
-                mmap(
-                    self.address.byte_add(offset),
-                    self.piece.min(self.bytes - offset),
-                    self.protection,
-                    MapFlags::SHARED | MapFlags::FIXED,
-                    self.map.fd().as_fd(),
-                    offset as u64,
-                )
-            }
-            .map_err(|error| {
-                Error::io(format!("map the array {} into memory", self.name), error)
-            })?;
+            let begin = piece << self.piece;
+            let bytes = (1 << self.piece).min(self.addresses.bytes() - begin);
+            // If another thread does the same, its pages are replaced by themselves.
+            self.addresses
+                .map(begin, bytes, self.protection, descriptor(&self.map), begin)
+                .map_err(|error| {
+                    Error::io(format!("map the array {} into memory", self.name), error)
+                })?;
             self.pieces[piece].store(true, Ordering::Release);
         }
         Ok(())
     }
 
+    #[inline]
     fn pieces_of(&self, index: usize) -> std::ops::RangeInclusive<usize> {
         let begin = index * size_of::<T>();
-        begin / self.piece..=(begin + size_of::<T>() - 1) / self.piece
+        begin >> self.piece..=(begin + size_of::<T>() - 1) >> self.piece
     }
 
-    /// A pointer to an entry; none beyond the end, or if it was not reached for. What it points to changes at any time.
-    fn entry(&self, index: usize) -> Option<*mut T> {
-        if index >= self.entries {
-            return None;
-        }
-        let mapped = self
-            .pieces_of(index)
-            .all(|piece| self.pieces[piece].load(Ordering::Acquire));
-        // SAFETY: index < entries, so the address lies within what was set aside.
-        mapped.then(|| unsafe { self.address.cast::<T>().add(index) })
+    #[inline]
+    fn is_mapped(&self, index: usize) -> bool {
+        index < self.entries
+            && self
+                .pieces_of(index)
+                .all(|piece| self.pieces[piece].load(Ordering::Acquire))
     }
 
-    /// One counter of an entry, by its offset in bytes; none where [`Mapped::reach`] did not go.
-    pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
-        self.words::<1>(index, offset).map(|[word]| word)
+    /// Where an entry begins; none beyond the end, or if it was not reached for.
+    #[inline]
+    fn entry(&self, index: usize) -> Option<NonNull<T>> {
+        self.is_mapped(index)
+            .then(|| self.addresses.pointer(index * size_of::<T>()))
     }
 
     /// Some counters of an entry that follow one another, by the offset of the first in bytes; none where
-    /// [`Mapped::reach`] did not go.
-    pub(crate) fn words<const N: usize>(&self, index: usize, offset: usize) -> Option<[u64; N]> {
+    /// [`Mapped::reach`] did not go. They are to be read only, unless the mapping is writable.
+    #[inline]
+    pub(crate) fn counters<const N: usize>(
+        &self,
+        index: usize,
+        offset: usize,
+    ) -> Option<&[AtomicU64; N]> {
         assert!(offset.is_multiple_of(8) && offset + N * 8 <= size_of::<T>());
-        let source = self.entry(index)?.cast::<u64>();
-        let mut words = [0; N];
-        for (at, word) in words.iter_mut().enumerate() {
-            // SAFETY: all lie within `T` and are aligned to eight, as the entry is.
-            *word = unsafe { source.byte_add(offset).add(at).read_volatile() };
-        }
-        Some(words)
+        let entry = self.entry(index)?.cast::<[AtomicU64; N]>();
+        // SAFETY: words of an entry that is mapped as long as `self` (`entry`), aligned to eight as all entries are (`with`). Nobody has
+        // another reference to them, and the kernel side writes them with single stores and atomic additions.
+        Some(unsafe { entry.byte_add(offset).as_ref() })
+    }
+
+    /// The same, as they are now.
+    #[inline]
+    pub(crate) fn words<const N: usize>(&self, index: usize, offset: usize) -> Option<[u64; N]> {
+        let counters = self.counters(index, offset)?;
+        Some(
+            counters
+                .each_ref()
+                .map(|counter| counter.load(Ordering::Relaxed)),
+        )
+    }
+
+    /// One counter of an entry.
+    #[inline]
+    pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
+        self.words::<1>(index, offset).map(|[word]| word)
     }
 
     /// Sets one counter of an entry, by its offset in bytes, in a mapping that is writable. Nothing happens where
     /// [`Mapped::reach`] did not go.
     pub(crate) fn set_word(&self, index: usize, offset: usize, value: u64) {
-        assert!(offset.is_multiple_of(8) && offset < size_of::<T>());
         assert!(self.protection.contains(ProtFlags::WRITE));
-        if let Some(entry) = self.entry(index) {
-            // SAFETY: the offset lies within `T` and is aligned to eight, as the entry is; nobody has a reference into it.
-            unsafe {
-                entry.cast::<u64>().byte_add(offset).write_volatile(value);
-            }
+        if let Some([counter]) = self.counters(index, offset) {
+            counter.store(value, Ordering::Relaxed);
         }
     }
 
     /// The same for a counter of 32 bits.
     pub(crate) fn set_half(&self, index: usize, offset: usize, value: u32) {
-        assert!(offset.is_multiple_of(4) && offset < size_of::<T>());
+        assert!(offset.is_multiple_of(4) && offset + 4 <= size_of::<T>());
         assert!(self.protection.contains(ProtFlags::WRITE));
         if let Some(entry) = self.entry(index) {
-            // SAFETY: as in `set_word`, with four.
-            unsafe {
-                entry.cast::<u32>().byte_add(offset).write_volatile(value);
-            }
+            // SAFETY: as in `counters`, for half a word; nothing else is done to that word at the same time.
+            let counter = unsafe { entry.cast::<AtomicU32>().byte_add(offset).as_ref() };
+            counter.store(value, Ordering::Relaxed);
         }
     }
 
@@ -245,27 +208,31 @@ impl<T: Counters> Mapped<T> {
 
     /// A copy of an entry; none where [`Mapped::reach`] did not go. Each counter is read whole, one after the other.
     pub(crate) fn read(&self, index: usize) -> Option<T> {
-        let source = self.entry(index)?.cast::<u64>();
-        let mut copy = core::mem::MaybeUninit::<T>::uninit();
-        for word in 0..size_of::<T>() / 8 {
-            // SAFETY: both lie within `T`, whose size is a multiple of eight; the source is aligned to eight.
-            unsafe {
-                copy.as_mut_ptr()
-                    .cast::<u64>()
-                    .add(word)
-                    .write(source.add(word).read_volatile());
-            }
-        }
-        // SAFETY: every word was written, and every bit pattern is a value (`Counters`).
-        Some(unsafe { copy.assume_init() })
+        let entry = self.entry(index)?.cast::<AtomicU64>();
+        Some(plain::from_words(|at| {
+            // SAFETY: as in `counters`; `from_words` asks for words of a value of this size only.
+            unsafe { entry.add(at).as_ref() }.load(Ordering::Relaxed)
+        }))
     }
 }
 
-impl<T> Drop for Mapped<T> {
-    fn drop(&mut self) {
-        // SAFETY: set aside in `with` with this length, and nobody has a reference into it.
-        if let Err(error) = unsafe { munmap(self.address, self.bytes) } {
-            tracing::warn!(%error, "cannot unmap a BPF array");
-        }
+/// Brings what was read of some counters up to date, and tells what it was if one had moved. They are compared one by one, without
+/// a copy: reading together what was written in parts makes a processor wait for all of them.
+#[inline]
+pub(crate) fn catch_up<const N: usize>(
+    seen: &mut [u64; N],
+    counters: &[AtomicU64; N],
+) -> Option<[u64; N]> {
+    let mut difference = 0;
+    for (seen, counter) in seen.iter().zip(counters) {
+        difference |= *seen ^ counter.load(Ordering::Relaxed);
     }
+    if difference == 0 {
+        return None;
+    }
+    let before = *seen;
+    for (seen, counter) in seen.iter_mut().zip(counters) {
+        *seen = counter.load(Ordering::Relaxed);
+    }
+    Some(before)
 }

@@ -10,7 +10,11 @@ use aya::maps::{HashMap, MapData, MapError};
 use galileo_ebpf_abi::{CpuState, EVICTED, PAIR_SETS, PAIR_WAYS, Pair, PairSet, pair_of};
 use galileo_ebpf_core::runqueue::pair_set_of;
 
-use crate::{Error, error::chain, mapped::Mapped};
+use crate::{
+    Error,
+    error::chain,
+    mapped::{Mapped, catch_up},
+};
 
 /// How often it is tried to read a CPU's pairs while none of them moves to the shared map.
 const LOOKS: u32 = 64;
@@ -37,10 +41,16 @@ impl Hasher for Spread {
     }
 }
 
-/// A set without pairs.
-const BLANK: PairSet = PairSet {
-    ways: [Pair { key: 0, ns: 0 }; PAIR_WAYS],
-};
+/// A [`PairSet`] in its words: key and time of each place.
+type Set = [u64; 2 * PAIR_WAYS];
+
+const _: () = assert!(size_of::<PairSet>() == size_of::<Set>());
+const _: () = assert!(offset_of!(Pair, key) == 0 && offset_of!(Pair, ns) == 8);
+
+/// Key and time of each place.
+fn ways(set: &Set) -> impl Iterator<Item = (u64, u64)> + '_ {
+    set.chunks_exact(2).map(|way| (way[0], way[1]))
+}
 
 /// The interference matrix.
 pub(crate) struct Matrix {
@@ -49,7 +59,7 @@ pub(crate) struct Matrix {
     /// `MATRIX`.
     rest: HashMap<MapData, u64, u64>,
     /// What was read of the pairs the last time.
-    seen: Vec<PairSet>,
+    seen: Vec<Set>,
     /// The sums of it by key, and what the shared map adds.
     totals: Totals<u64, u64, BuildHasherDefault<Spread>>,
     /// The numbers of pairs that had given up their places then, by CPU.
@@ -61,7 +71,7 @@ pub(crate) struct Matrix {
 impl Matrix {
     pub(crate) fn new(pairs: Mapped<PairSet>, rest: HashMap<MapData, u64, u64>) -> Self {
         Self {
-            seen: vec![BLANK; pairs.len()],
+            seen: vec![Set::default(); pairs.len()],
             pairs,
             rest,
             totals: Totals::default(),
@@ -137,11 +147,9 @@ impl Matrix {
             };
             let set = pair_set_of(*key) as usize;
             for cpu in 0..states.len() {
-                let ways = &self.seen[cpu * PAIR_SETS + set].ways;
-                total += ways
-                    .iter()
-                    .filter(|pair| pair.key == *key)
-                    .map(|pair| pair.ns)
+                total += ways(&self.seen[cpu * PAIR_SETS + set])
+                    .filter(|(pair, _)| pair == key)
+                    .map(|(_, ns)| ns)
                     .sum::<u64>();
             }
             self.totals.insert(*key, total);
@@ -154,9 +162,7 @@ impl Matrix {
     /// Reads all pairs and the shared map.
     fn read_anew(&mut self, states: &Mapped<CpuState>) -> Result<(), Error> {
         self.totals.clear();
-        for set in &mut self.seen {
-            *set = BLANK;
-        }
+        self.seen.fill(Set::default());
         if self.now.iter().any(|count| *count > 0) {
             for entry in &self.rest {
                 let (key, ns) = entry.map_err(|error| Error::Mismatch(chain(&error)))?;
@@ -192,23 +198,26 @@ impl Matrix {
         moved: &mut impl FnMut(u32, u32, u64),
     ) -> Result<(), Error> {
         self.pairs.reach(index)?;
-        let Some(now) = self.pairs.read(index) else {
+        let Some(pairs) = self.pairs.counters(index, 0) else {
             return Ok(());
         };
-        let before = std::mem::replace(&mut self.seen[index], now);
-        for (now, before) in now.ways.iter().zip(&before.ways) {
-            if now == before || now.key == 0 {
+        let Some(before) = catch_up(&mut self.seen[index], pairs) else {
+            return Ok(());
+        };
+        let now = self.seen[index];
+        for ((key, ns), (before_key, before_ns)) in ways(&now).zip(ways(&before)) {
+            if (key, ns) == (before_key, before_ns) || key == 0 {
                 continue;
             }
             // A pair may take the place of one of which a cgroup is gone.
-            let more = if now.key == before.key {
-                now.ns.saturating_sub(before.ns)
+            let more = if key == before_key {
+                ns.saturating_sub(before_ns)
             } else {
-                now.ns
+                ns
             };
-            let total = self.totals.entry(now.key).or_default();
+            let total = self.totals.entry(key).or_default();
             *total += more;
-            let (victim, aggressor) = pair_of(now.key);
+            let (victim, aggressor) = pair_of(key);
             moved(victim, aggressor, *total);
         }
         Ok(())

@@ -15,7 +15,8 @@ use crate::{Error, capability::Feature, probes::mismatch};
 /// What is known of a map when it is made.
 #[derive(Debug, Clone)]
 pub(crate) struct MapShape {
-    name: String,
+    id: u32,
+    pub(crate) name: String,
     kind: MapType,
     key: usize,
     value: usize,
@@ -26,6 +27,8 @@ pub(crate) struct MapShape {
 /// The kernel's memory that a map takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MapMemory {
+    /// The kernel's number of the map.
+    pub id: u32,
     /// Name of the map.
     pub name: String,
     /// What it is for; none for what all features share.
@@ -85,6 +88,7 @@ pub(crate) fn shapes(ebpf: &Ebpf) -> Result<Vec<MapShape>, Error> {
         .map(|(name, data)| {
             let info: MapInfo = data.info().map_err(|error| mismatch(&error))?;
             Ok(MapShape {
+                id: info.id(),
                 name: name.to_owned(),
                 kind: info.map_type().map_err(|error| mismatch(&error))?,
                 key: info.key_size() as usize,
@@ -115,6 +119,7 @@ pub(crate) fn of(shapes: &[MapShape], cpus: usize, mapped_bytes: usize) -> Memor
     let mut maps: Vec<_> = shapes
         .iter()
         .map(|shape| MapMemory {
+            id: shape.id,
             name: shape.name.clone(),
             feature: feature(&shape.name),
             bytes: shape.bytes(cpus, page_size()),
@@ -188,6 +193,7 @@ mod tests {
 
     fn shape(kind: MapType, key: usize, value: usize, entries: usize, flags: u32) -> MapShape {
         MapShape {
+            id: 1,
             name: "ANY".to_owned(),
             kind,
             key,

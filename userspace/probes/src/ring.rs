@@ -1,11 +1,15 @@
 //! A ring buffer that is looked at often while records come and seldom while none do.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd, RawFd},
+    time::Duration,
+};
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{Map, MapData};
 use tokio::{io::unix::AsyncFd, time};
 
-use crate::Error;
+use crate::{Error, consumer::Consumer};
 
 /// How often the ring is looked at while records come.
 const BUSY: Duration = Duration::from_millis(10);
@@ -18,14 +22,24 @@ const CALM: u32 = 10;
 
 /// The reading end of a ring buffer.
 pub(crate) struct Ring {
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: AsyncFd<Readable>,
     empty_looks: u32,
+}
+
+/// What is waited for.
+struct Readable(Consumer);
+
+impl AsRawFd for Readable {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.map().fd().as_fd().as_raw_fd()
+    }
 }
 
 impl Ring {
     /// Must be called within a tokio runtime with I/O enabled.
-    pub(crate) fn new(ring: RingBuf<MapData>) -> Result<Self, Error> {
-        // SAFETY: the ring owns its descriptor, which stays the same and open until the ring is dropped with `self`.
+    pub(crate) fn new(map: Map) -> Result<Self, Error> {
+        let ring = Readable(Consumer::new(ring(map)?)?);
+        // SAFETY: the consumer owns its descriptor, which stays the same and open until it is dropped with `self`.
         let ring = unsafe { AsyncFd::register(ring) }
             .map_err(|error| Error::io("wait for the ring buffer", error.into_parts().1))?;
         Ok(Self {
@@ -40,11 +54,12 @@ impl Ring {
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
         loop {
-            let batch = self.drain(&mut read);
+            let (batch, end) = self.collect(&mut read);
             if !batch.is_empty() {
                 self.empty_looks = 0;
                 return Ok(batch);
             }
+            end?;
             self.empty_looks = self.empty_looks.saturating_add(1);
             let pause = if self.empty_looks < CALM { BUSY } else { IDLE };
             tokio::select! {
@@ -60,12 +75,38 @@ impl Ring {
     /// What `read` makes of what lies in the ring now: of at most 16,384 records, so that events which go on cannot hold
     /// the caller.
     pub(crate) fn drain<T>(&mut self, mut read: impl FnMut(&[u8]) -> Option<T>) -> Vec<T> {
-        let mut batch = Vec::new();
-        let ring = self.ring.get_mut();
-        for _ in 0..BATCH {
-            let Some(record) = ring.next() else { break };
-            batch.extend(read(&record));
+        let (batch, end) = self.collect(&mut read);
+        if let Err(error) = end {
+            tracing::error!(%error, "records stay unread");
         }
         batch
+    }
+
+    fn collect<T>(
+        &mut self,
+        read: &mut impl FnMut(&[u8]) -> Option<T>,
+    ) -> (Vec<T>, Result<(), Error>) {
+        let mut batch = Vec::new();
+        let Readable(consumer) = self.ring.get_mut();
+        let mut end = Ok(());
+        for _ in 0..BATCH {
+            match consumer.next(&mut *read) {
+                Ok(Some(made)) => batch.extend(made),
+                Ok(None) => break,
+                Err(error) => {
+                    end = Err(error);
+                    break;
+                }
+            }
+        }
+        consumer.tell();
+        (batch, end)
+    }
+}
+
+fn ring(map: Map) -> Result<MapData, Error> {
+    match map {
+        Map::RingBuf(data) => Ok(data),
+        _ => Err(Error::Mismatch("a ring buffer is none".to_owned())),
     }
 }

@@ -4,7 +4,7 @@
 //! between two of its switches, so that together they are exactly the time for which it was watched. If it switched while
 //! its lines were read, what it ran since, by its history, is read again until it did not.
 
-use std::mem::offset_of;
+use std::{mem::offset_of, sync::atomic::Ordering};
 
 use galileo_ebpf_abi::{
     CpuInterrupts, CpuLine, CpuState, HISTORY, Run, SLOT_IDLE, SLOT_UNKNOWN, slot_generation,
@@ -13,19 +13,32 @@ use galileo_ebpf_abi::{
 
 use crate::{
     Error,
-    mapped::Mapped,
+    cpu_times::{CpuTimes, Interrupts},
+    mapped::{Mapped, catch_up},
+    plain::{self, halves},
     probes::boot_ns,
-    snapshot::{CpuTimes, Interrupts},
 };
 
 /// How often what a CPU ran meanwhile is read again.
 const LOOKS: u32 = 64;
 
-/// A slot that is to be read, and its cgroup.
+/// A slot that is to be read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     /// The slot; in a list of these they stand in the order of their indexes.
     pub(crate) slot: u32,
+    /// What a CPU has that counted nothing of it.
+    blank: Line,
+}
+
+impl Wanted {
+    pub(crate) fn new(slot: u32) -> Self {
+        let blank = CpuLine::new(slot_generation(slot));
+        let mut line = [0; size_of::<CpuLine>() / 8];
+        const { assert!(offset_of!(CpuLine, generation) == 0 && offset_of!(CpuLine, reserved) == 4) };
+        line[0] = plain::word([blank.generation, blank.reserved]);
+        Self { slot, blank: line }
+    }
 }
 
 /// The arrays that the CPUs write.
@@ -39,15 +52,43 @@ pub(crate) struct Cpus {
     earlier_ns: Vec<u64>,
 }
 
-/// What was read; kept for the next reading, so that nothing is allocated.
+/// What was read; kept for the next reading, so that only what has moved is added up, and nothing is allocated.
 #[derive(Default)]
 pub(crate) struct Running {
     /// What all CPUs together counted, in the order of what was wanted; what runs now is in it.
     pub(crate) lines: Vec<CpuLine>,
+    /// Which of these may have moved in the last reading, in their order.
+    pub(crate) moved: Vec<usize>,
     /// Times by CPU.
     pub(crate) cpus: Vec<CpuTimes>,
-    /// Those of one CPU.
-    one: Vec<CpuLine>,
+    /// What each CPU counted, one after the other, as it lies in the arrays.
+    seen: Vec<Line>,
+    /// A bit for each line that is to be added up.
+    marks: Vec<u64>,
+    /// Which runs were added to which lines.
+    runs: Vec<(usize, u64)>,
+}
+
+/// A [`CpuLine`] in its words.
+type Line = [u64; size_of::<CpuLine>() / 8];
+
+impl Running {
+    /// Forgets what was read: something else is wanted from now on.
+    pub(crate) fn reset(&mut self, wanted: &[Wanted], cpus: usize) {
+        self.lines.clear();
+        self.lines.resize(wanted.len(), CpuLine::new(0));
+        self.seen.clear();
+        for _ in 0..cpus {
+            self.seen.extend(wanted.iter().map(|wanted| wanted.blank));
+        }
+        self.runs.clear();
+        self.marks.clear();
+        self.marks.resize(wanted.len().div_ceil(64), u64::MAX);
+    }
+
+    fn mark(&mut self, position: usize) {
+        self.marks[position / 64] |= 1 << (position % 64);
+    }
 }
 
 /// What a CPU does now.
@@ -113,24 +154,20 @@ impl Cpus {
             + interrupts.map_or(0, Mapped::mapped_bytes)
     }
 
-    /// Reads what is wanted.
+    /// How many CPUs there may be.
+    pub(crate) fn count(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Reads what is wanted, which must be what [`Running::reset`] was told last.
     pub(crate) fn read(&self, wanted: &[Wanted], into: &mut Running) {
-        let Running {
-            lines: sums,
-            cpus,
-            one: lines,
-        } = into;
-        let blank = |wanted: &Wanted| CpuLine::new(slot_generation(wanted.slot));
-        for list in [&mut *sums, &mut *lines] {
-            list.clear();
-            list.extend(wanted.iter().map(blank));
+        into.cpus.clear();
+        // What ran when it was read last is counted in another way by now.
+        for (position, _) in std::mem::take(&mut into.runs) {
+            into.mark(position);
         }
-        cpus.clear();
         for cpu in 0..self.states.len() {
-            let (now, at_ns) = self.read_cpu(cpu, wanted, lines);
-            for (sum, line) in sums.iter_mut().zip(lines.iter()) {
-                add(sum, line);
-            }
+            let (now, at_ns) = self.read_cpu(cpu, wanted, into);
             let earlier_ns = self.earlier_ns[cpu];
             let mut times = CpuTimes {
                 at_ns,
@@ -146,20 +183,53 @@ impl Cpus {
                     SLOT_IDLE => times.idle_ns += runs_ns,
                     SLOT_UNKNOWN => times.unassigned_ns += runs_ns,
                     slot => match find(wanted, slot) {
-                        Some(index) => sums[index].on_cpu_ns += runs_ns,
+                        Some(position) => {
+                            into.runs.push((position, runs_ns));
+                            into.mark(position);
+                        }
                         None => times.unassigned_ns += runs_ns,
                     },
                 }
             }
-            cpus.push(times);
+            into.cpus.push(times);
+        }
+        self.add_up(wanted.len(), into);
+    }
+
+    /// Adds up what is marked.
+    fn add_up(&self, count: usize, into: &mut Running) {
+        into.moved.clear();
+        for (word, marks) in into.marks.iter_mut().enumerate() {
+            let mut marked = std::mem::take(marks);
+            while marked != 0 {
+                let position = word * 64 + marked.trailing_zeros() as usize;
+                marked &= marked - 1;
+                if position < count {
+                    into.moved.push(position);
+                }
+            }
+        }
+        for position in &into.moved {
+            let mut sum = CpuLine::new(0);
+            for cpu in 0..self.states.len() {
+                let line = &into.seen[cpu * count + position];
+                add(&mut sum, &plain::from_words(|at| line[at]));
+            }
+            into.lines[*position] = sum;
+        }
+        for (position, runs_ns) in &into.runs {
+            into.lines[*position].on_cpu_ns += runs_ns;
         }
     }
 
-    /// Reads a CPU's lines of what is wanted into `lines`, and its state and the time that belong to them.
-    fn read_cpu(&self, cpu: usize, wanted: &[Wanted], lines: &mut [CpuLine]) -> (Now, u64) {
+    /// Reads a CPU's lines of what is wanted, and its state and the time that belong to them.
+    fn read_cpu(&self, cpu: usize, wanted: &[Wanted], into: &mut Running) -> (Now, u64) {
+        let begin = cpu * wanted.len();
         let mut before = self.now(cpu);
-        for (line, wanted) in lines.iter_mut().zip(wanted) {
-            *line = self.line(cpu, *wanted);
+        for (position, wanted) in wanted.iter().enumerate() {
+            if self.read_line(cpu, wanted, &mut into.seen[begin + position]) {
+                into.mark(position);
+            }
         }
         for _ in 0..LOOKS {
             let at_ns = boot_ns();
@@ -171,22 +241,31 @@ impl Cpus {
             let mut ran = self.ran_since(cpu, before.written, after.written);
             ran.push(before.slot);
             ran.push(after.slot);
-            for index in ran.iter().filter_map(|slot| find(wanted, *slot)) {
-                lines[index] = self.line(cpu, wanted[index]);
+            for position in ran.iter().filter_map(|slot| find(wanted, *slot)) {
+                if self.read_line(cpu, &wanted[position], &mut into.seen[begin + position]) {
+                    into.mark(position);
+                }
             }
             before = after;
         }
         (before, boot_ns())
     }
 
-    /// What a CPU counted of a cgroup.
-    fn line(&self, cpu: usize, wanted: Wanted) -> CpuLine {
-        let blank = CpuLine::new(slot_generation(wanted.slot));
-        // A CPU that has not run the cgroup still has what it counted of the one before, or nothing.
-        self.lines
-            .read(cpu * self.slots + slot_index(wanted.slot) as usize)
-            .filter(|line| line.generation == blank.generation)
-            .unwrap_or(blank)
+    /// Reads what a CPU counted of a cgroup, and tells whether it had moved.
+    fn read_line(&self, cpu: usize, wanted: &Wanted, seen: &mut Line) -> bool {
+        let at = cpu * self.slots + slot_index(wanted.slot) as usize;
+        match self.lines.counters(at, 0) {
+            Some(line) if line[0].load(Ordering::Relaxed) == wanted.blank[0] => {
+                catch_up(seen, line).is_some()
+            }
+            // A CPU that has not run the cgroup still has what it counted of the one before, or nothing: and mostly had so
+            // the last time.
+            _ if seen[1..].iter().fold(0, |any, word| any | word) == 0 => false,
+            _ => {
+                *seen = wanted.blank;
+                true
+            }
+        }
     }
 
     /// Slots of the runs that were written to a CPU's history between two numbers of runs, and of the one before, which
@@ -250,13 +329,4 @@ fn add(sum: &mut CpuLine, line: &CpuLine) {
     sum.wait_ns += line.wait_ns;
     sum.wait_own_ns += line.wait_own_ns;
     sum.wait_idle_ns += line.wait_idle_ns;
-}
-
-/// The two 32-bit numbers that lie in this word in memory, in their order.
-fn halves(word: u64) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
-    [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    ]
 }

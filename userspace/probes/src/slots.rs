@@ -77,6 +77,8 @@ pub(crate) struct Slots {
     slot_of: HashMap<MapData, u64, u32>,
     free: Stack<MapData, u32>,
     places: Vec<Place>,
+    /// A bit for each of them that is free.
+    free_places: Vec<u64>,
     presence: Presence,
     /// One more than the highest place that was ever taken.
     used: usize,
@@ -106,6 +108,7 @@ impl Slots {
             slot_of,
             free,
             places: vec![Place::Free; capacity],
+            free_places: free_places(capacity),
             presence,
             used: 0,
             taken: 0,
@@ -157,27 +160,45 @@ impl Slots {
 
     /// Finds places that were taken since the last time.
     pub(crate) fn discover(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
-        let mut index = 0;
-        while index < self.places.len().min(self.used + FREE_RUN) {
-            self.owners.reach(index)?;
-            let id = self
-                .owners
-                .word(index, offset_of!(Owner, cgroup_id))
-                .unwrap_or(0);
-            if self.places[index] == Place::Free && id != 0 {
-                let slot = slot_at(index as u32, self.generation(index));
-                // Two CPUs may take one each for the same cgroup; the place of one of them is free again a moment later.
-                if self.slot_of.get(&id, 0).ok() == Some(slot) {
-                    let id = CgroupId(id);
-                    self.places[index] = Place::Taken { id, gone: None };
-                    self.taken += 1;
-                    self.used = self.used.max(index + 1);
-                    events.push(Event::Taken { index, slot, id });
+        let mut word = 0;
+        // The end moves on with what is found.
+        while word * 64 < self.places.len().min(self.used + FREE_RUN) {
+            let mut free = self.free_places[word];
+            while free != 0 {
+                let index = word * 64 + free.trailing_zeros() as usize;
+                free &= free - 1;
+                self.owners.reach(index)?;
+                let id = self.owners.word(index, offset_of!(Owner, cgroup_id));
+                if let Some(id) = id.filter(|id| *id != 0) {
+                    self.find(index, id, events);
                 }
             }
-            index += 1;
+            word += 1;
         }
         Ok(())
+    }
+
+    /// Enters that a free place has an owner.
+    fn find(&mut self, index: usize, id: u64, events: &mut Vec<Event>) {
+        let slot = slot_at(index as u32, self.generation(index));
+        // Two CPUs may take one each for the same cgroup; the place of one of them is free again a moment later.
+        if self.slot_of.get(&id, 0).ok() == Some(slot) {
+            let id = CgroupId(id);
+            self.set(index, Place::Taken { id, gone: None });
+            self.taken += 1;
+            self.used = self.used.max(index + 1);
+            events.push(Event::Taken { index, slot, id });
+        }
+    }
+
+    fn set(&mut self, index: usize, place: Place) {
+        let bit = 1 << (index % 64);
+        if place == Place::Free {
+            self.free_places[index / 64] |= bit;
+        } else {
+            self.free_places[index / 64] &= !bit;
+        }
+        self.places[index] = place;
     }
 
     /// Looks for cgroups that are gone and moves places on, if it is time. `is_busy` tells whether something was counted
@@ -237,7 +258,7 @@ impl Slots {
         self.free
             .push(slot, 0)
             .map_err(|error| Error::Mismatch(chain(&error)))?;
-        self.places[index] = Place::Free;
+        self.set(index, Place::Free);
         self.waiting -= 1;
         Ok(())
     }
@@ -251,9 +272,20 @@ impl Slots {
         let generation = slot_generation(slot);
         self.owners
             .set_half(index, offset_of!(Owner, generation), generation);
-        self.places[index] = Place::Retired { at_ns: now_ns };
+        self.set(index, Place::Retired { at_ns: now_ns });
         self.taken -= 1;
         self.waiting += 1;
         Ok(())
     }
+}
+
+/// A bit for each place.
+fn free_places(capacity: usize) -> Vec<u64> {
+    let mut places = vec![u64::MAX; capacity.div_ceil(64)];
+    if let Some(last) = places.last_mut()
+        && !capacity.is_multiple_of(64)
+    {
+        *last = (1 << (capacity % 64)) - 1;
+    }
+    places
 }

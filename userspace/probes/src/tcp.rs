@@ -2,7 +2,7 @@
 
 use galileo_ebpf_abi::TcpCounters;
 
-use crate::snapshot::Durations;
+use crate::durations::Durations;
 
 /// TCP connections of one cgroup since the probes were loaded. Those that were open before are not in it; see
 /// [`sockets`](crate::sockets) for them.

@@ -47,6 +47,19 @@ const KERNELS: [Kernel; 9] = [
     arm("newest", "sid"),
 ];
 
+/// Those that a gate has time for: the oldest, and the newest of Debian's that is not in sid. Between them verifiers and hooks
+/// differ most.
+const GATE: [&str; 2] = ["5.10", "6.12"];
+
+/// Those for a gate on this machine's architecture; none if there are none for it.
+pub(crate) fn gate() -> Vec<Kernel> {
+    let own = Architecture::own();
+    let kernels = KERNELS.into_iter();
+    kernels
+        .filter(|kernel| Some(kernel.architecture) == own && GATE.contains(&kernel.name))
+        .collect()
+}
+
 const fn x86(name: &'static str, suite: &'static str) -> Kernel {
     Kernel {
         name,
@@ -96,6 +109,17 @@ pub(crate) fn select(names: &[String], architectures: &[Architecture]) -> Result
 }
 
 impl Architecture {
+    /// This machine's; none if it is neither.
+    pub(crate) const fn own() -> Option<Self> {
+        if cfg!(target_arch = "x86_64") {
+            Some(Self::X86)
+        } else if cfg!(target_arch = "aarch64") {
+            Some(Self::Arm)
+        } else {
+            None
+        }
+    }
+
     /// Debian's name.
     pub(crate) const fn debian(self) -> &'static str {
         match self {

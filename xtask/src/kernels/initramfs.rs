@@ -8,15 +8,23 @@ const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const DEVICE: u32 = 0o020_600;
 
-/// An archive with `init` as the first process, and these files.
-pub(crate) fn with(init: &[u8], files: &[(&str, &[u8])]) -> Vec<u8> {
+/// An archive with `init` as the first process, and these files in folders of their own.
+pub(crate) fn with<'a>(
+    init: &[u8],
+    files: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Vec<u8> {
     let mut archive = Archive::default();
     archive.add("dev", FOLDER, (0, 0), &[]);
     // The kernel opens it as the first process' input and output, before anything is mounted.
     archive.add("dev/console", DEVICE, (5, 1), &[]);
     archive.add("init", PROGRAM, (0, 0), init);
     for (path, content) in files {
-        archive.add(path.trim_start_matches('/'), PROGRAM, (0, 0), content);
+        let path = path.trim_start_matches('/');
+        // A folder that is there already stays as it is.
+        for (end, _) in path.match_indices('/') {
+            archive.add(&path[..end], FOLDER, (0, 0), &[]);
+        }
+        archive.add(path, PROGRAM, (0, 0), content);
     }
     archive.add("TRAILER!!!", 0, (0, 0), &[]);
     archive.bytes
@@ -71,7 +79,8 @@ mod tests {
     #[test]
     fn what_is_packed_is_what_cpio_unpacks() {
         let folder = tempfile::tempdir().unwrap();
-        let archive = with(b"program", &[("/object", b"12345")]);
+        let files = [("/object", &b"12345"[..]), ("/a/b/library", b"678")];
+        let archive = with(b"program", files);
         let mut cpio = Command::new("cpio")
             .args(["--extract", "--quiet", "--nonmatching", "dev/console"])
             .current_dir(folder.path())
@@ -87,9 +96,7 @@ mod tests {
             file.read_to_string(&mut text).unwrap();
             text
         };
-        assert_eq!(
-            (read("init"), read("object")),
-            ("program".into(), "12345".into())
-        );
+        let unpacked = ["init", "object", "a/b/library"].map(read);
+        assert_eq!(unpacked, ["program", "12345", "678"]);
     }
 }

@@ -226,11 +226,13 @@ impl Outcome {
             .iter()
             .filter(|verdict| verdict.refused.is_some())
             .count();
+        let checks: usize = self.runs.iter().map(|run| run.checks.len()).sum();
         format!(
-            "{} on {}: {} programs taken, {refused} refused; {} faults; {} s",
+            "{} on {}: {} programs taken alone, {refused} refused; {checks} checks in {} runs of the self-test; {} faults; {} s",
             self.machine.release,
             self.architecture,
             self.verdicts.len() - refused,
+            self.runs.len(),
             self.faults().len(),
             self.took.as_secs()
         )

@@ -13,10 +13,27 @@ use crate::process;
 /// Debian's keys.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The image of a kernel, from `folder` if it is there, else downloaded.
+/// The image of a kernel, from `folder` if it is there, else downloaded. Where no mirror answers, the one that was taken the
+/// last time.
 pub(crate) fn image(folder: &Path, mirror: Option<&str>, kernel: &Kernel) -> Result<PathBuf> {
-    let apt = Apt::new(folder, mirror, kernel)?;
-    let package = apt.package_with_image(kernel.package)?;
+    let taken = folder.join(format!("{}-{}.package", kernel.package, kernel.suite));
+    let found = Apt::new(folder, mirror, kernel).and_then(|apt| {
+        let package = apt.package_with_image(kernel.package)?;
+        Ok((apt, package))
+    });
+    let (apt, package) = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let package = fs::read_to_string(&taken).unwrap_or_default();
+            let image = folder.join("images").join(&package);
+            if package.is_empty() || !is_kept(&image) {
+                return Err(error);
+            }
+            eprintln!("{error:#}; taking {package}, which is there");
+            return Ok(image);
+        }
+    };
+    write(&taken, &package)?;
     let image = folder.join("images").join(&package);
     if is_kept(&image) {
         eprintln!("{package} is there");

@@ -178,7 +178,7 @@ fn verdicts(outcomes: &[Outcome]) -> String {
                 None => "–".to_owned(),
                 Some(verdict) => match (&verdict.refused, verdict.walked) {
                     (Some(log), _) => format!("**refused**: {}", cause(log).replace('|', "\\|")),
-                    (None, Some(walked)) => grouped(u64::from(walked)),
+                    (None, Some(walked)) => walked.to_string(),
                     (None, None) => "taken".to_owned(),
                 },
             };
@@ -210,7 +210,7 @@ fn costs(outcomes: &[Outcome]) -> String {
     for program in rows {
         let _ = write!(text, "| {program} |");
         for outcome in outcomes {
-            let cell = of(outcome, program).map_or_else(|| "–".to_owned(), grouped);
+            let cell = of(outcome, program).map_or_else(|| "–".to_owned(), |ns| ns.to_string());
             let _ = write!(text, " {cell} |");
         }
         text.push('\n');
@@ -231,28 +231,4 @@ fn header(outcomes: &[Outcome]) -> String {
         rule.push_str("---:|");
     }
     format!("{names}\n{rule}\n")
-}
-
-/// A number with commas between thousands.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_are_grouped() {
-        let groups = [0, 999, 1000, 376_620, 1_000_000].map(grouped);
-        assert_eq!(groups, ["0", "999", "1,000", "376,620", "1,000,000"]);
-    }
 }

@@ -37,10 +37,15 @@ fn without_times(seen: &Seen) -> Seen {
     }
 }
 
+/// How much there is of something: under Miri, which is some hundred times slower than a processor, a part of it.
+const fn size(usual: usize, under_miri: usize) -> usize {
+    if cfg!(miri) { under_miri } else { usual }
+}
+
 proptest! {
     #[test]
     fn keep_alive_exchanges_are_seen_in_both_roles_wherever_they_are_cut(
-        pairs in vec(pair(), 1..5),
+        pairs in vec(pair(), 1..size(5, 2)),
         cuts in vec(vec(any::<Index>(), 0..12), 10),
         server in any::<bool>(),
     ) {
@@ -83,7 +88,7 @@ proptest! {
 
     #[test]
     fn pipelined_exchanges_are_paired_in_order_wherever_they_are_cut(
-        pairs in vec(pair(), 2..6),
+        pairs in vec(pair(), 2..size(6, 3)),
         up in vec(any::<Index>(), 0..12),
         down in vec(any::<Index>(), 0..12),
         server in any::<bool>(),
@@ -112,7 +117,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_become_an_exchange_that_http_cannot_be(
-        segments in vec((any::<bool>(), any::<bool>(), vec(any::<u8>(), 0..900)), 0..40),
+        segments in vec((any::<bool>(), any::<bool>(), vec(any::<u8>(), 0..size(900, 100))), 0..size(40, 3)),
         pair in pair(),
     ) {
         let mut connection = Connection::new();

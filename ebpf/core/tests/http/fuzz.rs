@@ -167,17 +167,20 @@ fn run(rough: bool) -> Recall {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn conversations_in_order_are_seen_whole_wherever_they_are_cut() {
     let recall = run(false);
     assert_eq!(recall.doubtful_seen, 0);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn conversations_out_of_order_are_seen_or_counted_and_never_wrong() {
     run(true);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn inputs_that_once_failed_agree() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/oracle/cases");
     let mut count = 0;

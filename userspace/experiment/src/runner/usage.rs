@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use galileo_probes::{CgroupStats, Durations, Feature, Probes, Snapshot, cgroup::CgroupId};
+use galileo_probes::{Causes, CgroupStats, Durations, Feature, Probes, Snapshot};
 use galileo_wire::{
     Histogram,
     capture::{Interference, Usage, Waits},
@@ -62,8 +62,8 @@ impl Seen {
 /// What each replica used, and who disturbed whom. What the probes cannot see stays unsaid.
 ///
 /// `used` is the difference of two snapshots; none if the probes saw nothing. A wait of a throttled cgroup cannot be told
-/// from one behind a neighbour, so its limit's share is taken off the neighbours' part first: nobody is blamed for
-/// what the limit may have caused.
+/// from one behind a neighbour, so its limit's share is taken off the neighbours' part first ([`Causes`]): nobody is
+/// blamed for what the limit may have caused.
 pub(crate) fn usages(
     used: Option<(&Snapshot, Seen)>,
     accounts: &[Accounts],
@@ -84,17 +84,17 @@ pub(crate) fn usages(
             }));
             continue;
         };
-        let (waits, left) = waits(used, &stats, &ids, account.throttled_ns().unwrap_or(0));
+        let causes = Causes::of(used, &ids, account.throttled_ns().unwrap_or(0));
         let victim = format!(
             "{}/{}",
             names.replica(index).service,
             names.replica(index).replica
         );
-        for (aggressor, ns) in left {
-            let aggressor = names.name(aggressor);
+        for (aggressor, ns) in &causes.others {
+            let aggressor = names.name(*aggressor);
             *blamed.entry((victim.clone(), aggressor)).or_default() += ns;
         }
-        usages.push(usage(&stats, seen, account, waits));
+        usages.push(usage(&stats, seen, account, waits(&causes)));
     }
     // Others wait too: Galileo's own waits tell whether the load was disturbed.
     for (blame, ns) in used.into_iter().flat_map(|(used, _)| &used.blames) {
@@ -144,50 +144,14 @@ fn usage(stats: &CgroupStats, seen: Seen, account: &Accounts, waits: Waits) -> O
     })
 }
 
-/// Splits what the cgroups of one replica waited, and says what is left to each neighbour.
-fn waits(
-    used: &Snapshot,
-    stats: &CgroupStats,
-    ids: &[CgroupId],
-    throttled_ns: u64,
-) -> (Waits, Vec<(CgroupId, u64)>) {
-    let mut others: Vec<(CgroupId, u64)> = Vec::new();
-    let mut own_ns = stats.wait_own_ns;
-    for (blame, ns) in &used.blames {
-        if !ids.contains(&blame.victim) || *ns == 0 {
-            continue;
-        }
-        // Cgroups that the replica made itself are no neighbours of one another.
-        if ids.contains(&blame.aggressor) {
-            own_ns += ns;
-        } else {
-            others.push((blame.aggressor, *ns));
-        }
+/// The parts of a replica's waits, without their bounds.
+fn waits(causes: &Causes) -> Waits {
+    Waits {
+        other_cgroups_ns: causes.others_ns,
+        own_tasks_ns: causes.own_ns,
+        cpu_limit_ns: causes.limit_ns,
+        unexplained_ns: causes.unexplained_ns,
     }
-    let total_ns = stats.wait.sum_ns;
-    own_ns = own_ns.min(total_ns);
-    let other_ns = others
-        .iter()
-        .map(|(_, ns)| ns)
-        .sum::<u64>()
-        .min(total_ns - own_ns);
-    let rest_ns = total_ns - own_ns - other_ns;
-    let limit_ns = throttled_ns.min(other_ns + rest_ns);
-    let off_others_ns = limit_ns.min(other_ns);
-    let left_ns = other_ns - off_others_ns;
-    if other_ns > 0 {
-        for (_, ns) in &mut others {
-            *ns = (u128::from(*ns) * u128::from(left_ns) / u128::from(other_ns)) as u64;
-        }
-    }
-    others.retain(|(_, ns)| *ns > 0);
-    let waits = Waits {
-        other_cgroups_ns: left_ns,
-        own_tasks_ns: own_ns,
-        cpu_limit_ns: limit_ns,
-        unexplained_ns: rest_ns - (limit_ns - off_others_ns),
-    };
-    (waits, others)
 }
 
 fn histogram(durations: &Durations) -> Histogram {
@@ -206,51 +170,7 @@ fn histogram(durations: &Durations) -> Histogram {
 
 #[cfg(test)]
 mod tests {
-    use galileo_probes::Blame;
-
     use super::*;
-
-    const OWN: CgroupId = CgroupId(1);
-    const CHILD: CgroupId = CgroupId(2);
-    const NEIGHBOUR: CgroupId = CgroupId(3);
-
-    /// A replica of two cgroups that waited 100 ns: 20 for itself, 10 for its child, 50 for a neighbour.
-    fn split(throttled_ns: u64) -> (Waits, Vec<(CgroupId, u64)>) {
-        let mut stats = CgroupStats {
-            wait_own_ns: 20,
-            wait_other_ns: 60,
-            ..CgroupStats::default()
-        };
-        stats.wait.sum_ns = 100;
-        let blames = BTreeMap::from([
-            (
-                Blame {
-                    victim: OWN,
-                    aggressor: CHILD,
-                },
-                10,
-            ),
-            (
-                Blame {
-                    victim: OWN,
-                    aggressor: NEIGHBOUR,
-                },
-                50,
-            ),
-            (
-                Blame {
-                    victim: NEIGHBOUR,
-                    aggressor: OWN,
-                },
-                7,
-            ),
-        ]);
-        let used = Snapshot {
-            blames,
-            ..Snapshot::default()
-        };
-        waits(&used, &stats, &[OWN, CHILD], throttled_ns)
-    }
 
     #[test]
     fn what_the_probes_cannot_see_is_not_said() {
@@ -307,45 +227,21 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_wait_add_up_and_children_are_no_neighbours() {
-        let (parts, left) = split(0);
-        let expected = Waits {
-            other_cgroups_ns: 50,
-            own_tasks_ns: 30,
-            cpu_limit_ns: 0,
-            unexplained_ns: 20,
+    fn no_part_of_a_wait_is_left_out_or_takes_the_place_of_another() {
+        let causes = Causes {
+            total_ns: 15,
+            others_ns: 1,
+            own_ns: 2,
+            limit_ns: 4,
+            unexplained_ns: 8,
+            ..Causes::default()
         };
-        assert_eq!(parts, expected);
-        assert_eq!(left, [(NEIGHBOUR, 50)]);
-    }
-
-    #[test]
-    fn what_the_limit_may_have_caused_is_taken_off_the_neighbours_first() {
-        let (parts, left) = split(30);
-        assert_eq!(
-            (
-                parts.other_cgroups_ns,
-                parts.cpu_limit_ns,
-                parts.unexplained_ns
-            ),
-            (20, 30, 20)
-        );
-        assert_eq!(left, [(NEIGHBOUR, 20)]);
-        let (parts, left) = split(60);
-        assert_eq!(
-            (
-                parts.other_cgroups_ns,
-                parts.cpu_limit_ns,
-                parts.unexplained_ns
-            ),
-            (0, 60, 10)
-        );
-        assert_eq!(left, []);
-        // More than there is to explain: several CPUs were throttled while one task waited.
-        let (parts, _) = split(1_000);
-        assert_eq!(
-            (parts.own_tasks_ns, parts.cpu_limit_ns, parts.unexplained_ns),
-            (30, 70, 0)
-        );
+        let expected = Waits {
+            other_cgroups_ns: 1,
+            own_tasks_ns: 2,
+            cpu_limit_ns: 4,
+            unexplained_ns: 8,
+        };
+        assert_eq!(waits(&causes), expected);
     }
 }

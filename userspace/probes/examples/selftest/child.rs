@@ -11,6 +11,7 @@ use std::{
 
 use galileo_probes::cgroup::{self, CgroupId};
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     thread::{CpuSet, sched_setaffinity},
     time::{ClockId, clock_gettime},
 };
@@ -109,17 +110,38 @@ pub(crate) fn run(cgroup: &Path, what: &str, argument: &str) -> Outcome {
     fs::write(cgroup.join("cgroup.procs"), "0")?;
     match what {
         "spin" => spin(Duration::from_millis(argument.parse()?)),
+        "run" => run_until_told(),
         "send" => transfer_out(argument.parse()?),
         "receive" => transfer_in(argument.parse()?),
         _ => Err(format!("no part is called {what}").into()),
     }
 }
 
-/// Uses that much CPU time on CPU 0 each time it is asked.
-fn spin(time: Duration) -> Outcome {
+/// Runs on CPU 0 from one word to the next.
+fn run_until_told() -> Outcome {
+    stay_on_the_first_cpu()?;
+    say("ready")?;
+    asked()?;
+    // One thread only: a second one would wait beside it for the other cgroup, and twice as long together.
+    let input = std::io::stdin();
+    let now = Timespec::default();
+    while poll(&mut [PollFd::new(&input, PollFlags::IN)], Some(&now))? == 0 {}
+    asked()?;
+    say("done")?;
+    asked()?;
+    Ok(())
+}
+
+fn stay_on_the_first_cpu() -> Outcome {
     let mut first = CpuSet::new();
     first.set(0);
     sched_setaffinity(None, &first)?;
+    Ok(())
+}
+
+/// Uses that much CPU time on CPU 0 each time it is asked.
+fn spin(time: Duration) -> Outcome {
+    stay_on_the_first_cpu()?;
     let used = || {
         let used = clock_gettime(ClockId::ProcessCPUTime);
         Duration::new(used.tv_sec.unsigned_abs(), used.tv_nsec as u32)

@@ -14,8 +14,8 @@ use galileo_probes::{Exchange, Role};
 use super::script::{Script, Step, Way};
 use crate::Outcome;
 
-/// What either end waits for the other at most.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What either end waits for the other at most: longer than an emulator stands still.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Bytes that a socket takes without anybody reading.
 const BUFFERED: usize = 16 << 10;
 

@@ -1,0 +1,74 @@
+//! Who waited while whom a CPU was given to.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap},
+};
+use galileo_ebpf_abi::{EVICTED, Ledger, PAIR_SETS, PAIR_WAYS, Pair, PairSet, pair_of};
+use galileo_ebpf_core::runqueue;
+
+use super::CPUS;
+use crate::{
+    ledger::{MMAPABLE, add, count},
+    slots::is_current,
+};
+
+/// Who waited while whom a CPU was given to, by CPU; user space sets the number: possible CPUs × [`PAIR_SETS`].
+#[map]
+static PAIRS: Array<PairSet> = Array::with_max_entries(256, MMAPABLE);
+
+/// The same of pairs that found no place.
+#[map]
+static MATRIX: HashMap<u64, u64> = HashMap::with_max_entries(16_384, 0);
+
+#[inline(always)]
+pub(super) fn blame(cpu_index: u32, key: u64, ns: u64) {
+    let set = runqueue::pair_set_of(key);
+    let Some(pairs) = PAIRS.get_ptr_mut(cpu_index * PAIR_SETS as u32 + set) else {
+        return;
+    };
+    // SAFETY: a map value; only this CPU writes it, with interrupts off.
+    if !runqueue::add_to_pair(unsafe { &mut *pairs }, key, ns) {
+        place(cpu_index, set, key, ns);
+    }
+}
+
+/// Gives a pair a place in its set, if need be that of another, which moves to the shared map. Global as [`account`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn place(cpu_index: u32, set: u32, key: u64, ns: u64) -> u32 {
+    let (Some(cpu), Some(pairs)) = (
+        CPUS.get_ptr_mut(cpu_index),
+        PAIRS.get_ptr_mut(cpu_index * PAIR_SETS as u32 + set),
+    ) else {
+        return 0;
+    };
+    // SAFETY: map values; only this CPU writes them, with interrupts off.
+    let (cpu, pairs) = unsafe { (&mut *cpu, &mut *pairs) };
+    if runqueue::take_place(pairs, key, ns) {
+        cpu.pairs_used[(set as usize / 64) & (PAIR_SETS / 64 - 1)] |= 1 << (set & 63);
+        return 0;
+    }
+    // A pair of which one is gone was read before its slot became another's.
+    for way in &mut pairs.ways {
+        let (victim, aggressor) = pair_of(way.key);
+        if !is_current(victim) || !is_current(aggressor) {
+            *way = Pair { key, ns };
+            return 0;
+        }
+    }
+    // In turn, so that a pair that is entered often comes back to a place that one of the others leaves.
+    let evictions = cpu.evictions;
+    let way = &mut pairs.ways[(evictions / 2) as usize & (PAIR_WAYS - 1)];
+    cpu.evictions = evictions + 1;
+    cpu.evicted[(evictions / 2) as usize & (EVICTED - 1)] = way.key;
+    if let Some(total) = MATRIX.get_ptr_mut(way.key) {
+        add(total, way.ns);
+    } else if MATRIX.insert(way.key, way.ns, 0).is_err() {
+        // Two CPUs that insert the same pair at once: the later one wins, and what the other had is lost.
+        count(Ledger::MatrixFull);
+    }
+    *way = Pair { key, ns };
+    cpu.evictions = evictions + 2;
+    0
+}

@@ -1,0 +1,185 @@
+//! What a wait was for: who ran on the CPU meanwhile.
+
+use galileo_ebpf_abi::{
+    CpuState, Ledger, SLOT_IDLE, SLOT_UNKNOWN, Task, pair_key, step, task_state,
+};
+use galileo_ebpf_core::runqueue;
+
+use super::{CPUS, lines::line, matrix::blame, tasks::find, this_cpu};
+use crate::{
+    ledger::{add, count, count_duration},
+    slots,
+};
+
+/// Ends the wait of a task that is given this CPU from one of `prev_slot`, which ran since `run_began`.
+#[inline(always)]
+pub(super) fn arrive<const STEP: u32>(
+    cpu: &CpuState,
+    cpu_index: u32,
+    task: &mut Task,
+    now: u64,
+    run_began: u64,
+    prev_slot: u32,
+) {
+    let since = task.since_ns;
+    let victim = task.slot;
+    // Most waits lie within one run.
+    if since < run_began
+        || since > now
+        || run_began == 0
+        || victim == SLOT_UNKNOWN
+        || prev_slot == SLOT_UNKNOWN
+    {
+        arrive_after_many(cpu, cpu_index, task, now);
+        return;
+    }
+    task.since_ns = 0;
+    let ns = now - since;
+    if let Some(line) = line(cpu_index, victim) {
+        line.wait_ns += ns;
+        if prev_slot == victim {
+            line.wait_own_ns += ns;
+        } else if prev_slot == SLOT_IDLE {
+            line.wait_idle_ns += ns;
+        } else if STEP >= step::MATRIX {
+            blame(cpu_index, pair_key(victim, prev_slot), ns);
+        }
+    }
+    end_wait(task, ns);
+}
+
+/// The same for a wait that does not lie within the run that ends, or may not be accounted.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+fn arrive_after_many(cpu: &CpuState, cpu_index: u32, task: &mut Task, now: u64) {
+    let since = task.since_ns;
+    if since > now {
+        task.since_ns = 0;
+        count(Ledger::TimeDisorder);
+    } else if since < cpu.began_ns {
+        // It began before the probes were there, or while they were detached.
+        task.since_ns = 0;
+        count(Ledger::WaitUnassigned);
+    } else if task.slot == SLOT_UNKNOWN {
+        task.until_ns = now;
+    } else {
+        task.since_ns = 0;
+        account(cpu_index, task.slot, since, now);
+        end_wait(task, now - since);
+    }
+}
+
+/// A task that seemed to sleep comes back without a wake-up: it was runnable all the time.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+pub(super) fn come_back<const STATE: bool>(cpu_index: u32, task: &mut Task) {
+    if task.slot >= SLOT_UNKNOWN {
+        return;
+    }
+    if !STATE && let Some(line) = line(cpu_index, task.slot) {
+        // The switch was counted as one to sleep, maybe in another CPU's line: what counts is the sum of all.
+        line.switches_voluntary = line.switches_voluntary.wrapping_sub(1);
+        line.switches_involuntary = line.switches_involuntary.wrapping_add(1);
+    }
+    // What it waited before a move, on a CPU whose memory of that may be gone.
+    let moved_ns = core::mem::take(&mut task.moved_ns);
+    if moved_ns > task.since_ns {
+        let ns = moved_ns - task.since_ns;
+        task.since_ns = moved_ns;
+        task.settled_ns += ns;
+        if let (Some(line), Some(counters)) =
+            (line(cpu_index, task.slot), slots::counters(task.slot))
+        {
+            line.wait_ns += ns;
+            // SAFETY: a map value, added to atomically.
+            add(unsafe { &raw mut (*counters).wait_unexplained_ns }, ns);
+        }
+    }
+}
+
+/// Accounts what a task that left this CPU at `since` waited so far, if it waits still: the history will not reach back
+/// that far when it gets a CPU.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+pub(super) fn account_old(cpu_index: u32, key: u64, since: u64, now: u64) {
+    let Some(task) = find(key) else {
+        return;
+    };
+    // Whoever ran, or was moved or accounted since, has another time.
+    if task.state != task_state::WAITING
+        || task.since_ns != since
+        || task.cpu != cpu_index as u16
+        || task.slot >= SLOT_UNKNOWN
+        || since >= now
+    {
+        return;
+    }
+    task.since_ns = now;
+    task.settled_ns += now - since;
+    account(cpu_index, task.slot, since, now);
+    if let Some(cpu) = CPUS.get_ptr_mut(cpu_index) {
+        // SAFETY: a map value; only this CPU writes it, with interrupts off.
+        runqueue::remember_waiter(unsafe { &mut *cpu }, key, now);
+    }
+}
+
+/// Accounts the wait before the run that ends, if the cgroup was not known when it ended.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+pub(super) fn settle_late(cpu: &CpuState, cpu_index: u32, task: &mut Task) {
+    let until = core::mem::take(&mut task.until_ns);
+    if task.slot >= SLOT_UNKNOWN || task.since_ns < cpu.began_ns {
+        count(Ledger::WaitUnassigned);
+        return;
+    }
+    let since = task.since_ns;
+    account(cpu_index, task.slot, since, until);
+    end_wait(task, until - since);
+}
+
+/// Counts a wait that ended, of which `ns` are its last part.
+#[inline(always)]
+fn end_wait(task: &mut Task, ns: u64) {
+    let ns = ns + core::mem::take(&mut task.settled_ns);
+    if let Some(counters) = slots::counters(task.slot) {
+        // SAFETY: a map value, added to atomically.
+        count_duration(unsafe { &raw mut (*counters).wait_buckets }, ns);
+    }
+}
+
+/// Adds a wait, or a part of one, for the CPU `waited_for` to what a cgroup waited, and lays it on those that ran there.
+///
+/// A global function (5.6), which the verifier walks once and not in each state of each caller; such take numbers only,
+/// and must return one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn account(waited_for: u32, victim: u32, since: u64, until: u64) -> u32 {
+    let cpu_index = this_cpu();
+    let (Some(waited_for), Some(line)) = (CPUS.get_ptr_mut(waited_for), line(cpu_index, victim))
+    else {
+        return 0;
+    };
+    // SAFETY: a map value; the run-queue lock that is held keeps that CPU from switching.
+    let waited_for = unsafe { &*waited_for };
+    line.wait_ns += until.saturating_sub(since);
+    let left = runqueue::settle(waited_for, since, until, |slot, ns| {
+        if slot == victim {
+            line.wait_own_ns += ns;
+        } else if slot == SLOT_IDLE {
+            line.wait_idle_ns += ns;
+        } else {
+            blame(cpu_index, pair_key(victim, slot), ns);
+        }
+    });
+    if left != 0
+        && let Some(counters) = slots::counters(victim)
+    {
+        // SAFETY: a map value, added to atomically.
+        add(unsafe { &raw mut (*counters).wait_unexplained_ns }, left);
+    }
+    0
+}

@@ -1,0 +1,114 @@
+//! The measuring half of `cargo xtask corpus`, which starts servers and clients around it: tells, as JSON lines, every
+//! exchange in which the server has one of the ports that are its arguments.
+//!
+//! It obeys the lines of its standard input: `sync` (answers with all exchanges so far, then `{"synced": …}` with what
+//! the ledger counts as lost), `pause` and `resume` (detach and attach the probes). It ends with its input.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    error::Error,
+    io::{BufRead, Write},
+};
+
+use galileo_probes::{Config, Exchange, Probes, Role, cgroup};
+use serde_json::{Value, json};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let ports: HashSet<u16> = std::env::args()
+        .skip(1)
+        .map(|argument| argument.parse())
+        .collect::<Result<_, _>>()?;
+    let mut probes = Probes::load(&Config::default())?;
+    let mut stream = probes.exchanges()?;
+    let mount = cgroup::mount_point().ok_or("no cgroup2 is mounted")?;
+    say(&json!({"ready": mount}))?;
+
+    let (send, mut orders) = tokio::sync::mpsc::channel(1);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if send.blocking_send(line).is_err() {
+                break;
+            }
+        }
+    });
+    let mut seen = Vec::new();
+    loop {
+        let order = tokio::select! {
+            batch = stream.next_batch() => {
+                seen.extend(batch?.into_iter().filter(|exchange| ports.contains(&server_port(exchange))));
+                continue;
+            }
+            order = orders.recv() => order,
+        };
+        match order.as_deref() {
+            Some("pause") => {
+                probes.pause();
+                say(&json!({"ready": mount}))?;
+            }
+            Some("resume") => {
+                probes.resume()?;
+                say(&json!({"ready": mount}))?;
+            }
+            Some("sync") => {
+                loop {
+                    let batch = stream.drain();
+                    if batch.is_empty() {
+                        break;
+                    }
+                    seen.extend(
+                        batch
+                            .into_iter()
+                            .filter(|exchange| ports.contains(&server_port(exchange))),
+                    );
+                }
+                for exchange in seen.drain(..) {
+                    say(&told(&exchange))?;
+                }
+                let lost: BTreeMap<_, _> = probes
+                    .snapshot()?
+                    .ledger
+                    .into_iter()
+                    .filter(|(kind, count)| kind.is_loss() && *count > 0)
+                    .map(|(kind, count)| (kind.as_str(), count))
+                    .collect();
+                say(&json!({"synced": lost}))?;
+            }
+            Some(other) => return Err(format!("no such order: {other}").into()),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn server_port(exchange: &Exchange) -> u16 {
+    match exchange.role {
+        Role::Server => exchange.local.port(),
+        Role::Client => exchange.remote.port(),
+    }
+}
+
+fn told(exchange: &Exchange) -> Value {
+    json!({
+        "role": if exchange.role == Role::Server { "server" } else { "client" },
+        "cgroup": exchange.cgroup.0,
+        "local": exchange.local,
+        "remote": exchange.remote,
+        "method": exchange.method,
+        "path": exchange.path,
+        "status": exchange.status,
+        "interim": exchange.interim,
+        "request_bytes": exchange.request_bytes,
+        "response_bytes": exchange.response_bytes,
+        "id": exchange.request_id,
+        "flags": exchange.flag_names().collect::<Vec<_>>(),
+        "start_ns": exchange.start_ns,
+        "first_byte_ns": exchange.first_byte_ns,
+        "end_ns": exchange.end_ns,
+    })
+}
+
+fn say(what: &Value) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{what}")?;
+    output.flush()
+}

@@ -1,0 +1,114 @@
+//! Addresses of this process at which parts of BPF maps are made visible.
+//!
+//! aya maps a whole ring and no array at all. Here addresses are set aside for as much as may be needed, which costs nothing,
+//! and the kernel's memory is mapped there part by part: the kernel gives a process all pages of a mapping at once
+//! (`remap_vmalloc_range`), so that each counts as the process' memory from then on, looked at or not.
+
+use std::{
+    ffi::c_void,
+    os::fd::{AsFd, BorrowedFd},
+    ptr::{self, NonNull},
+};
+
+use aya::maps::MapData;
+use rustix::{
+    io::Errno,
+    mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap},
+};
+
+/// A stretch of addresses, in whole pages; nobody else uses it as long as this lives.
+pub(crate) struct Addresses {
+    start: NonNull<c_void>,
+    bytes: usize,
+}
+
+// SAFETY: it is the only owner of its addresses, and they mean the same in every thread.
+unsafe impl Send for Addresses {}
+// SAFETY: as above; through a shared reference parts are mapped, which replaces pages, and pointers are made, which those that
+// follow them answer for.
+unsafe impl Sync for Addresses {}
+
+impl Addresses {
+    /// Sets so many bytes aside: a multiple of the page size. What is not mapped yet may not be touched.
+    pub(crate) fn set_aside(bytes: usize) -> Result<Self, Errno> {
+        // SAFETY: a new mapping at an address of the kernel's choice; it touches no memory of ours.
+        let start = unsafe {
+            mmap_anonymous(
+                ptr::null_mut(),
+                bytes,
+                ProtFlags::empty(),
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        Ok(Self {
+            start: NonNull::new(start).ok_or(Errno::NOMEM)?,
+            bytes,
+        })
+    }
+
+    /// How many bytes these are.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Maps `bytes` of a map from `from` on to the addresses from `at` on, in place of what was mapped there; all three are
+    /// multiples of the page size. Whoever may read there at that moment must not mind that the pages change.
+    ///
+    /// # Panics
+    ///
+    /// If that goes beyond the end.
+    pub(crate) fn map(
+        &self,
+        at: usize,
+        bytes: usize,
+        protection: ProtFlags,
+        map: BorrowedFd<'_>,
+        from: usize,
+    ) -> Result<(), Errno> {
+        assert!(at.checked_add(bytes).is_some_and(|end| end <= self.bytes));
+        // SAFETY: a part of the addresses that were set aside, of which only this mapping is at their place; pointers into it
+        // (`Addresses::pointer`) are followed with that in mind.
+        unsafe {
+            mmap(
+                self.start.as_ptr().byte_add(at),
+                bytes,
+                protection,
+                MapFlags::SHARED | MapFlags::FIXED,
+                map,
+                from as u64,
+            )
+        }?;
+        Ok(())
+    }
+
+    /// The address of something of type `T` that begins so many bytes after the first. What is not mapped may not be touched, and
+    /// what is mapped changes at any time.
+    ///
+    /// # Panics
+    ///
+    /// If it goes beyond the end, or is not aligned as `T` is.
+    #[inline]
+    pub(crate) fn pointer<T>(&self, at: usize) -> NonNull<T> {
+        assert!(
+            at.checked_add(size_of::<T>())
+                .is_some_and(|end| end <= self.bytes)
+        );
+        assert!(at.is_multiple_of(align_of::<T>()));
+        // SAFETY: within the addresses that were set aside, which do not wrap around; the first is that of a page.
+        unsafe { self.start.byte_add(at).cast() }
+    }
+}
+
+impl Drop for Addresses {
+    fn drop(&mut self) {
+        // SAFETY: set aside in `set_aside` with this length; who keeps a pointer into it keeps this as well.
+        if let Err(error) = unsafe { munmap(self.start.as_ptr(), self.bytes) } {
+            tracing::warn!(%error, "cannot unmap a BPF map");
+        }
+    }
+}
+
+/// The descriptor of a map.
+pub(crate) fn descriptor(map: &MapData) -> BorrowedFd<'_> {
+    map.fd().as_fd()
+}

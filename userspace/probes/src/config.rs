@@ -1,0 +1,40 @@
+//! How the probes are loaded.
+
+use std::path::PathBuf;
+
+/// How the probes are loaded.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Cgroups followed at once.
+    pub cgroups: u32,
+    /// Bytes of the ring of single exchanges; rounded up to what the kernel takes.
+    pub ring_bytes: u32,
+    /// Bytes of the ring of single TCP connections; as `ring_bytes`.
+    pub connection_ring_bytes: u32,
+    /// Keep the query of request targets.
+    pub keep_query: bool,
+    /// Count runs and time of each program while the probes are loaded. Costs about 30 ns a run.
+    pub statistics: bool,
+    /// Count what interrupts take of each CPU. Costs two runs for each of them.
+    pub interrupts: bool,
+    /// How far the scheduler's programs go, for measuring what each step costs: 0 for programs that do nothing. What comes
+    /// after the step is then not counted. All of them by default.
+    pub scheduler_step: u32,
+    /// The cgroup2 mount to attach to; found by itself if none is given.
+    pub cgroup_mount: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cgroups: 1024,
+            ring_bytes: 8 << 20,
+            connection_ring_bytes: 1 << 20,
+            keep_query: false,
+            statistics: false,
+            interrupts: false,
+            scheduler_step: u32::MAX,
+            cgroup_mount: None,
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Where servers and clients run: a network namespace of the corpus' own, in which all ports are free and TCP fast open
+//! is on, and a cgroup for each program.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Names of cgroups and folders begin with that; the id of the process that made them follows.
+const PREFIX: &str = "galileo-corpus-";
+
+/// How often a condition is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A network namespace; it goes with the last process in it.
+pub(super) struct Namespace {
+    /// Keeps it: reads from a pipe until that is closed.
+    holder: Child,
+}
+
+impl Namespace {
+    /// Makes one with `lo` up. Bits of `tcp_fastopen` (ip-sysctl.rst of the kernel): 1 client, 2 server, 4 data without a
+    /// cookie sent, 0x200 and taken, 0x400 on all listeners.
+    pub(super) fn new() -> Result<Self> {
+        let script = "ip link set lo up && echo 0x607 >/proc/sys/net/ipv4/tcp_fastopen && echo up && exec cat";
+        let mut holder = Command::new("unshare")
+            .args(["--net", "sh", "-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start `unshare` of util-linux")?;
+        let mut answer = [0; 3];
+        let output: Option<&mut ChildStdout> = holder.stdout.as_mut();
+        let read = output.context("piped")?.read_exact(&mut answer);
+        let namespace = Self { holder };
+        read.context("cannot make a network namespace; is this root?")?;
+        Ok(namespace)
+    }
+
+    /// The beginning of a command that is to run inside.
+    pub(super) fn entry(&self) -> [String; 2] {
+        let of_holder = format!("--net=/proc/{}/ns/net", self.holder.id());
+        ["nsenter".to_owned(), of_holder]
+    }
+
+    /// A counter of its TCP, as `/proc/net/netstat` has it: a line of names, then a line of values.
+    pub(super) fn counter(&self, group: &str, name: &str) -> Result<u64> {
+        let path = format!("/proc/{}/net/netstat", self.holder.id());
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let mut lines = text.lines().filter(|line| {
+            line.split_once(':')
+                .is_some_and(|(begin, _)| begin == group)
+        });
+        let (names, values) = (lines.next(), lines.next());
+        let pairs = names.zip(values).map(|(names, values)| {
+            let names = names.split_whitespace();
+            names.zip(values.split_whitespace())
+        });
+        let found = pairs.and_then(|mut pairs| pairs.find(|(one, _)| *one == name));
+        let value = found
+            .with_context(|| format!("{path} has no {group} {name}"))?
+            .1;
+        value
+            .parse()
+            .with_context(|| format!("{path}: {name} is {value}"))
+    }
+
+    /// Waits until somebody listens on a port, or `check` finds an error.
+    pub(super) fn wait_for_listener(
+        &self,
+        port: u16,
+        mut check: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            check()?;
+            if self.listens(port)? {
+                return Ok(());
+            }
+            thread::sleep(LOOK);
+        }
+        bail!("nobody listens on port {port} after 20 s")
+    }
+
+    /// Whether a socket of either family is in LISTEN (state 0A of proc_net_tcp.rst) on a port.
+    fn listens(&self, port: u16) -> Result<bool> {
+        let suffix = format!(":{port:04X}");
+        for table in ["tcp", "tcp6"] {
+            let path = format!("/proc/{}/net/{table}", self.holder.id());
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            let found = text.lines().skip(1).any(|line| {
+                let mut fields = line.split_whitespace().skip(1);
+                let local = fields.next().unwrap_or_default();
+                local.ends_with(&suffix) && fields.nth(1) == Some("0A")
+            });
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // It has no other work; nobody could be told of an error.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// A cgroup; its processes end and it goes when this is dropped.
+pub(super) struct Group {
+    folder: PathBuf,
+    /// The kernel's id of it.
+    pub id: u64,
+}
+
+impl Group {
+    /// Makes one below the cgroup2 mount.
+    pub(super) fn new(mount: &Path, name: &str) -> Result<Self> {
+        let folder = mount.join(format!("{PREFIX}{}-{name}", std::process::id()));
+        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let id = fs::metadata(&folder).map(|metadata| metadata.ino());
+        let group = Self {
+            folder,
+            id: id.as_ref().copied().unwrap_or_default(),
+        };
+        id.context("cannot look at the cgroup that was just made")?;
+        Ok(group)
+    }
+
+    /// A command that runs in it and in the namespace. A shell joins and becomes the program, so that all that the program
+    /// does is done there.
+    pub(super) fn command(&self, namespace: &Namespace, program: &Path) -> Command {
+        let [enter, option] = namespace.entry();
+        let mut command = Command::new(enter);
+        command
+            .arg(option)
+            .args(["sh", "-c", r#"echo $$ >"$0/cgroup.procs" && exec "$@""#])
+            .arg(&self.folder)
+            .arg(program);
+        command
+    }
+
+    /// Kills what is in it. True if nothing was.
+    fn end_all(&self) -> bool {
+        let text = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
+        let pids: Vec<_> = text.split_whitespace().collect();
+        if !pids.is_empty() {
+            // They may have ended meanwhile; the next look tells.
+            let _ = Command::new("kill")
+                .arg("-9")
+                .args(&pids)
+                .stderr(Stdio::null())
+                .status();
+        }
+        pids.is_empty()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            self.end_all();
+            match fs::remove_dir(&self.folder) {
+                Ok(()) => return,
+                Err(error) if error.kind() == ErrorKind::NotFound => return,
+                Err(_) => thread::sleep(LOOK),
+            }
+        }
+        eprintln!("cannot remove {}", self.folder.display());
+    }
+}
+
+/// Removes the cgroups, with what runs in them, and the folders of earlier runs that were killed.
+pub(super) fn remove_remains(mount: &Path) {
+    let is_dead = |name: &str| {
+        let id = name
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.split('-').next());
+        id.is_some_and(|id| !Path::new("/proc").join(id).exists())
+    };
+    let names = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_dead))
+            .map(|entry| entry.path())
+            .collect()
+    };
+    for folder in names(mount) {
+        drop(Group { folder, id: 0 });
+    }
+    for folder in names(&std::env::temp_dir()) {
+        drop(Folder(folder));
+    }
+}
+
+/// Ends and removes what this process leaves if it is interrupted or killed: a shell in a session of its own, which the
+/// signals of a terminal do not reach, waits until this process is gone. Whoever ends properly has nothing left to remove.
+pub(super) struct Sweeper(Child);
+
+impl Sweeper {
+    /// Arguments: where cgroup2 is mounted, the begin of all names, the folder for temporary files.
+    const SCRIPT: &str = r#"
+        trap "" HUP INT TERM
+        cat
+        for group in "$0/$1"-*; do
+            tries=0
+            while [ -d "$group" ] && [ "$tries" -lt 500 ]; do
+                kill -9 $(cat "$group/cgroup.procs")
+                rmdir "$group" && break
+                tries=$((tries + 1))
+                sleep 0.01
+            done
+        done
+        rm -rf "$2/$1"
+    "#;
+
+    /// Starts it for what this process will make.
+    pub(super) fn start(mount: &Path) -> Result<Self> {
+        let child = Command::new("setsid")
+            .args(["sh", "-c", Self::SCRIPT])
+            .arg(mount)
+            .arg(format!("{PREFIX}{}", std::process::id()))
+            .arg(std::env::temp_dir())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        Ok(Self(child.context("cannot start `setsid` of util-linux")?))
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        // Waiting closes its input, which is what it waits for. What it could not do, the next run does.
+        let _ = self.0.wait();
+    }
+}
+
+/// A child that is killed and waited for when this is dropped.
+pub(super) struct Process(pub Child);
+
+impl Process {
+    /// An error if it has ended; `log` is where it says why.
+    pub(super) fn must_run(&mut self, log: &Path) -> Result<()> {
+        if let Some(status) = self.0.try_wait()? {
+            let text = fs::read_to_string(log).unwrap_or_default();
+            bail!("it ended with {status}: {}", text.trim());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder for temporary files that others may read, as servers run as other users.
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// Makes one.
+    pub(super) fn new() -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        let folder = Self(path);
+        fs::set_permissions(&folder.0, fs::Permissions::from_mode(0o755))?;
+        Ok(folder)
+    }
+
+    /// A new folder in it.
+    pub(super) fn below(&self, name: &str) -> Result<PathBuf> {
+        let path = self.0.join(name);
+        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+/// Ports that nobody listens on; in the namespace they are free anyway, outside nobody is to be mistaken for us.
+pub(super) fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners: Vec<_> = (0..count)
+        .map(|_| std::net::TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<_, _>>()
+        .context("cannot find free ports")?;
+    let ports = listeners
+        .iter()
+        .map(|listener| Ok(listener.local_addr()?.port()));
+    ports.collect()
+}
+
+/// A file for what a program says.
+pub(super) fn log_file(path: &Path) -> Result<Stdio> {
+    let file = File::options().create(true).append(true).open(path);
+    Ok(file
+        .with_context(|| format!("cannot write {}", path.display()))?
+        .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_leaves_is_removed_when_it_goes() {
+        let mount = tempfile::tempdir().unwrap();
+        let own = mount
+            .path()
+            .join(format!("{PREFIX}{}-server", std::process::id()));
+        let other = mount.path().join(format!("{PREFIX}x-server"));
+        fs::create_dir(&own).unwrap();
+        fs::create_dir(&other).unwrap();
+
+        drop(Sweeper::start(mount.path()).unwrap());
+
+        assert!(!own.exists());
+        assert!(other.exists());
+    }
+}

@@ -1,0 +1,58 @@
+//! The part of the kernels' tests that is done before each change: two kernels of this machine's architecture at once.
+
+use std::thread;
+
+use anyhow::Result;
+
+use super::{Candidate, Options, catalog, faults_of, fetch, none, object, program, test};
+use crate::machine::{self, Purpose};
+use crate::process;
+use crate::repository::Repository;
+
+/// Boots them and says what was found; what cannot be had is left out.
+///
+/// # Errors
+///
+/// If the self-test cannot be built, a kernel does not boot, or the self-test finds a fault on one; after both were tried.
+pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
+    let kernels = catalog::gate();
+    if kernels.is_empty() {
+        eprintln!("skipped: there are no kernels of this machine's architecture");
+        return Ok(());
+    }
+    process::announce("does this machine have what the kernels need?");
+    if let Err(error) = machine::prepare(Purpose::OwnKernels) {
+        eprintln!("skipped: {error:#}");
+        return Ok(());
+    }
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for kernel in &kernels {
+        match fetch(repository, options, kernel) {
+            Ok(candidate) => candidates.push(candidate),
+            Err(error) => eprintln!("skipped: {kernel}: {error:#}"),
+        }
+    }
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let program = program::of_the_tests(repository)?;
+    let object = object(repository, options)?;
+    // A kernel that boots uses one processor.
+    let faults: Vec<String> = thread::scope(|scope| {
+        let boots: Vec<_> = candidates
+            .iter()
+            .map(|candidate| {
+                scope.spawn(|| {
+                    let outcome = test(repository, options, &object, &program, candidate);
+                    faults_of(&candidate.name, &outcome)
+                })
+            })
+            .collect();
+        let ends = boots.into_iter().map(thread::ScopedJoinHandle::join);
+        ends.flat_map(|faults| {
+            faults.unwrap_or_else(|_| vec!["the test of a kernel panicked".to_owned()])
+        })
+        .collect()
+    });
+    none(&faults)
+}
