@@ -495,8 +495,8 @@ impl Outside for Here<'_> {
     #[inline(always)]
     fn load_early(&self, target: &mut [u8; KEPT], offset: u32, length: u32) -> bool {
         // At least 1 and at most KEPT, in a form that the verifier follows.
-        let length = opaque(length as usize);
-        if length == 0 || length > KEPT {
+        let beyond_one = opaque(length.wrapping_sub(1) as usize);
+        if beyond_one >= KEPT {
             return false;
         }
         // SAFETY: the target has KEPT bytes.
@@ -505,7 +505,7 @@ impl Outside for Here<'_> {
                 self.ctx.skb.skb.cast(),
                 offset,
                 target.as_mut_ptr().cast(),
-                length as u32,
+                beyond_one as u32 + 1,
             )
         };
         failed == 0
