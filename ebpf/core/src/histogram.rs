@@ -14,31 +14,12 @@ pub const fn bucket(ns: u64) -> usize {
     if ns < 1 << BUCKET_FIRST_EXPONENT {
         return 0;
     }
-    if ns >> (BUCKET_LAST_EXPONENT + 1) != 0 {
+    let exponent = ns.ilog2();
+    if exponent > BUCKET_LAST_EXPONENT {
         return BUCKETS - 1;
     }
-    let exponent = exponent(ns);
     let sub = (ns >> (exponent - BUCKET_SUB_BITS)) as usize & ((1 << BUCKET_SUB_BITS) - 1);
     1 + (((exponent - BUCKET_FIRST_EXPONENT) as usize) << BUCKET_SUB_BITS) + sub
-}
-
-/// The binary logarithm of a duration between the first bucket and the last, rounded down.
-///
-/// Searched for with branches: the instructions of eBPF count no leading zeros, and what the compiler makes of `ilog2`
-/// there are 45 that wait for one another, 15 ns at each switch of context.
-#[inline(always)]
-const fn exponent(ns: u64) -> u32 {
-    let mut rest = ns >> BUCKET_FIRST_EXPONENT;
-    let mut exponent = BUCKET_FIRST_EXPONENT;
-    let mut half = 16;
-    while half > 0 {
-        if rest >> half != 0 {
-            rest >>= half;
-            exponent += half;
-        }
-        half /= 2;
-    }
-    exponent
 }
 
 /// Smallest and largest duration in nanoseconds that a bucket counts. The last bucket has no largest: twice its
