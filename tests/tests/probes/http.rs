@@ -37,7 +37,7 @@ fn seen_until_last(watch: &mut Watch, talk: &mut Talk, before: usize) -> Vec<Exc
     talk.ask(b"GET /last HTTP/1.1\r\n\r\n");
     talk.answer(EMPTY);
     let mut seen = watch.wait_for(talk.port, 2 * (before + 1));
-    seen.retain(|exchange| exchange.path != "/last");
+    seen.retain(|exchange| &*exchange.path != "/last");
     assert_eq!(seen.len(), 2 * before, "{seen:#?}");
     seen
 }
@@ -114,7 +114,7 @@ fn a_first_write_around_the_size_of_what_is_looked_at_is_read_whole() {
     for role in [Role::Server, Role::Client] {
         let found: Vec<_> = of_role(&seen, role)
             .iter()
-            .map(|exchange| (exchange.request_bytes, exchange.request_id.clone().unwrap()))
+            .map(|exchange| (exchange.request_bytes, exchange.request_id.unwrap().to_string()))
             .collect();
         let expected = sizes.map(|size| (size as u64, format!("{size:04}")));
         assert_eq!(found, expected);

@@ -19,7 +19,7 @@ fn check(watch: &mut Watch, port: u16, pod: &Pod, least: u64, before: &Snapshot)
     for role in [Role::Server, Role::Client] {
         let found: Vec<_> = of_role(&seen, role)
             .iter()
-            .map(|exchange| (exchange.path.clone(), exchange.status, exchange.flags))
+            .map(|exchange| (exchange.path.to_string(), exchange.status, exchange.flags))
             .collect();
         let expected: Vec<_> = (0..CONNECTIONS)
             .map(|index| (format!("/{index}"), 200, 0))

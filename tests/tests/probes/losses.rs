@@ -46,7 +46,7 @@ fn a_ring_too_small_for_a_stopped_reader_counts_every_exchange_it_loses() {
     assert!(attempted >= 2 * gets, "{ledger:?}");
     assert_eq!(attempted, seen + full, "{ledger:?}");
     // The reader comes back: what it gets is what was said to be seen.
-    let drained = watch.stream.drain();
+    let drained = watch.stream.drain().to_vec();
     assert_eq!(
         drained.len() as u64 + watch.stream.unreadable(),
         seen,

@@ -148,7 +148,7 @@ fn converse(mut pairs: Vec<(TcpStream, TcpStream)>, stop: &AtomicBool, answered:
 /// Whether method, path and status belong together.
 fn is_right(exchange: &Exchange) -> bool {
     ids(&exchange.path).is_some_and(|(connection, number)| {
-        exchange.method == method_of(number) && exchange.status == status_of(connection, number)
+        *exchange.method == *method_of(number) && exchange.status == status_of(connection, number)
     })
 }
 

@@ -74,8 +74,8 @@ fn compare(asked: &Asked, seen: &[Exchange], server: CgroupId) {
         let pair = [servers[id.as_str()], clients[id.as_str()]];
         for (exchange, owner) in pair.into_iter().zip([server, client]) {
             assert_eq!(
-                (exchange.method.as_str(), &exchange.path, exchange.status),
-                (*method, path, reply.status)
+                (&*exchange.method, &*exchange.path, exchange.status),
+                (*method, path.as_str(), reply.status)
             );
             assert_eq!(
                 (exchange.request_bytes, exchange.response_bytes),

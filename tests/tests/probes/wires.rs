@@ -101,14 +101,14 @@ fn every_exchange_over_a_wire_is_seen_at_both_ends_whole_segmented_and_merged() 
             assert_eq!(seen.len(), expected.len());
             let ids: BTreeSet<_> = seen
                 .iter()
-                .filter_map(|one| one.request_id.clone())
+                .filter_map(|one| one.request_id.map(|id| id.to_string()))
                 .collect();
             assert_eq!(ids, expected);
             for exchange in &seen {
                 assert_eq!(exchange.status, 200);
                 let big = exchange.response_bytes > BIG;
                 assert_eq!(
-                    exchange.path,
+                    &*exchange.path,
                     if big { "/big" } else { "/small" },
                     "{exchange:?}"
                 );
