@@ -17,6 +17,7 @@ use galileo_ebpf_abi::{
 };
 use galileo_ebpf_core::{
     connection::{self, Next, RECEIVED, SENT, Step},
+    order::{Early, KEPT},
     plain::{self, Piece},
     socket::{Carry, Outside, PIPELINED, Pipeline, Segment, Socket},
     window::{FRESH, Window},
@@ -40,6 +41,10 @@ static CARRY_SENT: SkStorage<Carry> = SkStorage::new();
 #[btf_map]
 static PIPELINES: SkStorage<Pipeline> = SkStorage::new();
 
+/// What came before bytes in front of it; as [`CARRY_RECEIVED`].
+#[btf_map]
+static EARLY: SkStorage<Early> = SkStorage::new();
+
 /// As [`CARRY_RECEIVED`], of what came on a listening socket, which all its connections share. An entry pushed out by newer
 /// ones is found missing, and counted, when its rest comes.
 #[map]
@@ -61,10 +66,10 @@ static EXCHANGES: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 /// record would halve the throughput of a busy server.
 const WAKE_AT: u64 = 512 << 10;
 
-/// The steps of each direction: [`READ`], [`SCAN`], [`ACT`]. The directions may not share an array, as they are attached
-/// differently.
+/// The steps of each direction: [`READ`], [`SCAN`], [`ACT`], and of what is received [`KEEP`] and [`FOLLOW`]. The directions may
+/// not share an array, as they are attached differently.
 #[map]
-static STEPS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(3, 0);
+static STEPS_RECEIVED: ProgramArray = ProgramArray::with_max_entries(5, 0);
 /// See [`STEPS_RECEIVED`].
 #[map]
 static STEPS_SENT: ProgramArray = ProgramArray::with_max_entries(3, 0);
@@ -99,6 +104,10 @@ const READ: u32 = 0;
 const SCAN: u32 = 1;
 /// Index of the step that acts on what was come upon.
 const ACT: u32 = 2;
+/// Index of the step that keeps a segment which came early, or gives up what is missing in front of it.
+const KEEP: u32 = 3;
+/// Index of the step that goes on with what was kept.
+const FOLLOW: u32 = 4;
 
 /// Looks at a segment of nothing but data that may hold a plain message, or go on with a body: most do. False if it is for
 /// the steps. `payload` is where its data begins in the packet.
@@ -146,7 +155,16 @@ pub fn enter(
     unsafe { (*ctx.skb.skb).cb[0] = depth };
     // Nothing follows it only if there is no step to call: HTTP is off on this machine.
     read(ctx, segment, socket, way);
-    net::release(depth);
+    net::leave(socket, way, depth);
+}
+
+/// Keeps the segment that lies in the work space `depth` until what is missing in front of it has come. Returns only if there is
+/// no step to call.
+#[inline(always)]
+pub fn keep_early(ctx: &SkBuffContext, depth: u32) {
+    // SAFETY: as in `enter`.
+    unsafe { (*ctx.skb.skb).cb[0] = depth };
+    go_on(ctx, RECEIVED, KEEP);
 }
 
 /// Reads and goes on with what follows from that. True if there is something to follow and it could not be called.
@@ -156,7 +174,7 @@ fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, way: u3
     let direction = direction(way);
     let step = connection::read(&here, segment, socket, direction);
     if step as u32 == Step::Nothing as u32 {
-        connection::finish(&here, segment, socket, direction);
+        finish(ctx, &here, segment, socket, direction);
         return false;
     }
     segment.event = step as u32;
@@ -167,6 +185,22 @@ fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, way: u3
         go_on(ctx, way, ACT);
     }
     true
+}
+
+/// The segment is done: goes on with what came early, if anything did. Where the tail calls are used up, that is left to the next
+/// segment.
+#[inline(always)]
+fn finish(
+    ctx: &SkBuffContext,
+    here: &Here<'_>,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) {
+    connection::finish(here, segment, socket, direction);
+    if here.way == RECEIVED && connection::has_early(socket, direction) {
+        go_on(ctx, RECEIVED, FOLLOW);
+    }
 }
 
 #[inline(always)]
@@ -258,60 +292,120 @@ pub fn act_first(ctx: SkBuffContext) -> i32 {
     1
 }
 
+/// Hook: tail-called from [`net::ingress`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`, `EARLY`.
+#[cgroup_skb]
 #[inline(always)]
-fn read_step(ctx: &SkBuffContext, way: u32) {
+pub fn keep_received(ctx: SkBuffContext) -> i32 {
+    keep_step(&ctx);
+    1
+}
+
+/// Hook: tail-called from [`keep_received`], [`read_received`] and [`act_received`]. Context, kernel, maps: as [`keep_received`].
+#[cgroup_skb]
+#[inline(always)]
+pub fn follow_received(ctx: SkBuffContext) -> i32 {
+    follow_step(&ctx);
+    1
+}
+
+/// The segment in the work space that the program before this one used, the number of that, and the socket. If there are none, the
+/// work space is given back.
+#[inline(always)]
+fn taken(
+    ctx: &SkBuffContext,
+    way: u32,
+) -> Option<(u32, &'static mut Segment, &'static mut Socket)> {
     // SAFETY: as in `enter`.
     let depth = unsafe { (*ctx.skb.skb).cb[0] };
     if let Some(segment) = net::segment(depth)
         && let Some(socket) = socket(ctx, segment, way)
-        && read(ctx, segment, socket, way)
     {
-        connection::exceeded(&here(ctx, socket, way), segment, socket, direction(way));
+        return Some((depth, segment, socket));
     }
     net::release(depth);
+    None
+}
+
+#[inline(always)]
+fn keep_step(ctx: &SkBuffContext) {
+    let Some((depth, segment, socket)) = taken(ctx, RECEIVED) else {
+        return;
+    };
+    let here = here(ctx, socket, RECEIVED);
+    if net::is_level(ctx, socket)
+        && let Some(early) = here.early(true)
+        && connection::keep_early(&here, early, segment, socket, RECEIVED)
+    {
+        // What was kept before may follow already.
+        go_on(ctx, RECEIVED, FOLLOW);
+    } else {
+        connection::give_up(&here, socket, RECEIVED);
+        go_on(ctx, RECEIVED, READ);
+        connection::exceeded(&here, segment, socket, RECEIVED);
+    }
+    net::leave(socket, RECEIVED, depth);
+}
+
+#[inline(always)]
+fn follow_step(ctx: &SkBuffContext) {
+    let Some((depth, segment, socket)) = taken(ctx, RECEIVED) else {
+        return;
+    };
+    let here = here(ctx, socket, RECEIVED);
+    if let Some(early) = here.early(false)
+        && early.follow(segment, connection::stream(socket, RECEIVED))
+    {
+        go_on(ctx, RECEIVED, READ);
+        connection::exceeded(&here, segment, socket, RECEIVED);
+    }
+    net::leave(socket, RECEIVED, depth);
+}
+
+#[inline(always)]
+fn read_step(ctx: &SkBuffContext, way: u32) {
+    let Some((depth, segment, socket)) = taken(ctx, way) else {
+        return;
+    };
+    if read(ctx, segment, socket, way) {
+        connection::exceeded(&here(ctx, socket, way), segment, socket, direction(way));
+    }
+    net::leave(socket, way, depth);
 }
 
 #[inline(always)]
 fn scan_step(ctx: &SkBuffContext, way: u32) {
-    // SAFETY: as in `enter`.
-    let depth = unsafe { (*ctx.skb.skb).cb[0] };
-    if let Some(segment) = net::segment(depth)
-        && let Some(socket) = socket(ctx, segment, way)
-    {
-        let (here, direction) = (here(ctx, socket, way), direction(way));
-        segment.event = connection::scan(segment, socket, direction) as u32;
-        if connection::scan_on(&here, segment, socket, direction) {
-            go_on(ctx, way, SCAN);
-        } else {
-            go_on(ctx, way, ACT);
-        }
-        connection::exceeded(&here, segment, socket, direction);
+    let Some((depth, segment, socket)) = taken(ctx, way) else {
+        return;
+    };
+    let (here, direction) = (here(ctx, socket, way), direction(way));
+    segment.event = connection::scan(segment, socket, direction) as u32;
+    if connection::scan_on(&here, segment, socket, direction) {
+        go_on(ctx, way, SCAN);
+    } else {
+        go_on(ctx, way, ACT);
     }
-    net::release(depth);
+    connection::exceeded(&here, segment, socket, direction);
+    net::leave(socket, way, depth);
 }
 
 #[inline(always)]
 fn act_step(ctx: &SkBuffContext, way: u32) {
-    // SAFETY: as in `enter`.
-    let depth = unsafe { (*ctx.skb.skb).cb[0] };
-    if let Some(segment) = net::segment(depth)
-        && let Some(socket) = socket(ctx, segment, way)
-    {
-        let here = here(ctx, socket, way);
-        let direction = direction(way);
-        connection::act(&here, segment, socket, direction);
-        let next = connection::next(segment, socket, direction);
-        if !matches!(next, Next::Finish) {
-            if matches!(next, Next::Scan) {
-                go_on(ctx, way, SCAN);
-            } else {
-                go_on(ctx, way, READ);
-            }
-            connection::exceeded(&here, segment, socket, direction);
+    let Some((depth, segment, socket)) = taken(ctx, way) else {
+        return;
+    };
+    let (here, direction) = (here(ctx, socket, way), direction(way));
+    connection::act(&here, segment, socket, direction);
+    let next = connection::next(segment, socket, direction);
+    if !matches!(next, Next::Finish) {
+        if matches!(next, Next::Scan) {
+            go_on(ctx, way, SCAN);
+        } else {
+            go_on(ctx, way, READ);
         }
-        connection::finish(&here, segment, socket, direction);
+        connection::exceeded(&here, segment, socket, direction);
     }
-    net::release(depth);
+    finish(ctx, &here, segment, socket, direction);
+    net::leave(socket, way, depth);
 }
 
 /// The packet that is looked at, and the maps.
@@ -342,6 +436,12 @@ impl Here<'_> {
         } else {
             net::storage(net::sk(self.ctx)?, &raw const CARRY_SENT, create)
         }
+    }
+
+    /// What came early on this socket.
+    #[inline(always)]
+    fn early(&self, create: bool) -> Option<&'static mut Early> {
+        net::storage(net::sk(self.ctx)?, &raw const EARLY, create)
     }
 
     /// The place of a pipelined request of this socket; a later one may lie there.
@@ -379,6 +479,33 @@ impl Outside for Here<'_> {
                 offset,
                 window.bytes.as_mut_ptr().add(at as usize).cast(),
                 length,
+            )
+        };
+        failed == 0
+    }
+
+    #[inline(always)]
+    fn copy_early(&self, window: &mut Window, run: u32, at: u32, offset: u32, length: u32) -> bool {
+        self.way == RECEIVED
+            && self
+                .early(false)
+                .is_some_and(|early| early.copy(run, window, at, offset, length))
+    }
+
+    #[inline(always)]
+    fn load_early(&self, target: &mut [u8; KEPT], offset: u32, length: u32) -> bool {
+        // At least 1 and at most KEPT, in a form that the verifier follows.
+        let length = opaque(length as usize);
+        if length == 0 || length > KEPT {
+            return false;
+        }
+        // SAFETY: the target has KEPT bytes.
+        let failed = unsafe {
+            bpf_skb_load_bytes(
+                self.ctx.skb.skb.cast(),
+                offset,
+                target.as_mut_ptr().cast(),
+                length as u32,
             )
         };
         failed == 0

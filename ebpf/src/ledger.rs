@@ -88,7 +88,7 @@ pub fn opaque(mut value: usize) -> usize {
 
 /// As [`add`], to a total of 32 bits.
 #[inline(always)]
-fn add_u32(total: *mut u32, value: u64) {
+pub fn add_u32(total: *mut u32, value: u64) {
     // SAFETY: as in `add`.
     unsafe {
         asm!("lock *(u32 *)({total} + 0) += {value}", total = in(reg) total, value = in(reg) value)

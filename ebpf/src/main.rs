@@ -8,6 +8,7 @@
 //! | [`net`] | `cgroup_skb`, both directions | finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
 //! | [`tcp`] | `sock_ops` | connections: opened, failed, ended, retransmissions, round trips |
+//! | [`guard`] | called by [`net`] | one CPU at a time for what a socket receives |
 //! | [`traffic`] | called by [`net`] | bytes and packets by interface |
 //! | [`slots`] | – | the dense slot of a cgroup |
 //! | [`ledger`] | – | what could not be kept, by kind |
@@ -18,6 +19,7 @@
 #![feature(asm_experimental_arch)]
 
 mod cpu;
+mod guard;
 mod http;
 mod irq;
 mod ledger;

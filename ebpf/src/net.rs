@@ -15,7 +15,7 @@ use aya_ebpf::{
 };
 use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
 use galileo_ebpf_core::{
-    connection::{self, Place, RECEIVED, SENT},
+    connection::{self, Order, Place, RECEIVED, SENT},
     http::{mark, state},
     plain,
     socket::{Ends, Segment, Socket, last},
@@ -23,6 +23,7 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
+    guard,
     http::{self, FIRST, here},
     ledger::{count, take_back},
     slots::slot_of,
@@ -74,6 +75,15 @@ pub fn release(depth: u32) {
         // SAFETY: as in `acquire`.
         unsafe { *used = depth };
     }
+}
+
+/// The segment is done.
+#[inline(always)]
+pub fn leave(socket: &mut Socket, way: u32, depth: u32) {
+    if way == RECEIVED {
+        guard::leave(connection::stream(socket, RECEIVED));
+    }
+    release(depth);
 }
 
 /// The storage of the packet's socket.
@@ -204,14 +214,9 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     socket.slot = slot;
     let new = socket.cookie == 0;
     if new {
-        socket.record.cgroup_id = cgroup_id;
-        introduce(ctx, sk, socket, direction);
-        if let Some(ends) = ends(ctx, &tcp, direction) {
-            set_ends(socket, &ends);
-            // Who begins with a SYN of its own did not listen. With fast open, the connection begins with its SYN and ACK.
-            if tcp.flags & (SYN | ACK) != SYN {
-                claim(socket, ends, &tcp, direction);
-            }
+        meet(ctx, sk, socket, &tcp, cgroup_id, direction);
+        if socket.cookie == 0 {
+            return count(Ledger::SocketBusy);
         }
     }
     if tcp.flags & SYN != 0
@@ -234,6 +239,39 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     look(ctx, socket, None, &tcp, length, direction);
 }
 
+/// The socket is seen for the first time, perhaps on several CPUs at once.
+#[inline(always)]
+fn meet(
+    ctx: &SkBuffContext,
+    sk: *mut bpf_sock,
+    socket: &mut Socket,
+    tcp: &Tcp,
+    cgroup_id: u64,
+    direction: u32,
+) {
+    if !guard::enter(connection::stream(socket, RECEIVED)) {
+        return;
+    }
+    if socket.cookie == 0 {
+        socket.record.cgroup_id = cgroup_id;
+        introduce(sk, socket, direction);
+        // SAFETY: the context is valid for the run.
+        let mut cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
+        if let Some(ends) = ends(ctx, tcp, direction) {
+            set_ends(socket, &ends);
+            // Who begins with a SYN of its own did not listen. With fast open, the connection begins with its SYN and ACK.
+            if tcp.flags & (SYN | ACK) != SYN
+                && let Some(first) = claim(socket, ends, tcp, direction)
+            {
+                cookie = first;
+            }
+        }
+        // Last: with this it is known.
+        socket.cookie = cookie;
+    }
+    guard::leave(connection::stream(socket, RECEIVED));
+}
+
 /// Looks at the segment: what it carries, or that it ends something.
 #[inline(always)]
 fn look(
@@ -252,6 +290,10 @@ fn look(
     let Some(segment) = segment(depth) else {
         return;
     };
+    if way == RECEIVED && !guard::enter(connection::stream(socket, RECEIVED)) {
+        count(Ledger::SocketBusy);
+        return release(depth);
+    }
     if way != FIRST
         && tcp.flags & (SYN | FIN | RST) == 0
         && http::is_plain(
@@ -263,7 +305,7 @@ fn look(
             tcp.payload,
         )
     {
-        return release(depth);
+        return leave(socket, way, depth);
     }
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
@@ -275,9 +317,16 @@ fn look(
     } else {
         last::NO
     };
-    let Some(ahead) = connection::place(&here, socket, direction, sequence, payload, how) else {
-        return release(depth);
-    };
+    let order = connection::place(&here, socket, direction, sequence, payload, how);
+    let mut ahead = 0;
+    if let Order::Follows(seen) = order {
+        ahead = seen;
+    } else if matches!(order, Order::Old) {
+        return leave(socket, way, depth);
+    } else if way != RECEIVED {
+        // Sent bytes are in order, but for those that were sent before the probes came.
+        connection::give_up(&here, socket, direction);
+    }
     if let Some(ends) = first {
         segment.ends = ends;
     }
@@ -286,7 +335,24 @@ fn look(
     segment.end = length;
     segment.next_seq = sequence.wrapping_add(payload);
     segment.last = how;
+    segment.run = 0;
+    if way == RECEIVED && matches!(order, Order::Early) {
+        http::keep_early(ctx, depth);
+        return leave(socket, way, depth);
+    }
     http::enter(ctx, segment, socket, way, depth);
+}
+
+/// Whether TCP waits for the same byte of this socket as we do. If it has more, what is missing was not seen when it came.
+#[inline(always)]
+pub fn is_level(ctx: &SkBuffContext, socket: &mut Socket) -> bool {
+    let Some(sk) = sk(ctx) else { return false };
+    // SAFETY: a socket that is not null; the helper gives null for what is no full TCP socket.
+    let Some(tcp) = (unsafe { bpf_tcp_sock(sk).as_ref() }) else {
+        return false;
+    };
+    let next_seq = connection::stream(socket, RECEIVED).next_seq;
+    tcp.rcv_nxt.wrapping_sub(next_seq) as i32 <= 0
 }
 
 /// The time on the clock that all records use.
@@ -355,12 +421,10 @@ pub fn first(segment: &Segment) -> Option<&'static mut Socket> {
 }
 
 /// Takes over what was seen of this connection on the listener's socket, if it is of this connection: either end goes on
-/// where that ended.
+/// where that ended. Returns the cookie that it has had so far.
 #[inline(always)]
-fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
-    let Some(first) = FIRSTS.get_ptr(ends) else {
-        return;
-    };
+fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) -> Option<u64> {
+    let first = FIRSTS.get_ptr(ends)?;
     // SAFETY: as in `first_data`.
     let first = unsafe { &*first };
     let reached = if direction == RECEIVED {
@@ -369,25 +433,25 @@ fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) {
         tcp.acknowledged
     };
     let received = &first.streams[RECEIVED as usize];
+    let mut cookie = None;
     if reached == received.next_seq {
-        socket.cookie = first.cookie;
+        cookie = Some(first.cookie);
         socket.role = first.role;
         socket.strikes = first.strikes;
         copy_words(&mut socket.record.request, &first.record.request);
-        copy_words(&mut socket.streams[RECEIVED as usize], received);
+        connection::stream(socket, RECEIVED).take_over(received);
         take_back(Ledger::ListenerData);
         count(Ledger::ListenerClaimed);
     }
     // It may have been pushed out in between, which is as good.
     let _ = FIRSTS.remove(ends);
+    cookie
 }
 
 /// Fills in whose socket it is, and where both its streams stand.
 #[inline(always)]
-fn introduce(ctx: &SkBuffContext, sk: *mut bpf_sock, socket: &mut Socket, direction: u32) {
+fn introduce(sk: *mut bpf_sock, socket: &mut Socket, direction: u32) {
     socket.role = role::UNKNOWN;
-    // SAFETY: the context is valid for the run.
-    socket.cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
     // SAFETY: a socket that is not null; the helper gives null for what is no full TCP socket.
     let Some(tcp) = (unsafe { bpf_tcp_sock(sk).as_ref() }) else {
         return;

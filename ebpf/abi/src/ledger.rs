@@ -61,11 +61,13 @@ pub enum Ledger {
     ConnectionUnassigned = 26,
     /// TCP connections not followed because the kernel gave no socket storage.
     ConnectionUnfollowed = 27,
+    /// Segments not looked at because another CPU was looking at the same connection for too long.
+    SocketBusy = 28,
 }
 
 impl Ledger {
     /// How many kinds there are.
-    pub const COUNT: u32 = 28;
+    pub const COUNT: u32 = 29;
 
     /// All kinds, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -97,6 +99,7 @@ impl Ledger {
         Self::ConnectionRingFull,
         Self::ConnectionUnassigned,
         Self::ConnectionUnfollowed,
+        Self::SocketBusy,
     ];
 
     /// The word used in results.
@@ -131,6 +134,7 @@ impl Ledger {
             Self::ConnectionRingFull => "connection_ring_full",
             Self::ConnectionUnassigned => "connection_unassigned",
             Self::ConnectionUnfollowed => "connection_unfollowed",
+            Self::SocketBusy => "socket_busy",
         }
     }
 

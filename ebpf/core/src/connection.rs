@@ -8,9 +8,10 @@
 use galileo_ebpf_abi::{CarryKey, Ledger, flags, role};
 
 use crate::{
-    exchange::{head_end, message_end},
+    exchange::{DOUBT, head_end, message_end},
     head,
     http::{self, Event, Opening, Stream, mark, state},
+    order::Early,
     socket::{Outside, Segment, Socket, last},
     window::{CARRY, FRESH},
 };
@@ -81,7 +82,18 @@ pub fn synchronise(socket: &mut Socket, direction: u32, place: Place) {
     }
 }
 
-/// Puts a segment at its place in the stream: returns how many of its bytes were seen before; none if it brings nothing.
+/// Where a segment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// It brings nothing.
+    Old,
+    /// It follows, but for so many of its bytes that were seen before.
+    Follows(u32),
+    /// Bytes in front of it are missing, and it cannot be read without them: [`keep_early`], else [`give_up`].
+    Early,
+}
+
+/// Puts a segment at its place in the stream.
 #[inline(always)]
 pub fn place(
     outside: &impl Outside,
@@ -90,7 +102,7 @@ pub fn place(
     sequence: u32,
     payload: u32,
     how: u32,
-) -> Option<u32> {
+) -> Order {
     let this = stream(socket, direction);
     if this.flags & mark::SYNCED == 0 {
         this.flags |= mark::SYNCED;
@@ -100,18 +112,18 @@ pub fn place(
     if distance <= 0 {
         let seen = distance.unsigned_abs();
         return if seen < payload {
-            Some(seen)
+            Order::Follows(seen)
         } else if how != last::NO {
-            Some(payload)
+            Order::Follows(payload)
         } else {
-            None
+            Order::Old
         };
     }
     if payload == 0 && how != last::CONNECTION {
         // The end of a stream whose last bytes are still to come. It may not come again: TCP has it in its queue.
         this.end_seq = sequence;
         this.end_known = 1;
-        return None;
+        return Order::Old;
     }
     // A gap. Within a body it is only a number; what fills it later will be old.
     let gap = u64::from(distance.unsigned_abs());
@@ -121,11 +133,48 @@ pub fn place(
         this.flags |= mark::REORDERED;
     } else if how != last::CONNECTION {
         if this.state != state::LOST {
-            outside.count(Ledger::Reordered, 1);
+            return Order::Early;
         }
         lose(outside, socket, direction);
     }
-    Some(0)
+    Order::Follows(0)
+}
+
+/// Keeps a segment that came early. False if there is no room for it.
+#[inline(always)]
+pub fn keep_early(
+    outside: &impl Outside,
+    early: &mut Early,
+    segment: &Segment,
+    socket: &mut Socket,
+    direction: u32,
+) -> bool {
+    let this = stream(socket, direction);
+    if this.flags & mark::EARLY == 0 {
+        early.clear();
+    }
+    if !early.keep(outside, segment) {
+        return false;
+    }
+    this.flags |= mark::EARLY;
+    if segment.last == last::DIRECTION {
+        this.end_seq = segment.next_seq;
+        this.end_known = 1;
+    }
+    true
+}
+
+/// What is missing in front of a segment will not come, or not soon enough: the place is lost.
+#[inline(always)]
+pub fn give_up(outside: &impl Outside, socket: &mut Socket, direction: u32) {
+    outside.count(Ledger::Reordered, 1);
+    lose(outside, socket, direction);
+}
+
+/// Whether segments are kept that may follow now.
+#[inline(always)]
+pub fn has_early(socket: &mut Socket, direction: u32) -> bool {
+    stream(socket, direction).flags & mark::EARLY != 0
 }
 
 /// Reads on: the rest of a body, or a window of lines.
@@ -236,7 +285,7 @@ pub fn scan_on(
     } else {
         available
     };
-    if !outside.load(window, 0, offset, fresh) {
+    if !fill(outside, segment, 0, offset, fresh) {
         return false;
     }
     segment.offset = offset;
@@ -381,14 +430,30 @@ fn load(
     } else {
         available
     };
-    if !outside.load(&mut segment.window, carried, segment.offset, fresh) {
-        outside.count(Ledger::LoadFailed, 1);
+    if !fill(outside, segment, carried, segment.offset, fresh) {
+        let kind = if segment.run == 0 {
+            Ledger::LoadFailed
+        } else {
+            Ledger::Reordered
+        };
+        outside.count(kind, 1);
         lose(outside, socket, direction);
         return false;
     }
     segment.carried = carried;
     segment.window.rewind(carried + fresh);
     true
+}
+
+/// Copies bytes of the segment to the place `at` of the window.
+#[inline(always)]
+fn fill(outside: &impl Outside, segment: &mut Segment, at: u32, offset: u32, length: u32) -> bool {
+    let window = &mut segment.window;
+    if segment.run == 0 {
+        outside.load(window, at, offset, length)
+    } else {
+        outside.copy_early(window, segment.run - 1, at, offset, length)
+    }
 }
 
 /// Keeps the unfinished line, and the request as far as it was read, for the next segment.
@@ -472,7 +537,8 @@ fn judge(
     if lost {
         this.restart();
         take_up(outside, socket, direction);
-        stream(socket, direction).flags |= mark::RESUMED | mark::BEGUN;
+        stream(socket, direction).flags |= mark::BEGUN;
+        socket.doubt = DOUBT;
     }
     true
 }

@@ -1,4 +1,7 @@
 //! Pairs requests with their answers, which come in the same order (RFC 9112, 9.3.2).
+//!
+//! Of a connection that was not seen whole (older than the probes, or with bytes missing) it is not known how many requests are
+//! outstanding, so its exchanges are marked until what is seen of it leaves no doubt.
 
 use galileo_ebpf_abi::{Ledger, PendingKey, flags};
 
@@ -40,9 +43,6 @@ pub(crate) fn head_end(
             0
         };
         segment.carry.request.bytes = this.bytes + announced;
-        if this.flags & mark::RESUMED != 0 {
-            segment.carry.request.flags |= flags::RESUMED;
-        }
         keep_request(outside, segment, socket);
         let answers = other(socket, direction);
         if answers.state == state::LOST {
@@ -123,13 +123,8 @@ pub(crate) fn message_end(
     direction: u32,
     marks: u32,
 ) {
-    let mut doubt = 0;
     if carries_answers(socket, direction) {
         answer_end(outside, now_ns, socket, direction, marks);
-        if socket.requests() != socket.answers() {
-            // If this answer was another request's, the next one is as well.
-            doubt = stream(socket, direction).flags & mark::RESUMED;
-        }
         let requests = other(socket, direction);
         if requests.state == state::LOST {
             requests.may_resume = 1;
@@ -137,9 +132,7 @@ pub(crate) fn message_end(
     } else {
         request_end(outside, socket, direction);
     }
-    let this = stream(socket, direction);
-    this.restart();
-    this.flags |= doubt;
+    stream(socket, direction).restart();
 }
 
 /// A request's length is known now, also if it came in chunks.
@@ -176,15 +169,20 @@ fn answer_end(
     let interim = core::mem::take(&mut this.interim);
     if this.flags & mark::ORPHAN != 0 {
         outside.count(Ledger::JoinedLate, 1);
+        if socket.doubt != 0 {
+            socket.doubt = DOUBT;
+            socket.record.end_ns = now_ns;
+        }
         return;
     }
     if this.flags & mark::REORDERED != 0 {
         marks |= flags::REORDERED;
     }
-    if this.flags & mark::RESUMED != 0 {
-        marks |= flags::RESUMED;
-    }
     let (status, first_byte_ns, bytes) = (this.status, this.first_ns, this.bytes);
+    if socket.doubt != 0 {
+        marks |= flags::RESUMED;
+        settle(socket, first_byte_ns);
+    }
     if socket.requests().wrapping_sub(1) == socket.answers() {
         marks |= match other(socket, direction).state {
             state::BODY | state::CHUNK_SIZE | state::CHUNK_DATA | state::TRAILER => {
@@ -198,7 +196,12 @@ fn answer_end(
     let role = socket.role;
     let record = &mut socket.record;
     record.first_byte_ns = first_byte_ns;
-    record.end_ns = now_ns;
+    // The last bytes may have come before the first.
+    record.end_ns = if now_ns < first_byte_ns {
+        first_byte_ns
+    } else {
+        now_ns
+    };
     record.response_bytes = bytes;
     record.status = status;
     record.role = role;
@@ -209,4 +212,29 @@ fn answer_end(
     }
     outside.exchange(socket);
     socket.set_answers(socket.answers().wrapping_add(1));
+}
+
+/// Exchanges in a row that speak against an unseen request before the doubt about a connection ends.
+pub(crate) const DOUBT: u8 = 8;
+/// How much longer the connection must have been quiet before a request than its answer takes, for that.
+const QUIET: u64 = 32;
+
+/// Whether this exchange, the present one, speaks against a request that was never seen and that is always outstanding.
+///
+/// If there were one, each answer would belong to the request before the one that it is paired with: of a connection that keeps
+/// one more request under way than is seen, no single exchange tells. But then each answer would wait for the next request,
+/// however long that takes: after a silence the answer would come by chance right when the request has. That is not believed so
+/// many times in a row. An answer that nobody asked for shows that there was one, and one less from then on.
+#[inline(always)]
+fn settle(socket: &mut Socket, first_byte_ns: u64) {
+    let alone = socket.requests().wrapping_sub(1) == socket.answers();
+    let record = &socket.record;
+    let request = &record.request;
+    let quiet_ns = request.start_ns.saturating_sub(record.end_ns);
+    let waited_ns = first_byte_ns.saturating_sub(request.start_ns);
+    let calm = alone
+        && record.end_ns != 0
+        && request.flags & flags::PIPELINED == 0
+        && quiet_ns / QUIET >= waited_ns;
+    socket.doubt = if calm { socket.doubt - 1 } else { DOUBT };
 }

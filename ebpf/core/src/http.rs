@@ -64,13 +64,13 @@ pub mod mark {
     pub const ORPHAN: u16 = 1 << 7;
     /// A segment within this body came out of order.
     pub const REORDERED: u16 = 1 << 8;
-    /// That this message begins where it does is judged by its first bytes.
-    pub const RESUMED: u16 = 1 << 9;
+    /// Segments are kept that came before bytes in front of them.
+    pub const EARLY: u16 = 1 << 9;
     /// The stream was seen from its first byte on.
     pub const BEGUN: u16 = 1 << 10;
 
     /// What belongs to one message.
-    pub const OF_MESSAGE: u16 = LENGTH | CHUNKED | ENCODED | BROKEN | ORPHAN | REORDERED | RESUMED;
+    pub const OF_MESSAGE: u16 = LENGTH | CHUNKED | ENCODED | BROKEN | ORPHAN | REORDERED;
     /// What belongs to the connection.
     pub const OF_CONNECTION: u16 = SYNCED | BEGUN;
 }
@@ -106,8 +106,10 @@ pub struct Stream {
     /// Of requests: heads that have ended. Of answers: requests that are answered or given up. Written by its own direction only,
     /// but for a resynchronisation.
     pub count: u32,
+    /// How many look at this direction, or want to. It lies in the line that whoever looks at the direction writes anyway.
+    pub busy: u32,
     /// Always 0. A cache line for each direction, as they are looked at on two CPUs.
-    pub apart: [u32; 3],
+    pub apart: [u32; 2],
 }
 
 /// What [`scan`] came upon.
@@ -173,6 +175,22 @@ impl Stream {
         step
     }
 
+    /// Takes over what another stream knows, but for who looks at it.
+    #[inline(always)]
+    pub fn take_over(&mut self, other: &Self) {
+        let (busy, target) = (core::mem::offset_of!(Self, busy), core::ptr::from_mut(self));
+        let source = core::ptr::from_ref(other).cast::<u32>();
+        for word in 0..busy / 4 {
+            // SAFETY: both lie within a `Stream`, before `busy`. Volatile, see `copy_words`.
+            unsafe {
+                target
+                    .cast::<u32>()
+                    .add(word)
+                    .write_volatile(source.add(word).read_volatile());
+            }
+        }
+    }
+
     /// Begins to wait for the next message.
     #[inline(always)]
     pub fn restart(&mut self) {
@@ -236,7 +254,7 @@ impl Stream {
             Body::Tunnel => self.state = state::SILENT,
             Body::Interim => {
                 // What is to be said of the final answer is known from here on.
-                let kept = self.flags & (mark::ORPHAN | mark::RESUMED);
+                let kept = self.flags & mark::ORPHAN;
                 self.restart();
                 self.flags |= kept;
             }

@@ -199,6 +199,7 @@ pub fn body(
         || this.state != state::BODY
         || this.left < u64::from(payload)
         || this.end_known != 0
+        || this.flags & mark::EARLY != 0
     {
         return false;
     }

@@ -4,6 +4,7 @@ use galileo_ebpf_abi::{CarryKey, ExchangeRecord, Ledger, PendingKey, Request, Tc
 
 use crate::{
     http::Stream,
+    order::KEPT,
     window::{CARRY, Window},
     words::copy_words,
 };
@@ -22,8 +23,11 @@ pub struct Socket {
     pub strikes: u8,
     /// The direction of the last such turn, plus one.
     pub turn: u8,
+    /// Exchanges in a row that must speak against unseen requests before it is believed that there are none; 0 if nothing was
+    /// missed.
+    pub doubt: u8,
     /// Always 0.
-    pub reserved: [u8; 9],
+    pub reserved: [u8; 8],
     /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
     /// kernel allocates memory for each storage of a socket.
     pub tcp: TcpSocket,
@@ -177,8 +181,8 @@ pub struct Segment {
     pub carried: u32,
     /// How reading ended, for the step that acts on it: a [`Step`](crate::connection::Step).
     pub event: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// Where its bytes lie: 0 in the packet, else a run of [`Early`](crate::order::Early), plus one.
+    pub run: u32,
     /// The request whose head is being read, and what is left over at the end of the segment.
     pub carry: Carry,
     /// The lines that are looked at.
@@ -192,6 +196,10 @@ pub trait Outside {
     /// Copies `length` bytes, 1 to [`FRESH`](crate::window::FRESH), that begin at `offset` of the packet to the place `at`, less than
     /// [`CARRY`], of the window. False if that fails.
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool;
+    /// As [`Outside::load`], from a run of what came early. False if the bytes are not kept.
+    fn copy_early(&self, window: &mut Window, run: u32, at: u32, offset: u32, length: u32) -> bool;
+    /// Copies `length` bytes, 1 to [`KEPT`], that begin at `offset` of the packet. False if that fails.
+    fn load_early(&self, target: &mut [u8; KEPT], offset: u32, length: u32) -> bool;
     /// Keeps the begin of a head until its next segment. False if that fails.
     fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool;
     /// Puts back what was kept, as [`Carry::restore`], and forgets it. None if it is no longer there.

@@ -162,7 +162,8 @@ pub fn check(
 
 /// What of an exchange differs, if anything does.
 fn difference(truth: &Truth, seen: &Seen, late_ns: u64) -> Option<String> {
-    let within = |what: &str, from: u64, to: u64, found: u64| {
+    let within = |what: &str, range: &std::ops::RangeInclusive<u64>, found: u64| {
+        let (from, to) = (*range.start(), *range.end());
         let fine = (from..=to.saturating_add(late_ns)).contains(&found);
         (!fine).then(|| format!("{what}: {found} instead of {from} to {to}"))
     };
@@ -199,15 +200,9 @@ fn difference(truth: &Truth, seen: &Seen, late_ns: u64) -> Option<String> {
         })
         .or_else(|| bytes("request bytes", &truth.request_bytes, seen.request_bytes))
         .or_else(|| bytes("response bytes", &truth.response_bytes, seen.response_bytes))
-        .or_else(|| within("start", truth.start_ns, truth.start_ns, seen.start_ns))
-        .or_else(|| {
-            let first = truth.first_byte_ns;
-            within("first byte", first, first, seen.first_byte_ns)
-        })
-        .or_else(|| {
-            let (from, to) = (*truth.end_ns.start(), *truth.end_ns.end());
-            within("end", from, to, seen.end_ns)
-        })
+        .or_else(|| within("start", &truth.start_ns, seen.start_ns))
+        .or_else(|| within("first byte", &truth.first_byte_ns, seen.first_byte_ns))
+        .or_else(|| within("end", &truth.end_ns, seen.end_ns))
         .or_else(|| {
             let (lacks, extra) = (
                 truth.must & !seen.flags,

@@ -39,11 +39,11 @@ pub struct Truth {
     pub request_bytes: RangeInclusive<u64>,
     /// Head and body of the final answer.
     pub response_bytes: RangeInclusive<u64>,
-    /// The first byte.
-    pub start_ns: u64,
-    /// First byte of the final answer.
-    pub first_byte_ns: u64,
-    /// Last byte of the final answer. A range if the last byte came before one in the middle.
+    /// The first byte. A range if it came before bytes in front of it: to when these had come.
+    pub start_ns: RangeInclusive<u64>,
+    /// First byte of the final answer. A range as of `start_ns`.
+    pub first_byte_ns: RangeInclusive<u64>,
+    /// Last byte of the final answer. A range if it came before others.
     pub end_ns: RangeInclusive<u64>,
     /// Flags that must be set.
     pub must: u32,
@@ -357,9 +357,10 @@ impl Reader<'_> {
             interim,
             request_bytes,
             response_bytes: answer.len() as u64..=answer.len() as u64,
-            start_ns: time(self.up.first_seen(asked.start)),
-            first_byte_ns: time(self.down.first_seen(head.bytes.start)),
-            end_ns: time(last)..=time(latest),
+            start_ns: time(self.up.first_seen(asked.start))..=time(self.up.whole(asked.start)),
+            first_byte_ns: time(self.down.first_seen(head.bytes.start))
+                ..=time(self.down.whole(head.bytes.start)),
+            end_ns: time(last)..=time(latest.max(self.down.whole(end - 1))),
             must,
             may,
             doubt: None,
@@ -391,7 +392,7 @@ impl Reader<'_> {
             truth.response_bytes = head.bytes.len() as u64..=*truth.response_bytes.end();
         }
         // An end may overtake the last bytes.
-        let latest = last.max(self.down.last_seen(head.bytes.start..here));
+        let latest = last.max(self.down.whole(here - 1));
         truth.end_ns = self.segments[last].time_ns..=self.segments[latest].time_ns;
         truth.must &= !(flags::EARLY_ANSWER | flags::CLOSE_DELIMITED);
         truth.may |= flags::EARLY_ANSWER;
@@ -454,8 +455,12 @@ mod tests {
         let truth = &reading.exchanges[0];
         assert_eq!((truth.status, truth.interim), (201, 2));
         assert_eq!(
-            (truth.start_ns, truth.first_byte_ns, truth.end_ns.clone()),
-            (1, 4, 5..=5)
+            (
+                truth.start_ns.clone(),
+                truth.first_byte_ns.clone(),
+                truth.end_ns.clone()
+            ),
+            (1..=1, 4..=4, 5..=5)
         );
         assert_eq!((truth.must, truth.may, truth.doubt), (0, 0, None));
         assert_eq!(truth.request_bytes, 64..=64);

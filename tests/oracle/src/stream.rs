@@ -111,6 +111,12 @@ impl Stream {
         self.seen[at]
     }
 
+    /// Index of the segment with which this byte, and all before it, had come.
+    #[must_use]
+    pub fn whole(&self, at: usize) -> usize {
+        self.last_seen(0..at + 1)
+    }
+
     /// Index of the segment with which the last missing one of these bytes came.
     #[must_use]
     pub fn last_seen(&self, bytes: Range<usize>) -> usize {

@@ -29,9 +29,7 @@ fn nginx(pod: &Pod, folder: &Path, namespace: &Namespace) -> Process {
     );
     fs::write(&path, text).unwrap();
     let path = path.display().to_string();
-    // Both ends on one CPU: what a sender writes and what an acknowledgement makes it send goes through two queues otherwise, and
-    // segments change places. Where heads do, their exchanges are lost and counted, which is not what is tested here.
-    let command = namespace.command(&["taskset", "-c", "0", "nginx", "-c", &path]);
+    let command = namespace.command(&["nginx", "-c", &path]);
     let process = pod.start(&command.iter().map(AsRef::as_ref).collect::<Vec<_>>());
     until("nginx listens", || {
         let sockets = namespace.sockets().listeners;
@@ -42,8 +40,7 @@ fn nginx(pod: &Pod, folder: &Path, namespace: &Namespace) -> Process {
 
 /// Asks for the small and the big file in turn, in four threads, on kept connections and on new ones.
 const CLIENT: &str = r#"
-import http.client, os, sys, threading
-os.sched_setaffinity(0, {0})
+import http.client, sys, threading
 def ask(thread):
     kept = http.client.HTTPConnection(sys.argv[1], 80)
     for index in range(int(sys.argv[2])):

@@ -64,13 +64,19 @@ const NETWORK: [(&str, CgroupSkbAttachType); 2] = [
 ];
 
 /// The maps of step programs, and what stands in them.
-const STEPS: [(&str, [&str; 3]); 3] = [
+const STEPS: [(&str, &[&str]); 3] = [
     (
         "STEPS_RECEIVED",
-        ["read_received", "scan_received", "act_received"],
+        &[
+            "read_received",
+            "scan_received",
+            "act_received",
+            "keep_received",
+            "follow_received",
+        ],
     ),
-    ("STEPS_SENT", ["read_sent", "scan_sent", "act_sent"]),
-    ("STEPS_FIRST", ["read_first", "scan_first", "act_first"]),
+    ("STEPS_SENT", &["read_sent", "scan_sent", "act_sent"]),
+    ("STEPS_FIRST", &["read_first", "scan_first", "act_first"]),
 ];
 
 /// Attached programs; they are detached when this is dropped.

@@ -139,8 +139,8 @@ fn feature(name: &str) -> Option<Feature> {
         "INTERRUPTS" => Some(Feature::Interrupts),
         "TRAFFIC" | "INTERFACES" | "INTERFACE_OF" | "FREE_INTERFACES" => Some(Feature::Network),
         "TCP" | "CONNECTIONS" | "CONNECTIONS_READ" => Some(Feature::Tcp),
-        "HTTP" | "EXCHANGES" | "CARRY_RECEIVED" | "CARRY_SENT" | "PIPELINES" | "FIRSTS"
-        | "FIRST_CARRIES" | "FIRST_PIPELINED" | "BLANK" | "SEGMENTS" | "DEPTH"
+        "HTTP" | "EXCHANGES" | "CARRY_RECEIVED" | "CARRY_SENT" | "EARLY" | "PIPELINES"
+        | "FIRSTS" | "FIRST_CARRIES" | "FIRST_PIPELINED" | "BLANK" | "SEGMENTS" | "DEPTH"
         | "STEPS_RECEIVED" | "STEPS_SENT" | "STEPS_FIRST" | "SOCKETS" => Some(Feature::Http),
         _ => None,
     }

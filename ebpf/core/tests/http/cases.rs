@@ -1,7 +1,10 @@
 //! Single cases with a name, mostly faults that other programs had.
 
 use galileo_ebpf_abi::{Ledger, flags, role};
-use galileo_ebpf_core::socket::last;
+use galileo_ebpf_core::{
+    connection::{RECEIVED, SENT},
+    socket::last,
+};
 
 use crate::driver::{Connection, Seen, directions};
 
@@ -240,7 +243,7 @@ fn a_gap_in_a_body_is_bridged_and_marked() {
 #[test]
 fn a_gap_in_a_head_costs_what_is_outstanding_and_no_more() {
     let mut connection = talk(&[(ASK, GET), (ANSWER, EMPTY)]);
-    connection.miss(ASK, &GET[..10]);
+    connection.pass_by(ASK, &GET[..10]);
     connection.segment(ASK, 3, &GET[10..]);
     connection.segment(ANSWER, 4, EMPTY);
     connection.segment(ASK, 5, b"GET /c HTTP/1.1\r\n\r\n");
@@ -268,9 +271,160 @@ fn a_connection_older_than_the_probes_is_seen_from_its_next_message_on() {
     );
     let seen = connection.seen(role::SERVER);
     assert_eq!(lines(&seen), [("GET", "/a", 200), ("GET", "/a", 200)]);
-    // That the first one begins there is judged by its first bytes.
-    assert_eq!((seen[0].flags, seen[1].flags), (flags::RESUMED, 0));
+    // Whether nothing else is outstanding is not known yet.
+    let resumed = flags::RESUMED;
+    assert_eq!((seen[0].flags, seen[1].flags), (resumed, resumed));
     assert_eq!(connection.counted(Ledger::JoinedLate), 1);
+}
+
+/// An older connection, after an answer: as often as told a silence, a request, and its answer after a while.
+fn settled(mut connection: Connection, times: u64, quiet: u64, waited: u64) -> Vec<u32> {
+    let mut now = 0;
+    for _ in 0..times {
+        now += quiet;
+        connection.segment(ASK, now, GET);
+        now += waited;
+        connection.segment(ANSWER, now, EMPTY);
+    }
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(seen.len() as u64, times);
+    seen.iter().map(|seen| seen.flags).collect()
+}
+
+#[test]
+fn an_older_connection_is_in_doubt_until_it_has_been_quiet_before_enough_requests() {
+    // The first one has no answer before it; eight then speak against an unseen request.
+    let flags = settled(Connection::older(), 12, 1000, 10);
+    let resumed = vec![flags::RESUMED; 9];
+    assert_eq!(flags, [resumed, vec![0; 3]].concat());
+    // Answers that take as long as the silence before them say nothing.
+    let flags = settled(Connection::older(), 40, 1000, 100);
+    assert_eq!(flags, vec![flags::RESUMED; 40]);
+    assert_eq!(settled(Connection::new(), 3, 1, 100), [0; 3]);
+}
+
+#[test]
+fn a_request_under_way_when_the_probes_came_makes_no_wrong_pair_that_is_not_marked() {
+    for pipelined in [1, 2, 5] {
+        let mut connection = Connection::older();
+        let answer = |number: usize| format!("HTTP/1.1 {number} X\r\nContent-Length: 0\r\n\r\n");
+        let request = |number: usize| format!("GET /{number} HTTP/1.1\r\n\r\n");
+        let mut now = 0;
+        // Requests 200 and so on were sent before; each further one when an answer has come.
+        let mut asked = 200 + pipelined;
+        for answered in 200..260 {
+            now += 100;
+            connection.segment(ASK, now, request(asked).as_bytes());
+            asked += 1;
+            now += 100;
+            connection.segment(ANSWER, now, answer(answered).as_bytes());
+        }
+        // Until all are answered, and for some time after.
+        for answered in 260..asked {
+            now += 100;
+            connection.segment(ANSWER, now, answer(answered).as_bytes());
+        }
+        for number in asked..asked + 30 {
+            now += 1000;
+            connection.segment(ASK, now, request(number).as_bytes());
+            now += 1;
+            connection.segment(ANSWER, now, answer(number).as_bytes());
+        }
+        let seen = connection.seen(role::SERVER);
+        assert!(seen.len() >= 80, "{}", seen.len());
+        for one in &seen {
+            let right = one.path == format!("/{}", one.status);
+            assert!(right || one.flags & flags::RESUMED != 0, "{one:?}");
+        }
+        assert_eq!(connection.counted(Ledger::JoinedLate), pipelined as u64);
+        assert_eq!(seen.last().map(|one| one.flags), Some(0));
+    }
+}
+
+/// The same in four parts that come in each order there is.
+fn shuffled(cuts: [usize; 3], role: u8, payload: &[u8]) {
+    let parts = [0, cuts[0], cuts[1], cuts[2], payload.len()];
+    for first in 0..4 {
+        for second in (0..4).filter(|part| *part != first) {
+            for third in (0..4).filter(|part| ![first, second].contains(part)) {
+                let order = [first, second, third, 6 - first - second - third];
+                let mut connection = Connection::new();
+                let mut now = 1;
+                if role == role::CLIENT {
+                    connection.segment(SENT, now, &GET.repeat(3));
+                }
+                let begin = connection.miss(RECEIVED, payload);
+                for part in order {
+                    now += 1;
+                    let (from, to) = (parts[part], parts[part + 1]);
+                    let sequence = begin.wrapping_add(from as u32);
+                    connection.at(RECEIVED, now, sequence, &payload[from..to], last::NO);
+                }
+                if role == role::SERVER {
+                    for _ in 0..3 {
+                        connection.segment(SENT, now, EMPTY);
+                    }
+                }
+                let seen = connection.seen(role);
+                assert_eq!(seen.len(), 3, "{order:?}");
+                assert!(connection.ledger().is_empty(), "{:?}", connection.ledger());
+                assert!(connection.steps <= TAIL_CALLS, "{}", connection.steps);
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_heads_that_change_places_are_put_in_order() {
+    let requests = b"POST /a HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\n\r\n";
+    let answers = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nWiki\r\n0\r\n\r\nHTTP/1.1 204 X\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    for cuts in [[3, 20, 60], [1, 2, 3], [40, 44, 50], [44, 63, 80]] {
+        shuffled(cuts, role::SERVER, requests);
+        shuffled(cuts, role::CLIENT, answers);
+    }
+}
+
+#[test]
+fn the_body_behind_a_head_that_comes_late_may_be_of_any_length() {
+    for length in [1, 1000, 1536, 10_000, 1_000_000] {
+        let head = format!("POST /a HTTP/1.1\r\nContent-Length: {length}\r\n\r\n");
+        let body = vec![b'\n'; length];
+        let mut connection = Connection::new();
+        let late = connection.miss(ASK, head.as_bytes());
+        for part in body.chunks(1448) {
+            connection.segment(ASK, 2, part);
+        }
+        connection.at(ASK, 3, late, head.as_bytes(), last::NO);
+        connection.segment(1, 4, EMPTY);
+        connection.segment(ASK, 5, GET);
+        connection.segment(1, 6, EMPTY);
+        let seen = connection.seen(role::SERVER);
+        assert_eq!(lines(&seen), [("POST", "/a", 200), ("GET", "/a", 200)]);
+        assert_eq!(seen[0].request_bytes, (head.len() + length) as u64);
+        assert!(connection.ledger().is_empty(), "{:?}", connection.ledger());
+    }
+}
+
+#[test]
+fn what_does_not_fit_behind_a_hole_is_lost_and_counted() {
+    let mut connection = Connection::new();
+    let late = connection.miss(ASK, &GET[..5]);
+    // With holes between them, so that they cannot be joined.
+    let mut rest = GET.repeat(40);
+    rest.drain(..5);
+    for part in rest.chunks_exact(90) {
+        connection.segment(ASK, 2, &part[..60]);
+        connection.miss(ASK, &part[60..]);
+    }
+    connection.at(ASK, 3, late, &GET[..5], last::NO);
+    assert!(connection.counted(Ledger::Reordered) > 0);
+    connection.segment(ASK, 4, GET);
+    connection.segment(1, 5, EMPTY);
+    let seen = connection.seen(role::SERVER);
+    assert!(
+        seen.iter().all(|one| one.flags & flags::RESUMED != 0),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -286,9 +440,8 @@ fn a_long_body_that_was_under_way_does_not_end_the_patience_with_a_connection() 
 
 #[test]
 fn the_rest_of_a_head_with_a_gap_is_not_taken_for_a_head() {
-    // Segments that overtake one another, the first of which is lost or late.
     let mut connection = Connection::new();
-    connection.miss(ASK, b"G");
+    connection.pass_by(ASK, b"G");
     connection.segment(ASK, 1, b"ET /wrong HTTP/1.1\r\n\r\n");
     connection.segment(ANSWER, 2, EMPTY);
     connection.segment(ASK, 3, GET);

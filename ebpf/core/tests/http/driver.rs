@@ -7,8 +7,9 @@ use std::{
 
 use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, role};
 use galileo_ebpf_core::{
-    connection::{self, Next, Place, RECEIVED, SENT, Step},
+    connection::{self, Next, Order, Place, RECEIVED, SENT, Step},
     http::{mark, state},
+    order::{Early, KEPT},
     plain::{self, Piece},
     socket::{Carry, Outside, Segment, Socket, last},
     window::{FRESH, Window},
@@ -54,6 +55,9 @@ struct Maps {
     seen: RefCell<Vec<(u8, Seen)>>,
     packet: RefCell<Vec<u8>>,
     loads: Cell<u32>,
+    early: RefCell<Option<Box<Early>>>,
+    /// Where TCP stands, if it has received bytes that were not seen here.
+    received: Cell<Option<u32>>,
 }
 
 impl Outside for Maps {
@@ -66,6 +70,18 @@ impl Outside for Maps {
         let packet = self.packet.borrow();
         let (at, offset, length) = (at as usize, offset as usize, length as usize);
         window.bytes[at..at + length].copy_from_slice(&packet[offset..offset + length]);
+        true
+    }
+
+    fn copy_early(&self, window: &mut Window, run: u32, at: u32, offset: u32, length: u32) -> bool {
+        let early = self.early.borrow();
+        let early = early.as_ref().expect("something was kept");
+        early.copy(run, window, at, offset, length)
+    }
+
+    fn load_early(&self, target: &mut [u8; KEPT], offset: u32, length: u32) -> bool {
+        let (offset, length) = (offset as usize, length as usize);
+        target[..length].copy_from_slice(&self.packet.borrow()[offset..offset + length]);
         true
     }
 
@@ -196,14 +212,54 @@ impl Watch {
             }
         }
         let (socket, segment, maps) = (&mut *self.socket, &mut *self.segment, &self.maps);
-        let Some(ahead) = connection::place(maps, socket, direction, sequence, length, how) else {
-            return 0;
+        let order = connection::place(maps, socket, direction, sequence, length, how);
+        let ahead = match order {
+            Order::Old => return 0,
+            Order::Follows(ahead) => ahead,
+            Order::Early => 0,
         };
         segment.now_ns = now_ns;
         segment.offset = HEADERS + ahead;
         segment.end = HEADERS + length;
         segment.next_seq = sequence.wrapping_add(length);
         segment.last = how;
+        segment.run = 0;
+        // A tail call to keep it, one that looks what follows.
+        let mut steps = 0;
+        let next_seq = connection::stream(socket, direction).next_seq;
+        let received = maps.received.get().unwrap_or(next_seq);
+        let is_level = received.wrapping_sub(next_seq) as i32 <= 0;
+        let is_kept = order == Order::Early && direction == RECEIVED && is_level && {
+            steps += 1;
+            let mut early = maps.early.borrow_mut();
+            // SAFETY: it consists of integers only, for which zero is a value.
+            let early = early.get_or_insert_with(|| unsafe { Box::new_zeroed().assume_init() });
+            connection::keep_early(maps, early, segment, socket, direction)
+        };
+        if order == Order::Early && !is_kept {
+            connection::give_up(maps, socket, direction);
+        }
+        if !is_kept {
+            steps += Self::walk(maps, segment, socket, direction);
+        }
+        while connection::has_early(socket, direction) {
+            steps += 1;
+            let this = connection::stream(socket, direction);
+            let mut early = maps.early.borrow_mut();
+            let kept = early.as_mut().expect("something was kept");
+            if !kept.follow(segment, this) {
+                break;
+            }
+            drop(early);
+            steps += Self::walk(maps, segment, socket, direction);
+        }
+        let this = connection::stream(socket, direction);
+        assert!(this.flags & mark::SYNCED != 0);
+        steps.saturating_sub(1)
+    }
+
+    /// All steps of a segment; returns how many.
+    fn walk(maps: &Maps, segment: &mut Segment, socket: &mut Socket, direction: u32) -> u32 {
         let mut steps = 0;
         let mut next = Next::Read;
         while next != Next::Finish {
@@ -230,9 +286,7 @@ impl Watch {
             next = connection::next(segment, socket, direction);
         }
         connection::finish(maps, segment, socket, direction);
-        let this = connection::stream(socket, direction);
-        assert!(this.flags & mark::SYNCED != 0);
-        steps - 1
+        steps
     }
 }
 
@@ -272,6 +326,15 @@ impl Connection {
         let sequence = self.next_seq[direction as usize];
         self.next_seq[direction as usize] = sequence.wrapping_add(payload.len() as u32);
         sequence
+    }
+
+    /// Bytes that are received without being seen here.
+    pub fn pass_by(&mut self, direction: u32, payload: &[u8]) {
+        self.miss(direction, payload);
+        assert_eq!(direction, RECEIVED, "what is sent is seen");
+        for watch in &self.watches {
+            watch.maps.received.set(Some(self.next_seq[0]));
+        }
     }
 
     /// A FIN or RST without data.
