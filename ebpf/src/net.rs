@@ -31,7 +31,8 @@ use crate::{
 };
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
-/// at on two CPUs at once; each writes what is its own, see [`Socket`].
+/// at on two CPUs at once; each writes what is its own, see [`Socket`]. One direction is looked at on one CPU at a time, see
+/// [`guard`].
 #[btf_map]
 static SOCKETS: SkStorage<Socket> = SkStorage::new();
 

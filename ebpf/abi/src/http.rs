@@ -41,8 +41,8 @@ pub mod flags {
 
     /// The connection ended before the answer's body did.
     pub const CUT_OFF: u32 = 1 << 7;
-    /// That a message begins where this exchange does is judged by its first bytes: the connection is older than the probes, or
-    /// its place was lost to bytes out of order.
+    /// The connection is older than the probes, or its place was lost to bytes out of order: a request may have been outstanding that
+    /// was not seen, and then this answer is another one's.
     pub const RESUMED: u32 = 1 << 8;
 
     /// Name of each bit, in order.

@@ -1,8 +1,8 @@
 //! The measuring half of `cargo xtask corpus`, which starts servers and clients around it: tells, as JSON lines, every
 //! exchange in which the server has one of the ports that are its arguments.
 //!
-//! It obeys the lines of its standard input: `sync` (answers with all exchanges so far, then `{"synced": …}` with what
-//! the ledger counts as lost), `pause` and `resume` (detach and attach the probes). It ends with its input.
+//! It obeys the lines of its standard input: `sync` and ids of cgroups (answers with all exchanges so far, then `{"synced": …}`
+//! with what the ledger counts of these cgroups, and of none), `pause` and `resume` (detach and attach the probes). It ends with its input.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -10,7 +10,10 @@ use std::{
     io::{BufRead, Write},
 };
 
-use galileo_probes::{Config, Exchange, Probes, Role, cgroup};
+use galileo_probes::{
+    Config, Exchange, Probes, Role,
+    cgroup::{self, CgroupId},
+};
 use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
@@ -41,7 +44,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             }
             order = orders.recv() => order,
         };
-        match order.as_deref() {
+        let mut words = order.as_deref().map(str::split_whitespace);
+        match words.as_mut().map(|words| words.next().unwrap_or_default()) {
             Some("pause") => {
                 probes.pause();
                 say(&json!({"ready": mount}))?;
@@ -65,14 +69,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 for exchange in seen.drain(..) {
                     say(&told(&exchange))?;
                 }
-                let lost: BTreeMap<_, _> = probes
-                    .snapshot()?
-                    .ledger
+                let ids = words
                     .into_iter()
-                    .filter(|(kind, count)| kind.is_loss() && *count > 0)
+                    .flatten()
+                    .map(|id| id.parse().map(CgroupId));
+                let ids = ids.collect::<Result<Vec<_>, _>>()?;
+                let counts: BTreeMap<_, _> = probes
+                    .snapshot()?
+                    .losses_of(&ids)
+                    .into_iter()
+                    .filter(|(_, count)| *count > 0)
                     .map(|(kind, count)| (kind.as_str(), count))
                     .collect();
-                say(&json!({"synced": lost}))?;
+                say(&json!({"synced": counts}))?;
             }
             Some(other) => return Err(format!("no such order: {other}").into()),
             None => return Ok(()),
@@ -100,6 +109,7 @@ fn told(exchange: &Exchange) -> Value {
         "request_bytes": exchange.request_bytes,
         "response_bytes": exchange.response_bytes,
         "id": exchange.request_id,
+        "traceparent": exchange.traceparent,
         "flags": exchange.flag_names().collect::<Vec<_>>(),
         "start_ns": exchange.start_ns,
         "first_byte_ns": exchange.first_byte_ns,

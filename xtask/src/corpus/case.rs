@@ -84,6 +84,14 @@ pub(super) enum Listener {
     Deferred,
 }
 
+/// Header with the id of a request, which the probes look for.
+pub(super) const ID: &str = "x-galileo-request-id";
+/// Header with its trace, as above.
+pub(super) const TRACE: &str = "traceparent";
+
+/// A counter of the kernel's TCP, as the two files of `/proc/net` have it: group and name.
+pub(super) type Counter = (&'static str, &'static str);
+
 /// One case.
 pub(super) struct Case {
     /// Short name, as given on the command line.
@@ -100,6 +108,8 @@ pub(super) struct Case {
     pub host: &'static str,
     /// What the network does meanwhile.
     pub network: Network,
+    /// What must have risen meanwhile, or the case did not happen.
+    pub evidence: Option<Counter>,
     /// Requests are not many, as each is long.
     pub few: bool,
     /// Makes the request of this index.
@@ -116,9 +126,13 @@ const USUAL: Case = Case {
     listener: Listener::Plain,
     host: "127.0.0.1",
     network: Network::Usual,
+    evidence: None,
     few: false,
     request: |_, request| request,
 };
+
+/// Segments that TCP had to put into order.
+pub(super) const OVERTAKEN: Counter = ("TcpExt", "TCPOFOQueue");
 
 /// A body that begins like a message.
 const EVIL: &str = "GET /evil HTTP/1.1\r\nHost: evil\r\nx-galileo-request-id: evil\r\n\r\n";
@@ -293,6 +307,7 @@ pub(super) const CASES: &[Case] = &[
         about: "the client resets the connection behind the answer",
         skill: Skill::Sockets,
         manner: "reset",
+        evidence: Some(("Tcp", "OutRsts")),
         ..USUAL
     },
     Case {
@@ -303,6 +318,7 @@ pub(super) const CASES: &[Case] = &[
         kind: "large",
         request: |_, request| request.to("large"),
         few: true,
+        evidence: Some(("Tcp", "OutRsts")),
         ..USUAL
     },
     Case {
@@ -327,6 +343,7 @@ pub(super) const CASES: &[Case] = &[
         about: "the request comes with the SYN",
         skill: Skill::FastOpen,
         manner: "fast-open",
+        evidence: Some(("TcpExt", "TCPFastOpenPassive")),
         ..USUAL
     },
     Case {
@@ -335,6 +352,7 @@ pub(super) const CASES: &[Case] = &[
         kind: "deferred",
         fresh: true,
         listener: Listener::Deferred,
+        evidence: Some(("TcpExt", "TCPDeferAcceptDrop")),
         ..USUAL
     },
     Case {
@@ -447,6 +465,15 @@ pub(super) const CASES: &[Case] = &[
         name: "retransmitted",
         about: "each eighth segment is lost and sent again",
         network: Network::Lossy,
+        evidence: Some(("Tcp", "RetransSegs")),
+        ..USUAL
+    },
+    Case {
+        name: "reordered-heads",
+        about: "heads of 2 to 7 kB in pieces of 1,448 bytes, of which each eighth is lost and overtaken",
+        network: Network::LossyHeads,
+        evidence: Some(OVERTAKEN),
+        request: |index, request| request.with("X-Pad", &"p".repeat(2_000 + 125 * (index % 40))),
         ..USUAL
     },
     Case {
@@ -454,6 +481,7 @@ pub(super) const CASES: &[Case] = &[
         about: "POST of 200 kB and answers of a megabyte, of which each twentieth segment is lost and overtaken",
         kind: "large",
         network: Network::LossyBodies,
+        evidence: Some(OVERTAKEN),
         request: |index, request| {
             if index.is_multiple_of(2) {
                 request.to("large")
@@ -517,7 +545,7 @@ impl Case {
                 method: "GET",
                 path: format!("/ok/{id}"),
                 version: "1.1",
-                headers: vec![("x-galileo-request-id", id.clone())],
+                headers: vec![(ID, id.clone()), (TRACE, traceparent(&id, index))],
                 body_prefix: "",
                 body_bytes: 0,
                 chunked: false,
@@ -596,6 +624,13 @@ impl Request {
     }
 }
 
+/// A `traceparent` of W3C Trace Context, version 00, whose trace is the id.
+fn traceparent(id: &str, index: usize) -> String {
+    let mut trace: String = id.bytes().map(|byte| format!("{byte:02x}")).collect();
+    trace.truncate(32);
+    format!("00-{trace:0<32}-{:016x}-01", index + 1)
+}
+
 /// A time as HTTP writes it (RFC 9110, 5.6.7).
 fn http_date(time: std::time::SystemTime) -> String {
     const MONTHS: [&str; 12] = [
@@ -661,7 +696,7 @@ mod tests {
             let paths: HashSet<_> = plan.requests.iter().map(|request| &request.path).collect();
             assert_eq!(paths.len(), 9, "{}", case.name);
             for request in &plan.requests {
-                let id = ("x-galileo-request-id", request.id.clone());
+                let id = (ID, request.id.clone());
                 assert!(request.headers.contains(&id), "{}", case.name);
                 assert!(request.path.contains(&request.id), "{}", case.name);
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::case::Request;
+use super::case::{ID, Request, TRACE};
 use super::client::Said;
 use super::watcher::{Role, Seen};
 
@@ -171,15 +171,19 @@ fn differs(truth: &Truth, one: &Seen, ground: &Ground) -> Option<String> {
     } else {
         one.path == request.path
     };
-    let id_is_right = if one.id.is_none() {
-        has("head_cut") && head > SEARCHED_HEAD
-    } else {
-        one.id.as_ref() == Some(&request.id)
+    // What was not found may be missing only where not all was searched, and that is marked.
+    let has_header = |name: &str, told: &Option<String>| match told {
+        None => has("head_cut") && head > SEARCHED_HEAD,
+        Some(told) => request
+            .headers
+            .iter()
+            .any(|(one, value)| *one == name && value == told),
     };
     let checks = [
         (one.method == request.method, "method"),
         (path_is_right, "path"),
-        (id_is_right, "id"),
+        (has_header(ID, &one.id), "id"),
+        (has_header(TRACE, &one.traceparent), "traceparent"),
         (one.cgroup == ground.cgroups[one.role as usize], "cgroup"),
         (
             own.ip() == ground.address && own.port() == ground.port && peer.ip() == ground.address,
@@ -286,6 +290,7 @@ mod tests {
             request_bytes: 100,
             response_bytes: 50,
             id: Some(truth.request.id.clone()),
+            traceparent: Some(truth.request.headers[1].1.clone()),
             flags: Vec::new(),
             start_ns: 1,
             first_byte_ns: 2,
@@ -334,7 +339,7 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_wrong_lowers_the_precision() {
-        let spoilers: [fn(&mut Seen); 11] = [
+        let spoilers: [fn(&mut Seen); 12] = [
             |one| one.method = "PUT".to_owned(),
             |one| one.path.push('x'),
             |one| one.status = 404,
@@ -342,6 +347,7 @@ mod tests {
             |one| one.request_bytes += 1,
             |one| one.response_bytes += 1,
             |one| one.id = None,
+            |one| one.traceparent = None,
             |one| one.cgroup = 1,
             |one| one.remote = "10.0.0.1:4000".parse().unwrap(),
             |one| one.end_ns = 0,

@@ -16,6 +16,8 @@ pub(super) enum Network {
     Segmented,
     /// Each eighth segment with data is lost, and sent again after some 10 ms.
     Lossy,
+    /// Segmented and lossy: what is behind a lost segment overtakes it.
+    LossyHeads,
     /// Segmented, and each twentieth segment that does not begin a message is lost: those behind it overtake it.
     LossyBodies,
 }
@@ -48,6 +50,7 @@ impl Network {
             Self::Usual => None,
             Self::Segmented => Some(SEGMENT.to_owned()),
             Self::Lossy => Some(lossy("numgen inc mod 8 3")),
+            Self::LossyHeads => Some(format!("{SEGMENT} && {}", lossy("numgen inc mod 8 3"))),
             Self::LossyBodies => Some(format!("{SEGMENT} && {}", lossy(bodies))),
         }
     }

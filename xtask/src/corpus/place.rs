@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::case::Counter;
+
 /// Names of cgroups and folders begin with that; the id of the process that made them follows.
 const PREFIX: &str = "galileo-corpus-";
 
@@ -48,9 +50,10 @@ impl Namespace {
         ["nsenter".to_owned(), of_holder]
     }
 
-    /// A counter of its TCP, as `/proc/net/netstat` has it: a line of names, then a line of values.
-    pub(super) fn counter(&self, group: &str, name: &str) -> Result<u64> {
-        let path = format!("/proc/{}/net/netstat", self.holder.id());
+    /// A counter of its TCP. In the files is for each group a line of names, then a line of values.
+    pub(super) fn counter(&self, (group, name): Counter) -> Result<u64> {
+        let file = if group == "TcpExt" { "netstat" } else { "snmp" };
+        let path = format!("/proc/{}/net/{file}", self.holder.id());
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
         let mut lines = text.lines().filter(|line| {
             line.split_once(':')

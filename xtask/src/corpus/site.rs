@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::case::{Case, Plan};
+use super::case::{Case, OVERTAKEN, Plan};
 use super::chosen::Chosen;
 use super::client::{self, Client, Said};
 use super::judge::{self, Ground, Score, Truth};
@@ -15,7 +15,7 @@ use super::network::Network;
 use super::page::Outcome;
 use super::place::{Folder, Namespace};
 use super::server::{self, Ports, Programs, Server};
-use super::watcher::{Seen, Watcher};
+use super::watcher::{Ledger, Seen, Watcher};
 
 /// How long what was seen may be on its way from the kernel.
 const SETTLE: Duration = Duration::from_millis(700);
@@ -120,38 +120,55 @@ impl<'a> Site<'a> {
         let target = running.server.tunnel_target(origin);
         let port = running.ports.of(case.listener);
         let plan = case.plan(&prefix, client.count(case), port, target.as_deref());
-        let overtaken = self.overtaken()?;
+        let overtaken = self.namespace.counter(OVERTAKEN)?;
+        let evidence = |site: &Self| match case.evidence {
+            Some(counter) => site.namespace.counter(counter).map(Some),
+            None => Ok(None),
+        };
+        let before = evidence(self)?;
+        let groups = [running.cgroup, self.client(client)?.cgroup];
+        // What comes late is held against this cell, too.
+        let mut seen = Vec::new();
+        let ledger = self.watcher.sync(groups, &mut seen)?;
         let told = match self.perform(client, case.network, &plan)? {
             Ok(told) => told,
             Err(error) => {
                 // What it left behind is not to be taken for the next cell's.
                 self.clients.remove(client.name());
-                self.watcher.sync(&mut Vec::new())?;
+                self.watcher.sync(groups, &mut Vec::new())?;
                 return Ok(Outcome::Failed(format!("{error:#}")));
             }
         };
-        let truths = match truths(&plan, &told) {
+        let truths = match truths(case, &plan, &told) {
             Ok(truths) => truths,
             Err(error) => return Ok(Outcome::Failed(format!("{error:#}"))),
         };
-        let mut score = self.judge(running, client, &plan, &truths, overtaken)?;
+        let counted = self.wait_for(&truths, groups, &mut seen)?;
+        let address: IpAddr = plan.host.parse().context("a literal")?;
+        let ground = Ground {
+            cgroups: groups,
+            address: address.to_canonical(),
+            port: plan.port,
+            reordered: self.namespace.counter(OVERTAKEN)? > overtaken,
+        };
+        let mut score = judge::judge(&truths, &seen, &ground);
+        if let Some(name) = case.evidence
+            && before == evidence(self)?
+        {
+            score
+                .faults
+                .push(format!("the case did not happen: no {name:?} was counted"));
+        }
         check_sum(&told, &mut score);
         check_log(running, &truths, &mut score);
+        if !score.is_perfect() {
+            score.faults.insert(0, risen(&ledger, &counted));
+        }
         Ok(Outcome::Judged(score))
     }
 
-    /// How many segments TCP had to put into order in the namespace so far.
-    fn overtaken(&self) -> Result<u64> {
-        self.namespace.counter("TcpExt", "TCPOFOQueue")
-    }
-
-    /// Has a client do a plan. The outer error is of the corpus itself, the inner one the client's.
-    fn perform(
-        &mut self,
-        client: Client,
-        network: Network,
-        plan: &Plan,
-    ) -> Result<Result<Vec<Said>>> {
+    /// The client, which is started if it does not run.
+    fn client(&mut self, client: Client) -> Result<&mut client::Running> {
         if !self.clients.contains_key(client.name()) {
             self.started += 1;
             let folder = self.folder.below(&format!("client-{}", self.started))?;
@@ -165,7 +182,17 @@ impl<'a> Site<'a> {
             )?;
             self.clients.insert(client.name(), running);
         }
-        let running = self.clients.get_mut(client.name()).context("just there")?;
+        self.clients.get_mut(client.name()).context("just there")
+    }
+
+    /// Has a client that runs do a plan. The outer error is of the corpus itself, the inner one the client's.
+    fn perform(
+        &mut self,
+        client: Client,
+        network: Network,
+        plan: &Plan,
+    ) -> Result<Result<Vec<Said>>> {
+        let running = self.clients.get_mut(client.name()).context("it runs")?;
         if plan.hold {
             self.watcher.pause()?;
         }
@@ -184,39 +211,41 @@ impl<'a> Site<'a> {
         Ok(result)
     }
 
-    /// Takes what was seen, until all that is looked for is there or nothing more comes, and judges it. `overtaken`: what
-    /// [`Site::overtaken`] was before.
-    fn judge(
+    /// Takes what was seen, until all that is looked for is there or nothing more comes.
+    fn wait_for(
         &mut self,
-        running: &server::Running,
-        client: Client,
-        plan: &Plan,
         truths: &[Truth],
-        overtaken: u64,
-    ) -> Result<Score> {
-        let client = self.clients.get(client.name()).context("it just ran")?;
-        let mut seen: Vec<Seen> = Vec::new();
+        groups: [u64; 2],
+        seen: &mut Vec<Seen>,
+    ) -> Result<Ledger> {
         let deadline = Instant::now() + SETTLE;
         loop {
-            self.watcher.sync(&mut seen)?;
-            if judge::is_complete(truths, &seen) || Instant::now() > deadline {
-                break;
+            let counted = self.watcher.sync(groups, seen)?;
+            if judge::is_complete(truths, seen) || Instant::now() > deadline {
+                return Ok(counted);
             }
             std::thread::sleep(LOOK);
         }
-        let address: IpAddr = plan.host.parse().context("a literal")?;
-        let ground = Ground {
-            cgroups: [running.cgroup, client.cgroup],
-            address: address.to_canonical(),
-            port: plan.port,
-            reordered: self.overtaken()? > overtaken,
-        };
-        Ok(judge::judge(truths, &seen, &ground))
     }
 }
 
+/// What the ledger counted meanwhile, for people. Exchanges and connections that were seen are no news.
+fn risen(before: &Ledger, after: &Ledger) -> String {
+    let kinds = after.iter().filter_map(|(kind, count)| {
+        let rise = count - before.get(kind).unwrap_or(&0);
+        let counts_whole = ["exchanges_", "connections_"];
+        let is_news = rise > 0 && !counts_whole.iter().any(|begin| kind.starts_with(begin));
+        is_news.then(|| format!("{kind} {rise}"))
+    });
+    let kinds: Vec<_> = kinds.collect();
+    if kinds.is_empty() {
+        return "the ledger counts nothing".to_owned();
+    }
+    format!("the ledger counts {}", kinds.join(", "))
+}
+
 /// What was, by request: each must have been told of.
-fn truths(plan: &Plan, told: &[Said]) -> Result<Vec<Truth>> {
+fn truths(case: &Case, plan: &Plan, told: &[Said]) -> Result<Vec<Truth>> {
     let mut by_id: BTreeMap<&str, &Said> = BTreeMap::new();
     for said in told {
         if let Some(id) = &said.id {
@@ -239,6 +268,10 @@ fn truths(plan: &Plan, told: &[Said]) -> Result<Vec<Truth>> {
                 request.path,
                 said.status
             );
+        }
+        let least = if case.kind == "interim" { 3 } else { 0 };
+        if said.interim.is_some_and(|count| count < least) {
+            bail!("{} {} got no interim answers", request.method, request.path);
         }
         Ok(Truth {
             request: request.clone(),

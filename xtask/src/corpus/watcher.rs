@@ -25,11 +25,15 @@ pub(super) struct Seen {
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub id: Option<String>,
+    pub traceparent: Option<String>,
     pub flags: Vec<String>,
     pub start_ns: u64,
     pub first_byte_ns: u64,
     pub end_ns: u64,
 }
+
+/// What the probes count beside exchanges, by kind.
+pub(super) type Ledger = BTreeMap<String, u64>;
 
 /// Whose side.
 #[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +47,7 @@ pub(super) enum Role {
 #[serde(untagged)]
 enum Line {
     Ready { ready: PathBuf },
-    Synced { synced: BTreeMap<String, u64> },
+    Synced { synced: Ledger },
     Exchange(Box<Seen>),
 }
 
@@ -108,9 +112,9 @@ impl Watcher {
         self.ready().map(drop)
     }
 
-    /// Appends what was seen since the last call; returns what the probes count as lost, on the whole machine.
-    pub(super) fn sync(&mut self, seen: &mut Vec<Seen>) -> Result<BTreeMap<String, u64>> {
-        self.order("sync")?;
+    /// Appends what was seen since the last call; returns the probes' ledger of these cgroups, and of none.
+    pub(super) fn sync(&mut self, cgroups: [u64; 2], seen: &mut Vec<Seen>) -> Result<Ledger> {
+        self.order(&format!("sync {} {}", cgroups[0], cgroups[1]))?;
         loop {
             match self.line()? {
                 Line::Exchange(exchange) => seen.push(*exchange),
