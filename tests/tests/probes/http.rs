@@ -114,7 +114,12 @@ fn a_first_write_around_the_size_of_what_is_looked_at_is_read_whole() {
     for role in [Role::Server, Role::Client] {
         let found: Vec<_> = of_role(&seen, role)
             .iter()
-            .map(|exchange| (exchange.request_bytes, exchange.request_id.unwrap().to_string()))
+            .map(|exchange| {
+                (
+                    exchange.request_bytes,
+                    exchange.request_id.unwrap().to_string(),
+                )
+            })
             .collect();
         let expected = sizes.map(|size| (size as u64, format!("{size:04}")));
         assert_eq!(found, expected);

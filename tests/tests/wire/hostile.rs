@@ -89,8 +89,8 @@ impl Scene {
 
     fn drain(&mut self) {
         for exchange in self.watch.stream.drain() {
-            if server_port(&exchange) == self.talk.port {
-                self.polite.push(exchange);
+            if server_port(exchange) == self.talk.port {
+                self.polite.push(*exchange);
             } else {
                 self.others[usize::from(exchange.role == Role::Client)] += 1;
             }
@@ -109,9 +109,9 @@ impl Scene {
             let seen: Vec<_> = of_role(&self.polite, role)
                 .iter()
                 .map(|exchange| {
-                    let id = exchange.request_id.clone().unwrap_or_default();
+                    let id = exchange.request_id.unwrap_or_default().to_string();
                     let bytes = (exchange.response_bytes, exchange.request_bytes);
-                    (exchange.path.clone(), id, exchange.status, bytes)
+                    (exchange.path.to_string(), id, exchange.status, bytes)
                 })
                 .collect();
             let expected: Vec<_> = self
@@ -376,7 +376,7 @@ fn a_port_reused_at_once_brings_nothing_from_the_connection_before() {
     for role in [Role::Server, Role::Client] {
         let paths: Vec<_> = of_role(&found, role)
             .iter()
-            .map(|exchange| exchange.path.clone())
+            .map(|exchange| exchange.path.to_string())
             .collect();
         assert_eq!(paths, expected, "{role:?}");
     }

@@ -334,7 +334,13 @@ mod tests {
                 bytes[of_request!(method)..of_request!(id)].fill(b'A');
             }
             if let Some(exchange) = Exchange::read(&bytes, true) {
-                assert!(!exchange.method.is_empty() && exchange.method.bytes().all(|byte| IS_TOKEN[usize::from(byte)]));
+                assert!(
+                    !exchange.method.is_empty()
+                        && exchange
+                            .method
+                            .bytes()
+                            .all(|byte| IS_TOKEN[usize::from(byte)])
+                );
                 assert!(!exchange.path.bytes().any(|byte| byte.is_ascii_control()));
                 made += 1;
             }
