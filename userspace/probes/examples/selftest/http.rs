@@ -46,7 +46,7 @@ pub(crate) fn check(stream: &mut ExchangeStream) -> Outcome<u64> {
             std::thread::sleep(PAUSE);
         }
         all += batch.len() as u64;
-        seen.extend(batch.into_iter().filter(|exchange| ports.is_ours(exchange)));
+        seen.extend(batch.iter().filter(|exchange| ports.is_ours(exchange)));
     }
     for (role, name) in [(Role::Server, "server"), (Role::Client, "client")] {
         compare(role, name, &expected, &seen);
