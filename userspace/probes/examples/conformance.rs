@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     loop {
         let order = tokio::select! {
             batch = stream.next_batch() => {
-                seen.extend(batch?.into_iter().filter(|exchange| ports.contains(&server_port(exchange))));
+                seen.extend(batch?.iter().filter(|exchange| ports.contains(&server_port(exchange))));
                 continue;
             }
             order = orders.recv() => order,
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                     }
                     seen.extend(
                         batch
-                            .into_iter()
+                            .iter()
                             .filter(|exchange| ports.contains(&server_port(exchange))),
                     );
                 }
