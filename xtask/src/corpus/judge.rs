@@ -59,9 +59,14 @@ impl Score {
         ratio(self.right[role as usize], self.seen[role as usize])
     }
 
+    /// Nothing that was told is wrong.
+    pub(super) fn is_precise(&self) -> bool {
+        self.right == self.seen
+    }
+
     /// Nothing is wrong, nothing is missing.
     pub(super) fn is_perfect(&self) -> bool {
-        self.faults.is_empty() && self.found == [self.wanted; 2] && self.right == self.seen
+        self.faults.is_empty() && self.found == [self.wanted; 2] && self.is_precise()
     }
 
     /// Adds another one.

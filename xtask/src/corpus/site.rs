@@ -152,15 +152,17 @@ impl<'a> Site<'a> {
             reordered: self.namespace.counter(OVERTAKEN)? > overtaken,
         };
         let mut score = judge::judge(&truths, &seen, &ground);
-        if let Some(name) = case.evidence
+        if let Some((_, name)) = case.evidence
             && before == evidence(self)?
         {
-            score
-                .faults
-                .push(format!("the case did not happen: no {name:?} was counted"));
+            return Ok(Outcome::Failed(format!(
+                "the case did not happen: the kernel counts no {name}"
+            )));
+        }
+        if let Some(fault) = log_fault(running, &truths) {
+            return Ok(Outcome::Failed(fault));
         }
         check_sum(&told, &mut score);
-        check_log(running, &truths, &mut score);
         if !score.is_perfect() {
             score.faults.insert(0, risen(&ledger, &counted));
         }
@@ -294,22 +296,21 @@ fn check_sum(told: &[Said], score: &mut Score) {
     }
 }
 
-/// The server's log must know each request, with the same status.
-fn check_log(running: &mut server::Running, truths: &[Truth], score: &mut Score) {
+/// The server's log must know each request, with the same status: what is wrong, if something is.
+fn log_fault(running: &mut server::Running, truths: &[Truth]) -> Option<String> {
     let deadline = Instant::now() + SETTLE;
     loop {
         let noted = running.noted();
-        let differs = truths.iter().find(|truth| {
+        let truth = truths.iter().find(|truth| {
             !truth.said.cut && noted.get(&truth.request.id) != Some(&truth.said.status)
-        });
-        let Some(truth) = differs else { return };
+        })?;
         if Instant::now() > deadline {
-            score.faults.push(format!(
-                "the server's log says {:?} of what the client says {:?}",
+            return Some(format!(
+                "the server's log says {:?} of {}, and the client {}",
                 noted.get(&truth.request.id),
-                truth.said
+                truth.request.path,
+                truth.said.status
             ));
-            return;
         }
         std::thread::sleep(LOOK);
     }
