@@ -101,7 +101,7 @@ fn nothing_stays_attached_when_the_probes_are_dropped() {
             .filter_map(|program| program.ok().map(|program| program.id()))
             .collect()
     };
-    assert_eq!(mine.len(), 17);
+    assert_eq!(mine.len(), 19);
     assert!(mine.iter().all(|id| loaded().contains(id)));
     drop(watch);
     assert_eq!(held(), before);
