@@ -580,15 +580,16 @@ impl Outside for Here<'_> {
 
     #[inline(always)]
     fn change_request(&self, key: PendingKey, change: impl FnOnce(&mut Request)) {
-        if self.way == FIRST {
-            if let Some(pending) = FIRST_PIPELINED.get_ptr_mut(key) {
-                // SAFETY: a map value that only this socket uses.
-                change(unsafe { &mut *pending });
-            }
-        } else if let Some(kept) = self.pipelined(key, false)
+        if self.way != FIRST
+            && let Some(kept) = self.pipelined(key, false)
             && u64::from(kept.sequence) == key.sequence
         {
             change(kept);
+        } else if (self.way == FIRST || is_first(key.cookie))
+            && let Some(pending) = FIRST_PIPELINED.get_ptr_mut(key)
+        {
+            // SAFETY: a map value that only this socket uses.
+            change(unsafe { &mut *pending });
         }
     }
 

@@ -33,6 +33,8 @@ pub(crate) fn head_end(
         if matches!(body, Body::Interim) && this.interim < u8::MAX {
             this.interim += 1;
         }
+        // The final answer's comes last.
+        socket.record.response_head_bytes = stream(socket, direction).head_bytes();
         body
     } else {
         let this = stream(socket, direction);
@@ -44,10 +46,11 @@ pub(crate) fn head_end(
         };
         let here = segment.end.wrapping_sub(segment.offset);
         if !matches!(body, Body::Chunked) && announced <= u64::from(here) {
-            segment.carry.request.end_ns = segment.now_ns;
+            segment.carry.request.end_ns = this.last_ns(segment.now_ns);
             this.flags |= mark::WHOLE;
         }
         segment.carry.request.bytes = this.bytes + announced;
+        segment.carry.request.head_bytes = this.head_bytes();
         keep_request(outside, segment, socket);
         if is_lost(socket, SENT - direction) {
             let answers = other(socket, direction);
@@ -146,10 +149,10 @@ fn request_end(outside: &impl Outside, now_ns: u64, socket: &mut Socket, directi
     if this.flags & mark::WHOLE != 0 {
         return;
     }
-    let bytes = this.bytes;
+    let (end_ns, bytes) = (this.last_ns(now_ns), this.bytes);
     let reordered = this.flags & mark::REORDERED != 0;
     change_last_request(outside, socket, |request| {
-        request.end_ns = now_ns;
+        request.end_ns = end_ns;
         request.bytes = bytes;
         if reordered {
             request.flags |= flags::REORDERED as u16;
@@ -194,6 +197,7 @@ fn answer_end(
         marks |= flags::REORDERED;
     }
     let (status, first_byte_ns, bytes) = (this.status, this.first_ns, this.bytes);
+    let end_ns = this.last_ns(now_ns);
     if socket.doubt != 0 {
         marks |= flags::RESUMED;
         settle(socket, first_byte_ns);
@@ -206,12 +210,7 @@ fn answer_end(
     let role = socket.role;
     let record = &mut socket.record;
     record.first_byte_ns = first_byte_ns;
-    // The last bytes may have come before the first.
-    record.end_ns = if now_ns < first_byte_ns {
-        first_byte_ns
-    } else {
-        now_ns
-    };
+    record.end_ns = end_ns;
     record.response_bytes = bytes;
     record.status = status;
     record.role = role;

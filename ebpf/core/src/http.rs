@@ -202,6 +202,28 @@ impl Stream {
         self.bytes = 0;
     }
 
+    /// Bytes of the head that just ended, at most 2^32 - 1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn head_bytes(&self) -> u32 {
+        if self.bytes > u32::MAX as u64 {
+            u32::MAX
+        } else {
+            self.bytes as u32
+        }
+    }
+
+    /// When the present message had ended, given when its last bytes came: they may have come before the first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_ns(&self, now_ns: u64) -> u64 {
+        if now_ns < self.first_ns {
+            self.first_ns
+        } else {
+            now_ns
+        }
+    }
+
     /// How the body of the request whose head just ended is delimited (RFC 9112, 6.3).
     #[inline(always)]
     #[must_use]

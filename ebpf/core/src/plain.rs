@@ -107,7 +107,7 @@ pub fn message(
     if !answer {
         request.start_ns = now_ns;
         request.end_ns = 0;
-        request.head_bytes = 0;
+        request.head_bytes = head;
         request.flags = 0;
         request.id_len = 0;
         request.trace_len = 0;
@@ -149,7 +149,9 @@ pub fn message(
             };
         }
     }
-    if !answer && length == here {
+    if answer {
+        socket.record.response_head_bytes = head;
+    } else if length == here {
         request.end_ns = now_ns;
     }
     if length > here {

@@ -8,6 +8,7 @@ mod listener;
 mod losses;
 mod memory;
 mod network;
+mod parts;
 mod restart;
 mod servers;
 mod tcp;

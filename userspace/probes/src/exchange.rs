@@ -35,14 +35,21 @@ pub struct Exchange {
     pub interim: u8,
     /// First byte of the request, `CLOCK_BOOTTIME`.
     pub start_ns: u64,
+    /// Last byte of the request; none if that was not seen before the answer had ended: the answer was early, or the place in the
+    /// request's body was lost to bytes out of order (`flags` says which).
+    pub request_end_ns: Option<u64>,
     /// First byte of the final answer.
     pub first_byte_ns: u64,
     /// Last byte of the final answer.
     pub end_ns: u64,
-    /// Bytes of the request, head and body.
+    /// Bytes of the request, head and body; of a request whose end is not known, those of its head and the length it announced.
     pub request_bytes: u64,
-    /// Bytes of the final answer, head and body.
+    /// Bytes of the request's head, from the method up to and with the empty line.
+    pub request_head_bytes: u64,
+    /// Bytes of the final answer, head and body; interim answers count nowhere.
     pub response_bytes: u64,
+    /// Bytes of the final answer's head, from its version up to and with the empty line.
+    pub response_head_bytes: u64,
     /// `x-galileo-request-id` of the request.
     pub request_id: Option<Text<REQUEST_ID_BYTES>>,
     /// `traceparent` of the request (W3C Trace Context), if it is one of version 00.
@@ -61,6 +68,21 @@ pub enum Role {
 }
 
 impl Exchange {
+    /// Bytes of the request's body as they went over the wire: those of a body in chunks with its framing and trailers. None if the
+    /// request's end is not known.
+    #[must_use]
+    pub fn request_body_bytes(&self) -> Option<u64> {
+        self.request_end_ns
+            .map(|_| self.request_bytes.saturating_sub(self.request_head_bytes))
+    }
+
+    /// Bytes of the final answer's body as they went over the wire: see [`Exchange::request_body_bytes`]. Of an answer that was cut
+    /// off those that came.
+    #[must_use]
+    pub fn response_body_bytes(&self) -> u64 {
+        self.response_bytes.saturating_sub(self.response_head_bytes)
+    }
+
     /// The names of the flags that are set.
     pub fn flag_names(&self) -> impl Iterator<Item = &'static str> + '_ {
         flags::NAMES
@@ -112,10 +134,15 @@ impl Exchange {
             status: record.status,
             interim: record.interim,
             start_ns: request.start_ns,
+            // The request may end on one CPU while on another its answer already has.
+            request_end_ns: (request.end_ns != 0 && flags & flags::EARLY_ANSWER == 0)
+                .then_some(request.end_ns),
             first_byte_ns: record.first_byte_ns,
             end_ns: record.end_ns,
             request_bytes: request.bytes,
+            request_head_bytes: request.head_bytes.into(),
             response_bytes: record.response_bytes,
+            response_head_bytes: record.response_head_bytes.into(),
             traceparent: is_traceparent(trace).then(|| text(trace).0),
             request_id: (!id.is_empty()).then(|| text(id).0),
             flags,
@@ -284,6 +311,34 @@ mod tests {
 
         assert_eq!((&*exchange.method, &*exchange.path), ("GET", "/a"));
         assert_eq!(Exchange::read(&bytes[..used - 1], false), None);
+    }
+
+    #[test]
+    fn the_end_and_the_body_of_a_request_are_known_only_if_it_ended_before_its_answer() {
+        let mut bytes = record(b"POST", b"/");
+        let mut set = |at: usize, value: u8| bytes[at] = value;
+        set(of_request!(bytes), 90);
+        set(of_request!(head_bytes), 60);
+        set(of_request!(end_ns), 7);
+        set(offset_of!(ExchangeRecord, response_bytes), 50);
+        set(offset_of!(ExchangeRecord, response_head_bytes), 50);
+
+        let ended = Exchange::read(&bytes, false).unwrap();
+        bytes[offset_of!(ExchangeRecord, flags)] = flags::EARLY_ANSWER as u8;
+        let early = Exchange::read(&bytes, false).unwrap();
+        bytes[offset_of!(ExchangeRecord, flags)] = 0;
+        bytes[of_request!(end_ns)] = 0;
+        let unknown = Exchange::read(&bytes, false).unwrap();
+
+        assert_eq!(
+            (ended.request_end_ns, ended.request_body_bytes()),
+            (Some(7), Some(30))
+        );
+        assert_eq!(ended.response_body_bytes(), 0);
+        for one in [early, unknown] {
+            assert_eq!((one.request_end_ns, one.request_body_bytes()), (None, None));
+            assert_eq!((one.request_bytes, one.request_head_bytes), (90, 60));
+        }
     }
 
     #[test]
