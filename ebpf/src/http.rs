@@ -6,7 +6,7 @@
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     btf_maps::SkStorage,
-    helpers::{bpf_skb_load_bytes, generated::bpf_ringbuf_output},
+    helpers::bpf_skb_load_bytes,
     macros::{btf_map, cgroup_skb, map},
     maps::{Array, LruHashMap, ProgramArray, RingBuf},
     programs::SkBuffContext,
@@ -17,6 +17,7 @@ use galileo_ebpf_abi::{
 };
 use galileo_ebpf_core::{
     connection::{self, Next, RECEIVED, SENT, Step},
+    head::SHORT_PATH,
     order::{Early, KEPT},
     plain::{self, Piece},
     socket::{Carry, Outside, PIPELINED, Pipeline, Segment, Socket},
@@ -595,42 +596,60 @@ impl Outside for Here<'_> {
 
     #[inline(always)]
     fn exchange(&self, socket: &Socket) {
-        count_for(self.slot, Ledger::ExchangesAttempted, 1);
         let record = &socket.record;
+        count_for(self.slot, Ledger::ExchangesAttempted, 1);
         count_exchange(
             socket.slot,
             record.role,
             record.end_ns.saturating_sub(record.request.start_ns),
         );
-        // Records are some hundred bytes: a reader that comes every few milliseconds needs no wake-up.
-        let wake = if EXCHANGES.query(AVAILABLE) > WAKE_AT {
-            BPF_RB_FORCE_WAKEUP
-        } else {
-            BPF_RB_NO_WAKEUP
-        };
-        // In a form that the verifier follows.
-        let bytes = opaque(record.bytes());
-        let bytes = if bytes > size_of::<ExchangeRecord>() {
-            size_of::<ExchangeRecord>()
-        } else {
-            bytes
-        };
-        // SAFETY: so many bytes of a map value, which the helper copies.
-        let failed = unsafe {
-            bpf_ringbuf_output(
-                (&raw const EXCHANGES).cast_mut().cast(),
-                core::ptr::from_ref(record).cast_mut().cast(),
-                bytes as u64,
-                u64::from(wake),
+        let given = if record.bytes() <= size_of::<Short>() {
+            give(
+                // SAFETY: a record is longer, and consists of integers.
+                unsafe { &*core::ptr::from_ref(record).cast::<Short>() },
+                self.slot,
+                wake(record),
             )
-        };
-        if failed == 0 {
-            count_for(self.slot, Ledger::ExchangesSeen, 1);
         } else {
+            give(record, self.slot, wake(record))
+        };
+        if !given {
             self.count(Ledger::RingFull, 1);
         }
     }
 }
+
+/// A record without id and `traceparent` whose path is short: most are. The ring is given one of two sizes, as the verifier must
+/// know it where memory of the ring is asked for; that is faster than to have the kernel copy any number of bytes there.
+type Short = [u64; (ExchangeRecord::BEFORE_PATH + SHORT_PATH) / 8];
+
+/// Puts a record into the ring. False if there is no room.
+#[inline(always)]
+fn give<T: Copy + 'static>(record: &T, slot: u32, wake: u32) -> bool {
+    let Some(mut place) = EXCHANGES.reserve::<T>(0) else {
+        return false;
+    };
+    // Before the ring's memory is written to: an atomic addition behind that would wait for it.
+    count_for(slot, Ledger::ExchangesSeen, 1);
+    // SAFETY: every byte of it is written here. All values of integers are valid.
+    copy_words(unsafe { place.assume_init_mut() }, record);
+    place.submit(u64::from(wake));
+    true
+}
+
+/// Whether the reader is to be woken. Records are some hundred bytes: a reader that comes every few milliseconds needs no
+/// wake-up, and how full the ring is need not be asked for each.
+#[inline(always)]
+fn wake(record: &ExchangeRecord) -> u32 {
+    if record.request.sequence % ASKED_EACH == 0 && EXCHANGES.query(AVAILABLE) > WAKE_AT {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }
+}
+
+/// Of how many exchanges of a connection one looks how full the ring is.
+const ASKED_EACH: u32 = 16;
 
 /// `BPF_RB_AVAIL_DATA`: bytes in the ring that are not read yet.
 const AVAILABLE: u64 = 0;
