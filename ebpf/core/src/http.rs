@@ -108,10 +108,13 @@ pub struct Stream {
     /// Of requests: heads that have ended. Of answers: requests that are answered or given up. Written by its own direction only,
     /// but for a resynchronisation.
     pub count: u32,
-    /// How many look at this direction, or want to. It lies in the line that whoever looks at the direction writes anyway.
-    pub busy: u32,
+    /// How many have come to look at this direction, but for those who went away without. It lies in the line that whoever looks
+    /// at the direction writes anyway.
+    pub came: u32,
+    /// How many have looked and are done.
+    pub done: u32,
     /// Always 0. A cache line for each direction, as they are looked at on two CPUs.
-    pub apart: [u32; 2],
+    pub apart: u32,
 }
 
 /// What [`scan`] came upon.
@@ -180,10 +183,10 @@ impl Stream {
     /// Takes over what another stream knows, but for who looks at it.
     #[inline(always)]
     pub fn take_over(&mut self, other: &Self) {
-        let (busy, target) = (core::mem::offset_of!(Self, busy), core::ptr::from_mut(self));
+        let (guard, target) = (core::mem::offset_of!(Self, came), core::ptr::from_mut(self));
         let source = core::ptr::from_ref(other).cast::<u32>();
-        for word in 0..busy / 4 {
-            // SAFETY: both lie within a `Stream`, before `busy`. Volatile, see `copy_words`.
+        for word in 0..guard / 4 {
+            // SAFETY: both lie within a `Stream`, before `came`. Volatile, see `copy_words`.
             unsafe {
                 target
                     .cast::<u32>()
