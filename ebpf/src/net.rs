@@ -10,7 +10,7 @@ use aya_ebpf::{
         generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id, bpf_tcp_sock},
     },
     macros::{btf_map, cgroup_skb, map},
-    maps::{Array, LruHashMap, PerCpuArray},
+    maps::{Array, LruHashMap},
     programs::SkBuffContext,
 };
 use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
@@ -27,7 +27,7 @@ use crate::{
     http::{self, FIRST, here},
     ledger::{count, take_back},
     slots::slot_of,
-    traffic,
+    spaces, traffic,
 };
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
@@ -36,55 +36,13 @@ use crate::{
 #[btf_map]
 static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
-/// Work spaces of a CPU: a process that sends may be interrupted by a softirq that receives.
-const NESTING: u32 = 4;
-
-#[map]
-static SEGMENTS: PerCpuArray<Segment> = PerCpuArray::with_max_entries(NESTING, 0);
-
-/// How many work spaces of a CPU are in use.
-#[map]
-static DEPTH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
-
-/// The work space at this depth.
-#[inline(always)]
-pub fn segment(depth: u32) -> Option<&'static mut Segment> {
-    // SAFETY: a map value of this CPU, which `acquire` gave to this run only.
-    SEGMENTS
-        .get_ptr_mut(depth)
-        .map(|segment| unsafe { &mut *segment })
-}
-
-#[inline(always)]
-fn acquire() -> Option<u32> {
-    let depth = DEPTH.get_ptr_mut(0)?;
-    // SAFETY: a map value of this CPU. What interrupts this run leaves it as it was.
-    unsafe {
-        let mine = *depth;
-        if mine >= NESTING {
-            return None;
-        }
-        *depth = mine + 1;
-        Some(mine)
-    }
-}
-
-/// Gives the work space at this depth back.
-#[inline(always)]
-pub fn release(depth: u32) {
-    if let Some(used) = DEPTH.get_ptr_mut(0) {
-        // SAFETY: as in `acquire`.
-        unsafe { *used = depth };
-    }
-}
-
 /// The segment is done.
 #[inline(always)]
-pub fn leave(socket: &mut Socket, way: u32, depth: u32) {
+pub fn leave(socket: &mut Socket, segment: &mut Segment, way: u32) {
     if way == RECEIVED {
         guard::leave(connection::stream(socket, RECEIVED));
     }
-    release(depth);
+    spaces::release(segment);
 }
 
 /// The storage of the packet's socket.
@@ -285,15 +243,12 @@ fn look(
 ) {
     let direction = http::direction(way);
     let payload = length.saturating_sub(tcp.payload);
-    let Some(depth) = acquire() else {
+    let Some((space, segment)) = spaces::acquire() else {
         return count(Ledger::ScratchBusy);
-    };
-    let Some(segment) = segment(depth) else {
-        return;
     };
     if way == RECEIVED && !guard::enter(connection::stream(socket, RECEIVED)) {
         count(Ledger::SocketBusy);
-        return release(depth);
+        return spaces::release(segment);
     }
     if way != FIRST
         && tcp.flags & (SYN | FIN | RST) == 0
@@ -306,7 +261,7 @@ fn look(
             tcp.payload,
         )
     {
-        return leave(socket, way, depth);
+        return leave(socket, segment, way);
     }
     // A SYN takes a number of its own, before the data that fast open sends with it.
     let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
@@ -323,7 +278,7 @@ fn look(
     if let Order::Follows(seen) = order {
         ahead = seen;
     } else if matches!(order, Order::Old) {
-        return leave(socket, way, depth);
+        return leave(socket, segment, way);
     } else if way != RECEIVED {
         // Sent bytes are in order, but for those that were sent before the probes came.
         connection::give_up(&here, socket, direction);
@@ -338,10 +293,10 @@ fn look(
     segment.last = how;
     segment.run = 0;
     if way == RECEIVED && matches!(order, Order::Early) {
-        http::keep_early(ctx, depth);
-        return leave(socket, way, depth);
+        http::keep_early(ctx, space);
+        return leave(socket, segment, way);
     }
-    http::enter(ctx, segment, socket, way, depth);
+    http::enter(ctx, segment, socket, way, space);
 }
 
 /// Whether TCP waits for the same byte of this socket as we do. If it has more, what is missing was not seen when it came.

@@ -185,6 +185,10 @@ pub struct Segment {
     pub run: u32,
     /// The request whose head is being read, and what is left over at the end of the segment.
     pub carry: Carry,
+    /// Always 0.
+    pub reserved: u32,
+    /// Whether the work space is in use; of the object's, which more than one may want.
+    pub busy: u32,
     /// The lines that are looked at.
     pub window: Window,
 }
