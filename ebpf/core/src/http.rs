@@ -104,12 +104,15 @@ pub struct Stream {
     /// Where the stream ends, of one whose end has overtaken its last bytes.
     pub end_seq: u32,
     /// Of requests: heads that have ended. Of answers: requests that are answered or given up. Written by its own direction only,
-    /// but for a resynchronisation.
+    /// but for a reset.
     pub count: u32,
     /// How many look at this direction, or want to. It lies in the line that whoever looks at the direction writes anyway.
     pub busy: u32,
+    /// Of requests: `count` when a lost place was found again. Those before it are given up, but for those that are answered;
+    /// the direction of the answers counts them when it comes upon them.
+    pub resumed: u32,
     /// Always 0. A cache line for each direction, as they are looked at on two CPUs.
-    pub apart: [u32; 2],
+    pub apart: u32,
 }
 
 /// What [`scan`] came upon.
