@@ -25,6 +25,7 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
+    firsts,
     ledger::{MMAPABLE, add, count_duration, count_for, opaque},
     net, spaces,
 };
@@ -91,7 +92,7 @@ pub const fn direction(way: u32) -> u32 {
 #[inline(always)]
 fn socket(ctx: &SkBuffContext, segment: &Segment, way: u32) -> Option<&'static mut Socket> {
     if way == FIRST {
-        net::first(segment)
+        firsts::of(segment)
     } else {
         net::socket(ctx)
     }

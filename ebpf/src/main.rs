@@ -8,6 +8,7 @@
 //! | [`net`] | `cgroup_skb`, both directions | finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
 //! | [`tcp`] | `sock_ops` | connections: opened, failed, ended, retransmissions, round trips |
+//! | [`firsts`] | called by [`net`] | what comes on a listener's socket |
 //! | [`spaces`] | called by [`net`] and [`http`] | work spaces of a CPU |
 //! | [`guard`] | called by [`net`] | one CPU at a time for what a socket receives |
 //! | [`busy`] | called by [`guard`] and [`spaces`] | a word that keeps something to one run |
@@ -22,6 +23,7 @@
 
 mod busy;
 mod cpu;
+mod firsts;
 mod guard;
 mod http;
 mod irq;
