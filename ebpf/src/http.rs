@@ -26,8 +26,9 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
+    firsts,
     ledger::{MMAPABLE, add, count_duration, count_for, opaque},
-    net,
+    net, spaces,
 };
 
 /// Heads split over segments, received and sent. In storage of their own, made for the sockets that need it, so that no peer can
@@ -92,7 +93,7 @@ pub const fn direction(way: u32) -> u32 {
 #[inline(always)]
 fn socket(ctx: &SkBuffContext, segment: &Segment, way: u32) -> Option<&'static mut Socket> {
     if way == FIRST {
-        net::first(segment)
+        firsts::of(segment)
     } else {
         net::socket(ctx)
     }
@@ -144,28 +145,28 @@ pub fn is_plain(
     plain::message(&here, window, socket, direction, piece)
 }
 
-/// Looks at the segment that lies in the work space `depth`, and gives that back when done.
+/// Looks at the segment that lies in the work space `space`, and gives that back when done.
 #[inline(always)]
 pub fn enter(
     ctx: &SkBuffContext,
     segment: &mut Segment,
     socket: &mut Socket,
     way: u32,
-    depth: u32,
+    space: u32,
 ) {
     // SAFETY: the control buffer belongs to this run of the program and those it tail-calls.
-    unsafe { (*ctx.skb.skb).cb[0] = depth };
+    unsafe { (*ctx.skb.skb).cb[0] = space };
     // Nothing follows it only if there is no step to call: HTTP is off on this machine.
     read(ctx, segment, socket, way);
-    net::leave(socket, way, depth);
+    net::leave(socket, segment, way);
 }
 
-/// Keeps the segment that lies in the work space `depth` until what is missing in front of it has come. Returns only if there is
+/// Keeps the segment that lies in the work space `space` until what is missing in front of it has come. Returns only if there is
 /// no step to call.
 #[inline(always)]
-pub fn keep_early(ctx: &SkBuffContext, depth: u32) {
+pub fn keep_early(ctx: &SkBuffContext, space: u32) {
     // SAFETY: as in `enter`.
-    unsafe { (*ctx.skb.skb).cb[0] = depth };
+    unsafe { (*ctx.skb.skb).cb[0] = space };
     go_on(ctx, RECEIVED, KEEP);
 }
 
@@ -310,27 +311,22 @@ pub fn follow_received(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// The segment in the work space that the program before this one used, the number of that, and the socket. If there are none, the
-/// work space is given back.
+/// The segment in the work space that the program before this one used, and the socket. If there is none, the work space is given
+/// back.
 #[inline(always)]
-fn taken(
-    ctx: &SkBuffContext,
-    way: u32,
-) -> Option<(u32, &'static mut Segment, &'static mut Socket)> {
+fn taken(ctx: &SkBuffContext, way: u32) -> Option<(&'static mut Segment, &'static mut Socket)> {
     // SAFETY: as in `enter`.
-    let depth = unsafe { (*ctx.skb.skb).cb[0] };
-    if let Some(segment) = net::segment(depth)
-        && let Some(socket) = socket(ctx, segment, way)
-    {
-        return Some((depth, segment, socket));
+    let segment = spaces::segment(unsafe { (*ctx.skb.skb).cb[0] })?;
+    if let Some(socket) = socket(ctx, segment, way) {
+        return Some((segment, socket));
     }
-    net::release(depth);
+    spaces::release(segment);
     None
 }
 
 #[inline(always)]
 fn keep_step(ctx: &SkBuffContext) {
-    let Some((depth, segment, socket)) = taken(ctx, RECEIVED) else {
+    let Some((segment, socket)) = taken(ctx, RECEIVED) else {
         return;
     };
     let here = here(ctx, socket, RECEIVED);
@@ -345,12 +341,12 @@ fn keep_step(ctx: &SkBuffContext) {
         go_on(ctx, RECEIVED, READ);
         connection::exceeded(&here, segment, socket, RECEIVED);
     }
-    net::leave(socket, RECEIVED, depth);
+    net::leave(socket, segment, RECEIVED);
 }
 
 #[inline(always)]
 fn follow_step(ctx: &SkBuffContext) {
-    let Some((depth, segment, socket)) = taken(ctx, RECEIVED) else {
+    let Some((segment, socket)) = taken(ctx, RECEIVED) else {
         return;
     };
     let here = here(ctx, socket, RECEIVED);
@@ -360,23 +356,23 @@ fn follow_step(ctx: &SkBuffContext) {
         go_on(ctx, RECEIVED, READ);
         connection::exceeded(&here, segment, socket, RECEIVED);
     }
-    net::leave(socket, RECEIVED, depth);
+    net::leave(socket, segment, RECEIVED);
 }
 
 #[inline(always)]
 fn read_step(ctx: &SkBuffContext, way: u32) {
-    let Some((depth, segment, socket)) = taken(ctx, way) else {
+    let Some((segment, socket)) = taken(ctx, way) else {
         return;
     };
     if read(ctx, segment, socket, way) {
         connection::exceeded(&here(ctx, socket, way), segment, socket, direction(way));
     }
-    net::leave(socket, way, depth);
+    net::leave(socket, segment, way);
 }
 
 #[inline(always)]
 fn scan_step(ctx: &SkBuffContext, way: u32) {
-    let Some((depth, segment, socket)) = taken(ctx, way) else {
+    let Some((segment, socket)) = taken(ctx, way) else {
         return;
     };
     let (here, direction) = (here(ctx, socket, way), direction(way));
@@ -387,12 +383,12 @@ fn scan_step(ctx: &SkBuffContext, way: u32) {
         go_on(ctx, way, ACT);
     }
     connection::exceeded(&here, segment, socket, direction);
-    net::leave(socket, way, depth);
+    net::leave(socket, segment, way);
 }
 
 #[inline(always)]
 fn act_step(ctx: &SkBuffContext, way: u32) {
-    let Some((depth, segment, socket)) = taken(ctx, way) else {
+    let Some((segment, socket)) = taken(ctx, way) else {
         return;
     };
     let (here, direction) = (here(ctx, socket, way), direction(way));
@@ -407,7 +403,7 @@ fn act_step(ctx: &SkBuffContext, way: u32) {
         connection::exceeded(&here, segment, socket, direction);
     }
     finish(ctx, &here, segment, socket, direction);
-    net::leave(socket, way, depth);
+    net::leave(socket, segment, way);
 }
 
 /// The packet that is looked at, and the maps.

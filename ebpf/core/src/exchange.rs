@@ -106,6 +106,7 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
     if stream(socket, direction).flags & mark::ORPHAN != 0 {
         return 0;
     }
+    give_up_missed(outside, socket);
     if socket.requests() == socket.answers() {
         stream(socket, direction).flags |= mark::ORPHAN;
         return 0;
@@ -119,7 +120,32 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
             return 0;
         }
     }
+    if stream(socket, direction).first_ns < socket.record.request.start_ns {
+        // It began before this request, so it answers one that was not seen.
+        stream(socket, direction).flags |= mark::ORPHAN;
+        return 0;
+    }
     method_word(&socket.record.request)
+}
+
+/// Gives up the requests that are outstanding from before the place in their stream was lost. True if there were any.
+///
+/// A `resumed` that stands behind the answers is from long ago. A connection of 2^32 requests may mistake it for one in front of
+/// them, which then costs those that are outstanding at that moment.
+#[inline(always)]
+fn give_up_missed(outside: &impl Outside, socket: &mut Socket) -> bool {
+    // Asked first: most connections never lost a place, and the requests stand where another CPU writes.
+    if socket.resumed == 0 {
+        return false;
+    }
+    let outstanding = socket.requests().wrapping_sub(socket.answers());
+    let missed = socket.resumed.wrapping_sub(socket.answers());
+    if missed == 0 || missed > outstanding {
+        return false;
+    }
+    outside.count(Ledger::GivenUp, missed);
+    socket.set_answers(socket.resumed);
+    true
 }
 
 /// A message has ended: the next one may follow.
@@ -185,7 +211,9 @@ fn answer_end(
 ) {
     let this = stream(socket, direction);
     let interim = core::mem::take(&mut this.interim);
-    if this.flags & mark::ORPHAN != 0 {
+    let is_orphan = this.flags & mark::ORPHAN != 0;
+    // The answer of one that is given up ends as if it had no request.
+    if is_orphan || give_up_missed(outside, socket) {
         outside.count(Ledger::JoinedLate, 1);
         if socket.doubt != 0 {
             socket.doubt = DOUBT;
@@ -193,6 +221,7 @@ fn answer_end(
         }
         return;
     }
+    let this = stream(socket, direction);
     if this.flags & mark::REORDERED != 0 {
         marks |= flags::REORDERED;
     }

@@ -11,6 +11,7 @@ use galileo_ebpf_abi::Request;
 
 use crate::{
     number::{self, long_chunk_size},
+    socket::Busy,
     window::{Window, first, lower, matches, text},
 };
 
@@ -106,13 +107,10 @@ pub struct Stream {
     /// Where the stream ends, of one whose end has overtaken its last bytes.
     pub end_seq: u32,
     /// Of requests: heads that have ended. Of answers: requests that are answered or given up. Written by its own direction only,
-    /// but for a resynchronisation.
+    /// but for a reset.
     pub count: u32,
-    /// How many have come to look at this direction, but for those who went away without. It lies in the line that whoever looks
-    /// at the direction writes anyway.
-    pub came: u32,
-    /// How many have looked and are done.
-    pub done: u32,
+    /// Who looks at this direction. It lies in the line that whoever looks at the direction writes anyway.
+    pub busy: Busy,
     /// Always 0. A cache line for each direction, as they are looked at on two CPUs.
     pub apart: u32,
 }
@@ -183,10 +181,10 @@ impl Stream {
     /// Takes over what another stream knows, but for who looks at it.
     #[inline(always)]
     pub fn take_over(&mut self, other: &Self) {
-        let (guard, target) = (core::mem::offset_of!(Self, came), core::ptr::from_mut(self));
+        let (busy, target) = (core::mem::offset_of!(Self, busy), core::ptr::from_mut(self));
         let source = core::ptr::from_ref(other).cast::<u32>();
-        for word in 0..guard / 4 {
-            // SAFETY: both lie within a `Stream`, before `came`. Volatile, see `copy_words`.
+        for word in 0..busy / 4 {
+            // SAFETY: both lie within a `Stream`, before `busy`. Volatile, see `copy_words`.
             unsafe {
                 target
                     .cast::<u32>()
