@@ -637,7 +637,7 @@ fn give<T: Copy + 'static>(record: &T, slot: u32, wake: u32) -> bool {
 /// wake-up, and how full the ring is need not be asked for each.
 #[inline(always)]
 fn wake(record: &ExchangeRecord) -> u32 {
-    if record.request.sequence % ASKED_EACH == 0 && EXCHANGES.query(AVAILABLE) > WAKE_AT {
+    if record.request.sequence.is_multiple_of(ASKED_EACH) && EXCHANGES.query(AVAILABLE) > WAKE_AT {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
