@@ -81,8 +81,8 @@ impl Client {
         if method == "HEAD" {
             left = 0;
         }
-        let mut body = vec![0; left];
-        self.stream.read_exact(&mut body).expect("the body");
+        let mut rest = vec![0; left];
+        self.stream.read_exact(&mut rest).expect("the body");
         Reply {
             status,
             sent: (head.len() as u64, body.len() as u64),

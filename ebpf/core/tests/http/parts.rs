@@ -264,15 +264,16 @@ fn the_end_of_a_request_that_is_cut_off_stays_unknown() {
 
 #[test]
 fn a_request_whose_last_bytes_came_before_its_first_ends_with_its_first() {
-    let request = message(REQUESTS[0]);
-    let (one, two) = request.split_at(9);
-    let mut connection = Connection::new();
-    let first = connection.miss(0, one);
-    connection.segment(0, 1, two);
-    connection.at(0, 2, first, one, last::NO);
-    connection.segment(1, 3, EMPTY);
-    let seen = connection.seen(role::SERVER);
-    assert_eq!((seen[0].start_ns, seen[0].request_end_ns), (2, Some(2)));
+    for request in REQUESTS.map(message) {
+        let (one, two) = request.split_at(9);
+        let mut connection = Connection::new();
+        let first = connection.miss(0, one);
+        connection.segment(0, 1, two);
+        connection.at(0, 2, first, one, last::NO);
+        connection.segment(1, 3, EMPTY);
+        let seen = connection.seen(role::SERVER);
+        assert_eq!((seen[0].start_ns, seen[0].request_end_ns), (2, Some(2)));
+    }
 }
 
 #[test]
