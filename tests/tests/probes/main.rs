@@ -8,6 +8,7 @@ mod listener;
 mod losses;
 mod memory;
 mod network;
+mod older;
 mod restart;
 mod servers;
 mod tcp;
