@@ -303,7 +303,8 @@ pub fn keep_received(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// Hook: tail-called from [`keep_received`], [`read_received`] and [`act_received`]. Context, kernel, maps: as [`keep_received`].
+/// Hook: tail-called from [`keep_received`], [`read_received`] and [`act_received`], and from itself. Context, kernel: as there. Maps:
+/// those of [`keep_received`] and [`read_received`].
 #[cgroup_skb]
 #[inline(always)]
 pub fn follow_received(ctx: SkBuffContext) -> i32 {
@@ -352,8 +353,9 @@ fn follow_step(ctx: &SkBuffContext) {
     let here = here(ctx, socket, RECEIVED);
     if let Some(early) = here.early(false)
         && early.follow(segment, connection::stream(socket, RECEIVED))
+        // Here, and not by a tail call: what is kept of a long head takes almost as many as there may be.
+        && read(ctx, segment, socket, RECEIVED)
     {
-        go_on(ctx, RECEIVED, READ);
         connection::exceeded(&here, segment, socket, RECEIVED);
     }
     net::leave(socket, segment, RECEIVED);

@@ -9,6 +9,7 @@ mod losses;
 mod memory;
 mod network;
 mod parts;
+mod older;
 mod restart;
 mod servers;
 mod tcp;
