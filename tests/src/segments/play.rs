@@ -135,6 +135,7 @@ fn seen(exchanges: &[Exchange]) -> Vec<Seen> {
             method: exchange.method.to_string(),
             path: exchange.path.to_string(),
             id: exchange.request_id.unwrap_or_default().to_string(),
+            trace: exchange.traceparent.unwrap_or_default().to_string(),
             status: exchange.status,
             interim: exchange.interim,
             request_bytes: exchange.request_bytes,

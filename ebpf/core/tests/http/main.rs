@@ -7,4 +7,5 @@ mod cases;
 mod cuts;
 mod driver;
 mod fuzz;
+mod older;
 mod traffic;
