@@ -86,6 +86,8 @@ pub struct Reading {
     pub orphans: usize,
     /// Bytes that delimit messages came out of order, first with this segment.
     pub disturbed: Option<usize>,
+    /// Segments with data behind the end of both ways: they belong to no connection any more.
+    pub stray: usize,
     /// Not all of it could be seen, for another reason than its order: what is seen may be wrong, if it is marked as resumed.
     pub partial: bool,
     /// For each segment how many steps looking at it takes at most, as [`doubts`] counts them.

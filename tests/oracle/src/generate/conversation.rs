@@ -2,7 +2,7 @@
 
 use super::{
     Oddities,
-    message::{self, Body, Message},
+    message::{self, Body, Chunk, Message},
 };
 use crate::dice::Dice;
 
@@ -143,6 +143,31 @@ impl Conversation {
         }
         conversation.pairs = pairs;
         conversation
+    }
+}
+
+impl Conversation {
+    /// Gives some of its messages bodies of up to 150 kB, as far as they have one that can grow.
+    pub fn enlarge(&mut self, dice: &mut Dice) {
+        for _ in 0..dice.between(1, 3) {
+            let at = dice.below(self.pairs.len());
+            let pair = &mut self.pairs[at];
+            let message = if dice.one_in(3) {
+                &mut pair.request
+            } else {
+                &mut pair.answer
+            };
+            let length = dice.between(10_000, 150_000);
+            let data = dice.bytes(length);
+            match &mut message.body {
+                Body::None => {}
+                Body::Plain(bytes) => *bytes = data,
+                Body::Chunked(chunks, _, _) => {
+                    let size = format!("{length:x}");
+                    chunks.insert(dice.below(chunks.len() + 1), Chunk { data, size });
+                }
+            }
+        }
     }
 }
 

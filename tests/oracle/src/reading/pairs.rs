@@ -73,6 +73,11 @@ impl Reader<'_> {
                 self.reading.too_late = late.count();
             }
         }
+        if let (Some(up), Some(down)) = (self.up.end, self.down.end) {
+            let behind = &self.segments[up.segment.max(down.segment) + 1..];
+            let stray = behind.iter().filter(|segment| !segment.payload.is_empty());
+            self.reading.stray = stray.count();
+        }
         self.disturbances();
         if let Some(first) = self.reading.disturbed {
             self.reading.doubt(first, Doubt::OutOfOrder);
