@@ -37,6 +37,8 @@ pub struct Stage {
     pub watch: Watch,
     family: Family,
     role: Role,
+    /// The largest segment that went through the hook so far, up and down.
+    pub largest: [usize; 2],
     // Goes last, as the probes are attached to it.
     home: Home,
 }
@@ -56,6 +58,7 @@ impl Stage {
             watch,
             family,
             role,
+            largest: [0; 2],
             home,
         })
     }
@@ -139,6 +142,10 @@ impl Stage {
         // Of earlier connections nothing is left to come: the hooks ran before their segments were read.
         self.watch.stream.drain();
         let carried = self.carry(segments, from);
+        for segment in &carried.segments {
+            let largest = &mut self.largest[segment.way.index()];
+            *largest = segment.payload.len().max(*largest);
+        }
         let reading = Reading::of(&carried.segments).joined(&carried.segments, carried.seen_from);
         let mut exchanges = Vec::new();
         let begin = Instant::now();

@@ -138,6 +138,14 @@ fn run(family: Family, role: Role, kind: Kind) -> Option<Recall> {
             }
         }
     }
+    if kind == Kind::Large {
+        // Many times what goes into a frame: as GSO and GRO make them.
+        assert!(
+            stage.largest.iter().all(|bytes| *bytes > 30_000),
+            "{:?}",
+            stage.largest
+        );
+    }
     Some(recall)
 }
 

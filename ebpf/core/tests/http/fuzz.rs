@@ -25,9 +25,6 @@ use galileo_oracle::{
 
 use crate::driver::{Connection, TAIL_CALLS, directions};
 
-/// Conversations, if no time is given.
-const CASES: u64 = 4000;
-
 fn odd() -> Oddities {
     if env::var_os("GALILEO_FUZZ_ALL").is_some() {
         Oddities::ALL
@@ -139,6 +136,18 @@ enum Kind {
     Rough,
     /// In order, from a segment in their midst.
     Older,
+    /// In order, with bodies of up to 150 kB in segments of up to 64 kB.
+    Large,
+}
+
+impl Kind {
+    /// Conversations, if no time is given.
+    fn cases(self) -> u64 {
+        match self {
+            Self::Orderly | Self::Rough | Self::Older => 4000,
+            Self::Large => 300,
+        }
+    }
 }
 
 /// Runs conversations until there were enough, or the time is over.
@@ -157,18 +166,21 @@ fn run(kind: Kind) -> Recall {
     for seed in first.. {
         let over = match seconds {
             Some(seconds) => begin.elapsed() > Duration::from_secs(seconds),
-            None => seed >= first + CASES,
+            None => seed >= first + kind.cases(),
         };
         if over {
             println!("{} conversations: {recall:?}", seed - first);
             break;
         }
         let mut dice = Dice::new(seed);
-        let conversation = Conversation::random(&mut dice, odd());
+        let mut conversation = Conversation::random(&mut dice, odd());
+        if kind == Kind::Large {
+            conversation.enlarge(&mut dice);
+        }
         let script = conversation.script();
         let ways: &[Way] = match kind {
             Kind::Rough => &[Way::Up, Way::Down],
-            Kind::Orderly | Kind::Older => &[],
+            Kind::Orderly | Kind::Older | Kind::Large => &[],
         };
         let delivery = Delivery::random(&mut dice, &script, ways, odd());
         let input = Input {
@@ -178,7 +190,7 @@ fn run(kind: Kind) -> Recall {
         let count = input.segments().len();
         let from = match kind {
             Kind::Older => dice.below(count),
-            Kind::Orderly | Kind::Rough => 0,
+            Kind::Orderly | Kind::Rough | Kind::Large => 0,
         };
         for role in [role::SERVER, role::CLIENT] {
             match disagreement(&input.segments(), role, from) {
@@ -191,7 +203,7 @@ fn run(kind: Kind) -> Recall {
                         let segments = input.segments();
                         let from = match kind {
                             Kind::Older => segments.len().saturating_sub(from_end),
-                            Kind::Orderly | Kind::Rough => 0,
+                            Kind::Orderly | Kind::Rough | Kind::Large => 0,
                         };
                         let disagreement = disagreement(&segments, role, from);
                         (segments, from, disagreement)
@@ -224,6 +236,13 @@ fn run(kind: Kind) -> Recall {
 fn conversations_in_order_are_seen_whole_wherever_they_are_cut() {
     let recall = run(Kind::Orderly);
     // But for what is behind more messages in a segment than are looked at.
+    assert!(recall.doubtful * 20 < recall.sure, "{recall:?}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
+fn conversations_in_large_segments_are_seen_whole() {
+    let recall = run(Kind::Large);
     assert!(recall.doubtful * 20 < recall.sure, "{recall:?}");
 }
 
