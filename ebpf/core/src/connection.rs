@@ -406,7 +406,8 @@ pub enum Next {
 /// Decides what follows [`act`]. Without reading again, a segment may hold more messages, as steps are limited.
 #[inline(always)]
 pub fn next(segment: &mut Segment, socket: &mut Socket, direction: u32) -> Next {
-    if segment.offset >= segment.end {
+    // Before its begin, while empty lines that were carried over are gone through: what came early is counted from 0.
+    if segment.end.wrapping_sub(segment.offset) as i32 <= 0 {
         return Next::Finish;
     }
     let this = stream(socket, direction);

@@ -2,7 +2,7 @@
 import socket
 import struct
 
-from answers import EVIL, body_of, chunks_of, head_of, hold, plans, tell
+from answers import EVIL, body_of, chunks_of, each, head_of, hold, tell
 
 
 class Connection:
@@ -178,9 +178,4 @@ def broken_off(plan):
 
 
 MANNERS = {"pipelined": pipelined, "broken-off": broken_off}
-for plan in plans():
-    try:
-        MANNERS.get(plan["manner"], one_by_one)(plan)
-        tell(done=True)
-    except (OSError, EOFError, ValueError, IndexError) as error:
-        tell(error=repr(error))
+each(lambda plan: MANNERS.get(plan["manner"], one_by_one)(plan))

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::case::{ID, Request, TRACE};
 use super::client::Said;
+use super::request::{ID, Request, TRACE};
 use super::watcher::{Role, Seen};
 
 /// Bytes of a path that the probes keep at least.
@@ -257,7 +257,7 @@ fn differs(truth: &Truth, one: &Seen, ground: &Ground) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::case::CASES;
+    use super::super::cases::CASES;
     use super::*;
 
     const GROUND: Ground = Ground {
