@@ -27,6 +27,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// The begin of a command whose program gets a signal (`TERM`, `KILL`) when this process is gone, even if that was killed and
+/// could put nothing in order. The program and its arguments are to follow.
+pub(crate) fn leashed(signal: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", signal]);
+    command
+}
+
 /// A program that runs beside this one. If it is dropped before [`Running::wait`], as an early return does, the program
 /// is killed and waited for: nothing is left that loads the machine or holds a pipe.
 pub(crate) struct Running {

@@ -1,152 +1,191 @@
 //! `cargo xtask bench probes`: what the probes see, and what they cost.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Args;
-use serde::Deserialize;
+use clap::{Args, ValueEnum};
 
-use super::peers::{Load, Nginx, example};
+use super::example;
+use super::network::{End, Network};
+use super::nginx::Nginx;
+use super::page::{Kept, Measured, Recall};
+use super::rows::{self, Row};
+use super::wrk::Wrk;
 use crate::machine::{self, Purpose};
 use crate::process::{self, Running};
+use crate::progress::Progress;
 use crate::repository::Repository;
 
-/// How long to measure.
+/// What to measure, and how long.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Seconds of load in which the probes are attached and detached, for each row
+    /// Rows to measure, e.g. keep-alive,veth-100k
+    ///
+    /// keep-alive, new-connections, pipelined (8 requests at once), 100k, 1m (sendfile), chunked, chunked-20k (5 chunks), post (20 kB
+    /// asked, answered when read); each with veth- before it between two network namespaces instead of over loopback.
+    #[arg(
+        long,
+        value_name = "ROW,…",
+        value_delimiter = ',',
+        value_parser = Row::parse,
+        default_values = rows::ALL,
+        hide_default_value = true
+    )]
+    rows: Vec<Row>,
+    /// Features that are attached and detached together; each set is a line of its own
+    #[arg(long, value_enum, value_name = "SET,…", value_delimiter = ',', default_values = ["network", "all"])]
+    features: Vec<Set>,
+    /// Seconds of load in which programs are attached and detached, for each row; 0 leaves it out
     #[arg(long, default_value_t = 30)]
     kept_seconds: u64,
-    /// Seconds of load in which all exchanges are counted, for each row
+    /// Seconds of load in which all exchanges are counted, with all features on, for each row; 0 leaves it out
     #[arg(long, default_value_t = 5)]
     recall_seconds: u64,
-    /// Attach and detach the programs of this feature only, e.g. tcp; all others stay attached
-    #[arg(long)]
-    only: Option<String>,
+    /// How to print the results
+    #[arg(long, value_enum, default_value_t = Output::Markdown)]
+    output: Output,
 }
 
-const LOADS: [Load; 3] = [
-    Load {
-        name: "keep-alive, 12 B",
-        path: "/",
-        new_connections: false,
-    },
-    Load {
-        name: "new connection each, 12 B",
-        path: "/",
-        new_connections: true,
-    },
-    Load {
-        name: "keep-alive, 100 kB by sendfile",
-        path: "/100k",
-        new_connections: false,
-    },
-];
-
-#[derive(Deserialize)]
-struct Recall {
-    server: u64,
-    client: u64,
-    lost: u64,
+/// Features by the names that the measuring program knows.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Set {
+    /// Packets and HTTP
+    Network,
+    /// Packets, HTTP and TCP connections
+    Tcp,
+    /// The scheduler
+    Cpu,
+    /// All that is on by default
+    All,
 }
 
-#[derive(Deserialize)]
-struct Kept {
-    kept: f64,
-    low: f64,
-    high: f64,
-    pairs: u64,
-    without_per_second: f64,
-    added_ns: f64,
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// The tables of docs/measurements.md
+    Markdown,
+    /// One document with every figure
+    Json,
 }
+
+/// What the measuring program takes beside the seconds it is told: loading, and counting runs in the end.
+const KEPT_BESIDES: u64 = 4;
+const RECALL_BESIDES: u64 = 2;
 
 pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
     machine::prepare(Purpose::Test)?;
     process::announce("building the measuring program");
-    let program = example(repository, "galileo-probes", "bench")?;
-    let nginx = Nginx::start(repository.target().join("bench"))?;
-    let mut rows = Vec::new();
-    for load in LOADS {
-        process::announce(&format!(
-            "{}: counting for {} s",
-            load.name, options.recall_seconds
-        ));
-        let (rate, counted, seen) = recall(&program, &nginx, load, options.recall_seconds)?;
-        process::announce(&format!(
-            "{}: attaching and detaching for {} s",
-            load.name, options.kept_seconds
-        ));
-        let kept = kept(&program, &nginx, load, options)?;
-        rows.push(format!(
-            "| {} | {rate:.0} | {counted} | {} | {:.4} | {} | {:.4} | {} | {:.3} [{:.3}–{:.3}] | {:.0} | {:.0} |",
-            load.name,
-            seen.server,
-            seen.server as f64 / counted as f64,
-            seen.client,
-            seen.client as f64 / counted as f64,
-            seen.lost,
-            kept.kept,
-            kept.low,
-            kept.high,
-            kept.added_ns,
-            kept.without_per_second,
-        ));
-        eprintln!("{} pairs of 0.1 s", kept.pairs);
-    }
-    println!(
-        "| load (nginx 1 worker, wrk 64 connections, loopback) | req/s watched | counted by nginx | seen as server | recall | seen as client | recall | lost | throughput kept [95 %] | ns added per exchange | req/s unwatched |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
-    for row in rows {
-        println!("{row}");
+    let mut bench = Bench {
+        program: example(repository, "galileo-probes", "bench")?,
+        folder: repository.target().join("bench"),
+        progress: Progress::start(options.expected()),
+    };
+    let measured: Vec<Measured> = options
+        .rows
+        .iter()
+        .map(|row| bench.measure(*row, options).with_context(|| row.name()))
+        .collect::<Result<_>>()?;
+    // The line goes before anything is printed.
+    drop(bench);
+    match options.output {
+        Output::Markdown => print!("{}", super::page::markdown(&measured)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&measured)?),
     }
     Ok(())
 }
 
-/// Counts all exchanges of a load from before its begin until after its end.
-fn recall(program: &Path, nginx: &Nginx, load: Load, seconds: u64) -> Result<(f64, u64, Recall)> {
-    let mut counter = Running::start(
-        Command::new(program)
-            .args(["recall", &nginx.port.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped()),
-    )?;
-    let mut lines = BufReader::new(counter.stdout()?).lines();
-    lines
-        .next()
-        .context("the measuring program ended early; is this root?")??;
-    // Asking is a request as well: the one before falls out of the difference, the one after is seen by the probes.
-    let before = nginx.requests()?;
-    let rate = Load::finish(load.start(nginx.port, seconds)?)?;
-    let after = nginx.requests()?;
-    counter.close_stdin();
-    let line = lines
-        .next()
-        .context("the measuring program told nothing")??;
-    counter.wait()?;
-    let mut seen: Recall = serde_json::from_str(&line)?;
-    // Both questions were seen in both roles, and nginx counted the second within the difference.
-    let without_one = |count: u64, role| {
-        let nothing = || format!("the probes saw no exchange in the role of a {role}");
-        count.checked_sub(1).with_context(nothing)
-    };
-    seen.server = without_one(seen.server, "server")?;
-    seen.client = without_one(seen.client, "client")?;
-    Ok((rate, after - before, seen))
+impl Options {
+    /// How long all rows take.
+    fn expected(&self) -> Duration {
+        let one = |seconds, besides| if seconds == 0 { 0 } else { seconds + besides };
+        let row = one(self.recall_seconds, RECALL_BESIDES) + one(self.kept_seconds, KEPT_BESIDES);
+        Duration::from_secs(row * self.rows.len() as u64)
+    }
 }
 
-fn kept(program: &Path, nginx: &Nginx, load: Load, options: &Options) -> Result<Kept> {
-    let seconds = options.kept_seconds;
-    let wrk = load.start(nginx.port, seconds + 2)?;
-    let line = process::output(
-        Command::new("taskset")
-            .args(["-c", "1"])
-            .arg(program)
-            .args(["kept", &nginx.port.to_string(), &seconds.to_string()])
-            .args(&options.only),
-    )?;
-    Load::finish(wrk)?;
-    serde_json::from_str(&line).context("the measuring program told something else")
+struct Bench {
+    program: PathBuf,
+    folder: PathBuf,
+    progress: Progress,
+}
+
+impl Bench {
+    fn measure(&mut self, row: Row, options: &Options) -> Result<Measured> {
+        // In this order: nginx ends before its network goes.
+        let network = if row.over_veth {
+            Network::veth()?
+        } else {
+            Network::Loopback
+        };
+        let nginx = Nginx::start(&self.folder, &network)?;
+        let mut measured = Measured {
+            row: row.name(),
+            title: row.to_string(),
+            recall: None,
+            kept: None,
+        };
+        if options.recall_seconds > 0 {
+            self.progress.step(&format!("{row}: counting"));
+            measured.recall = Some(self.recall(row, &network, &nginx, options.recall_seconds)?);
+        }
+        if options.kept_seconds > 0 {
+            self.progress
+                .step(&format!("{row}: attaching and detaching"));
+            measured.kept = Some(self.kept(row, &network, &nginx, options)?);
+        }
+        Ok(measured)
+    }
+
+    /// Counts all exchanges of a load from before its begin until after its end.
+    fn recall(&self, row: Row, network: &Network, nginx: &Nginx, seconds: u64) -> Result<Recall> {
+        let mut counter = Running::start(
+            network
+                .command(End::Server, "KILL")
+                .arg(&self.program)
+                .args(["recall", &nginx.port.to_string()])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
+        )?;
+        let mut lines = BufReader::new(counter.stdout()?).lines();
+        lines
+            .next()
+            .context("the measuring program ended early; is this root?")??;
+        let rate = Wrk::start(row.load, network, nginx, &self.folder, seconds)?.finish()?;
+        counter.close_stdin();
+        let line = lines
+            .next()
+            .context("the measuring program told nothing")??;
+        counter.wait()?;
+        let seen = serde_json::from_str(&line).context("the measuring program told nonsense")?;
+        Ok(Recall {
+            watched_per_second: rate,
+            seen,
+        })
+    }
+
+    /// Attaches and detaches programs beside a load.
+    fn kept(&self, row: Row, network: &Network, nginx: &Nginx, options: &Options) -> Result<Kept> {
+        let seconds = options.kept_seconds;
+        let sets: Vec<String> = options
+            .features
+            .iter()
+            .filter_map(ValueEnum::to_possible_value)
+            .map(|value| value.get_name().to_owned())
+            .collect();
+        let all = seconds + KEPT_BESIDES;
+        let wrk = Wrk::start(row.load, network, nginx, &self.folder, all)?;
+        let line = process::output(
+            network
+                .command(End::Server, "KILL")
+                .args(["taskset", "-c", "1"])
+                .arg(&self.program)
+                .args(["kept", &nginx.port.to_string(), &seconds.to_string()])
+                .arg(sets.join(",")),
+        )?;
+        // Its own report says no more than whether all answers were right.
+        wrk.finish()?;
+        serde_json::from_str(&line).context("the measuring program told nonsense")
+    }
 }
