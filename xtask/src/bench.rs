@@ -31,14 +31,13 @@ enum What {
     ///
     /// nginx runs with one worker on CPU 0 and wrk with 64 connections on CPU 1, over loopback or between two network
     /// namespaces joined by a veth pair, which come and go with the row. First all exchanges of a load are counted by the
-    /// probes, in both roles, and by nginx (`stub_status`). Then nothing, programs that do nothing (the floor of the hook) and
-    /// each set of features take turns of 0.1 s beside one load; the 95 % interval is that of a bootstrap over the rounds. In
-    /// the end the kernel counts runs and time of each program for 2 s.
+    /// probes, in both roles, and by nginx (`stub_status`). Then nothing, programs that do nothing (the floor of the packet
+    /// hooks) and each set of features take turns of 0.1 s beside one load; the 95 % interval is that of a bootstrap over the
+    /// rounds. In the end the kernel counts runs and time of each program for 2 s.
     ///
-    /// The machine should do nothing else. Must be run as root. All rows take eight minutes; a short look at one:
+    /// The machine should do nothing else. Must be run as root. All rows take eight minutes. A short look at one:
     ///
-    ///     cargo xtask bench probes --rows keep-alive --features network --kept-seconds 6 --recall-seconds 2
-    #[command(verbatim_doc_comment)]
+    /// cargo xtask bench probes --rows keep-alive --kept-seconds 6
     Probes(probes::Options),
     /// What the scheduler's probes add to a context switch, step by step
     ///

@@ -1,12 +1,13 @@
 //! `cargo xtask bench probes`: what the probes see, and what they cost.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use serde::de::DeserializeOwned;
 
 use super::example;
 use super::network::{End, Network};
@@ -70,9 +71,10 @@ enum Output {
     Json,
 }
 
-/// What the measuring program takes beside the seconds it is told: loading, and counting runs in the end.
-const KEPT_BESIDES: u64 = 4;
-const RECALL_BESIDES: u64 = 2;
+/// Seconds of load beside those that are told: the round that is under way in the end, and counting runs after it.
+const KEPT_BESIDES: u64 = 5;
+/// About the seconds that it takes to load the programs.
+const LOADING: u64 = 3;
 
 pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
     machine::prepare(Purpose::Test)?;
@@ -99,8 +101,11 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
 impl Options {
     /// How long all rows take.
     fn expected(&self) -> Duration {
-        let one = |seconds, besides| if seconds == 0 { 0 } else { seconds + besides };
-        let row = one(self.recall_seconds, RECALL_BESIDES) + one(self.kept_seconds, KEPT_BESIDES);
+        let one = |seconds, besides| match seconds {
+            0 => 0,
+            seconds => LOADING + seconds + besides,
+        };
+        let row = one(self.recall_seconds, 0) + one(self.kept_seconds, KEPT_BESIDES);
         Duration::from_secs(row * self.rows.len() as u64)
     }
 }
@@ -140,52 +145,74 @@ impl Bench {
 
     /// Counts all exchanges of a load from before its begin until after its end.
     fn recall(&self, row: Row, network: &Network, nginx: &Nginx, seconds: u64) -> Result<Recall> {
-        let mut counter = Running::start(
+        let port = nginx.port.to_string();
+        let counter = Measuring::start(
             network
                 .command(End::Server, "KILL")
                 .arg(&self.program)
-                .args(["recall", &nginx.port.to_string()])
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped()),
+                .args(["recall", &port]),
         )?;
-        let mut lines = BufReader::new(counter.stdout()?).lines();
-        lines
-            .next()
-            .context("the measuring program ended early; is this root?")??;
         let rate = Wrk::start(row.load, network, nginx, &self.folder, seconds)?.finish()?;
-        counter.close_stdin();
-        let line = lines
-            .next()
-            .context("the measuring program told nothing")??;
-        counter.wait()?;
-        let seen = serde_json::from_str(&line).context("the measuring program told nonsense")?;
         Ok(Recall {
             watched_per_second: rate,
-            seen,
+            seen: counter.end()?,
         })
     }
 
     /// Attaches and detaches programs beside a load.
     fn kept(&self, row: Row, network: &Network, nginx: &Nginx, options: &Options) -> Result<Kept> {
-        let seconds = options.kept_seconds;
         let sets: Vec<String> = options
             .features
             .iter()
             .filter_map(ValueEnum::to_possible_value)
             .map(|value| value.get_name().to_owned())
             .collect();
-        let all = seconds + KEPT_BESIDES;
-        let wrk = Wrk::start(row.load, network, nginx, &self.folder, all)?;
-        let line = process::output(
+        let (port, seconds) = (nginx.port.to_string(), options.kept_seconds);
+        let measuring = Measuring::start(
             network
                 .command(End::Server, "KILL")
                 .args(["taskset", "-c", "1"])
                 .arg(&self.program)
-                .args(["kept", &nginx.port.to_string(), &seconds.to_string()])
-                .arg(sets.join(",")),
+                .args(["kept", &port, &seconds.to_string(), &sets.join(",")]),
         )?;
+        let wrk = Wrk::start(
+            row.load,
+            network,
+            nginx,
+            &self.folder,
+            seconds + KEPT_BESIDES,
+        )?;
+        let kept = measuring.end()?;
         // Its own report says no more than whether all answers were right.
         wrk.finish()?;
-        serde_json::from_str(&line).context("the measuring program told nonsense")
+        Ok(kept)
+    }
+}
+
+/// The measuring program at work.
+struct Measuring {
+    running: Running,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Measuring {
+    /// Starts it and waits until it is ready for the load.
+    fn start(command: &mut Command) -> Result<Self> {
+        let mut running = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let mut lines = BufReader::new(running.stdout()?).lines();
+        lines
+            .next()
+            .context("the measuring program ended early; is this root?")??;
+        Ok(Self { running, lines })
+    }
+
+    /// Tells it that the load has ended, if it wants to know, and takes its result.
+    fn end<T: DeserializeOwned>(mut self) -> Result<T> {
+        self.running.close_stdin();
+        let line = self.lines.next();
+        // Why it failed stands above.
+        self.running.wait()?;
+        let line = line.context("the measuring program told nothing")??;
+        serde_json::from_str(&line).with_context(|| format!("the measuring program told {line}"))
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     str::FromStr,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -79,18 +80,21 @@ enum State {
 const NOTHING: usize = 0;
 const FLOOR: usize = 1;
 
-/// Measures for some seconds, and [`COUNTING`] after these.
+/// Prints `ready`, waits for the load, and measures for some seconds, and [`COUNTING`] after these.
 pub async fn measure(port: u16, seconds: u64, sets: &[Set]) -> Outcome<Value> {
     let mut bench = Bench::new(port)?;
     let states: Vec<State> = [State::Nothing, State::Floor]
         .into_iter()
         .chain(sets.iter().copied().map(State::Probes))
         .collect();
-    let round = (PHASE + SETTLE) * states.len() as u32;
-    let count = (Duration::from_secs(seconds).as_millis() / round.as_millis()).max(1);
-    let mut rounds = Vec::new();
-    for index in 0..count {
-        rounds.push(bench.round(&states, index % 2 == 1).await?);
+    println!("ready");
+    bench.wait_for_load()?;
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut rounds: Vec<Vec<f64>> = Vec::new();
+    // There and back at least.
+    while rounds.len() < 2 || Instant::now() < end {
+        let backwards = rounds.len() % 2 == 1;
+        rounds.push(bench.round(&states, backwards).await?);
     }
     let last = sets.last().copied().unwrap_or(Set::All);
     let programs = bench.programs(last).await?;
@@ -144,6 +148,19 @@ impl Bench {
             floor: Floor::load()?,
             status: Status::connect(port)?,
         })
+    }
+
+    /// Waits until nginx has something to do.
+    fn wait_for_load(&mut self) -> Outcome<()> {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let before = self.status.requests()?;
+        while self.status.requests()? == before {
+            if Instant::now() > deadline {
+                return Err("nobody asks nginx for anything: there is no load".into());
+            }
+            thread::sleep(SETTLE);
+        }
+        Ok(())
     }
 
     /// Requests a second in each state.
