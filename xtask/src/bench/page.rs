@@ -16,7 +16,7 @@ pub(super) struct Measured {
 /// What was seen of all that nginx counted.
 #[derive(Serialize)]
 pub(super) struct Recall {
-    /// Requests a second with all features on, by wrk.
+    /// Requests a second with all features on.
     pub watched_per_second: f64,
     #[serde(flatten)]
     pub seen: Seen,
@@ -26,7 +26,7 @@ pub(super) struct Recall {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Seen {
     /// Requests, by nginx.
-    counted: u64,
+    pub counted: u64,
     /// Exchanges in the role of a server, and of a client.
     server: u64,
     client: u64,

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::path::PathBuf;
 use std::process::{ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -12,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::example;
 use super::network::{End, Network};
 use super::nginx::Nginx;
-use super::page::{Kept, Measured, Recall};
+use super::page::{Kept, Measured, Recall, Seen};
 use super::rows::{self, Row};
 use super::wrk::Wrk;
 use crate::machine::{self, Purpose};
@@ -73,6 +74,8 @@ enum Output {
 
 /// Seconds of load beside those that are told: the round that is under way in the end, and counting runs after it.
 const KEPT_BESIDES: u64 = 5;
+/// The same where the load is ended from here.
+const RECALL_BESIDES: u64 = 10;
 /// About the seconds that it takes to load the programs.
 const LOADING: u64 = 3;
 
@@ -146,16 +149,30 @@ impl Bench {
     /// Counts all exchanges of a load from before its begin until after its end.
     fn recall(&self, row: Row, network: &Network, nginx: &Nginx, seconds: u64) -> Result<Recall> {
         let port = nginx.port.to_string();
-        let counter = Measuring::start(
+        let mut counter = Measuring::start(
             network
                 .command(End::Server, "KILL")
                 .arg(&self.program)
                 .args(["recall", &port]),
         )?;
-        let rate = Wrk::start(row.load, network, nginx, &self.folder, seconds)?.finish()?;
+        let begin = Instant::now();
+        let wrk = Wrk::start(
+            row.load,
+            network,
+            nginx,
+            &self.folder,
+            seconds + RECALL_BESIDES,
+        )?;
+        // The load is what takes the time; that it is held then is what ends it.
+        thread::sleep(Duration::from_secs(seconds));
+        wrk.hold()?;
+        let taken = begin.elapsed();
+        counter.ask("held\n")?;
+        drop(wrk);
+        let seen: Seen = counter.end()?;
         Ok(Recall {
-            watched_per_second: rate,
-            seen: counter.end()?,
+            watched_per_second: seen.counted as f64 / taken.as_secs_f64(),
+            seen,
         })
     }
 
@@ -206,7 +223,17 @@ impl Measuring {
         Ok(Self { running, lines })
     }
 
-    /// Tells it that the load has ended, if it wants to know, and takes its result.
+    /// Tells it something and waits for its answer.
+    fn ask(&mut self, text: &str) -> Result<()> {
+        self.running.tell(text)?;
+        let answer = self.lines.next();
+        answer
+            .context("the measuring program ended early")?
+            .map(drop)
+            .context("cannot read from the measuring program")
+    }
+
+    /// Tells it that the load is gone, if it wants to know, and takes its result.
     fn end<T: DeserializeOwned>(mut self) -> Result<T> {
         self.running.close_stdin();
         let line = self.lines.next();

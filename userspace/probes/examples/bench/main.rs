@@ -2,7 +2,7 @@
 //!
 //! * `bench kept PORT SECONDS SETS`: attaches and detaches the probes, set of features by set (`network,all`), beside a load
 //!   that runs all the time, and tells what part of the server's throughput was kept: see [`kept`].
-//! * `bench recall PORT`: counts the exchanges of the server on that port until its standard input ends: see [`recall`].
+//! * `bench recall PORT`: counts the exchanges of the server on that port, and has nginx count them: see [`recall`].
 //!
 //! The server is an nginx on 127.0.0.1 of the network namespace that this runs in; `/status` has its count of requests.
 
