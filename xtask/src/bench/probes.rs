@@ -74,7 +74,7 @@ enum Output {
 
 /// Seconds of load beside those that are told: the round that is under way in the end, and counting runs after it.
 const KEPT_BESIDES: u64 = 5;
-/// The same where the load is ended from here.
+/// The same where the load is ended from here, and this only bounds it.
 const RECALL_BESIDES: u64 = 10;
 /// About the seconds that it takes to load the programs.
 const LOADING: u64 = 3;
@@ -87,18 +87,19 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
         folder: repository.target().join("bench"),
         progress: Progress::start(options.expected()),
     };
-    let measured: Vec<Measured> = options
-        .rows
-        .iter()
-        .map(|row| bench.measure(*row, options).with_context(|| row.name()))
-        .collect::<Result<_>>()?;
+    let mut measured = Vec::new();
+    let all = options.rows.iter().try_for_each(|row| {
+        measured.push(bench.measure(*row, options).with_context(|| row.name())?);
+        Ok(())
+    });
     // The line goes before anything is printed.
     drop(bench);
+    // What was measured before a row failed took its time, too.
     match options.output {
         Output::Markdown => print!("{}", super::page::markdown(&measured)),
         Output::Json => println!("{}", serde_json::to_string_pretty(&measured)?),
     }
-    Ok(())
+    all
 }
 
 impl Options {
