@@ -130,6 +130,7 @@ pub fn is_plain(
     } else {
         length
     };
+    plain::ask_for_request(socket, direction);
     if !here.load(window, 0, payload, filled) {
         return false;
     }
@@ -578,20 +579,16 @@ impl Outside for Here<'_> {
     }
 
     #[inline(always)]
-    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32) {
-        let end = |request: &mut Request| {
-            request.bytes = bytes;
-            request.flags |= marks;
-        };
+    fn change_request(&self, key: PendingKey, change: impl FnOnce(&mut Request)) {
         if self.way == FIRST {
             if let Some(pending) = FIRST_PIPELINED.get_ptr_mut(key) {
                 // SAFETY: a map value that only this socket uses.
-                end(unsafe { &mut *pending });
+                change(unsafe { &mut *pending });
             }
         } else if let Some(kept) = self.pipelined(key, false)
             && u64::from(kept.sequence) == key.sequence
         {
-            end(kept);
+            change(kept);
         }
     }
 

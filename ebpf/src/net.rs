@@ -212,7 +212,10 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         return;
     }
     let Some(socket) = socket else { return };
-    socket.slot = slot;
+    // Only if it is another: both directions read this line.
+    if socket.slot != slot {
+        socket.slot = slot;
+    }
     let new = socket.cookie == 0;
     if new {
         meet(ctx, sk, socket, &tcp, cgroup_id, direction);

@@ -8,7 +8,7 @@
 use galileo_ebpf_abi::{CarryKey, Ledger, flags, role};
 
 use crate::{
-    exchange::{DOUBT, head_end, message_end},
+    exchange::{DOUBT, change_last_request, head_end, message_end},
     head,
     http::{self, Event, Opening, Stream, mark, state},
     order::Early,
@@ -79,6 +79,29 @@ pub fn synchronise(socket: &mut Socket, direction: u32, place: Place) {
         this.flags |= mark::BEGUN;
     } else {
         this.state = state::LOST;
+        set_lost(socket, direction, true);
+    }
+}
+
+/// Tells the other direction whether the place in this one is lost.
+#[inline(always)]
+fn set_lost(socket: &mut Socket, direction: u32, lost: bool) {
+    let [received, sent] = &mut socket.lost;
+    if direction == RECEIVED {
+        *received = u8::from(lost);
+    } else {
+        *sent = u8::from(lost);
+    }
+}
+
+/// Whether the place in this direction is lost.
+#[inline(always)]
+pub(crate) const fn is_lost(socket: &Socket, direction: u32) -> bool {
+    let [received, sent] = socket.lost;
+    if direction == RECEIVED {
+        received != 0
+    } else {
+        sent != 0
     }
 }
 
@@ -225,13 +248,14 @@ fn begin(this: &mut Stream, segment: &mut Segment) {
     this.first_ns = segment.now_ns;
     let request = &mut segment.carry.request;
     request.start_ns = segment.now_ns;
+    request.end_ns = 0;
+    request.head_bytes = 0;
     request.flags = 0;
     request.method_len = 0;
     request.path_len = 0;
     request.id_len = 0;
     request.trace_len = 0;
-    // With these the zeros fill a register; the compiler calls its `memset` for five bytes.
-    request.reserved = [0; 3];
+    request.reserved = 0;
 }
 
 /// Goes through the window.
@@ -330,7 +354,7 @@ fn act_on_lines(
     // Otherwise there are more lines, or a body, in the window: the next step goes on there.
     let searched = segment.window.at >= segment.window.len;
     if event == Step::Scan as u32 && searched && rest >= CARRY as u32 {
-        segment.carry.request.flags |= flags::HEAD_CUT;
+        segment.carry.request.flags |= flags::HEAD_CUT as u16;
         if http::cut_line(this, &mut segment.window) as u32 == Event::Unparsable as u32 {
             event = Step::Unparsable as u32;
         }
@@ -500,7 +524,7 @@ fn judge(
         (role::CLIENT, role::SERVER)
     };
     if lost && !(older && socket.role == role::UNKNOWN) {
-        let both = socket.role != client && other(socket, direction).state == state::LOST;
+        let both = socket.role != client && is_lost(socket, SENT - direction);
         if stream(socket, direction).may_resume == 0 && !both {
             return false;
         }
@@ -536,6 +560,7 @@ fn judge(
     this.may_resume = 0;
     if lost {
         this.restart();
+        set_lost(socket, direction, false);
         take_up(outside, socket, direction);
         stream(socket, direction).flags |= mark::BEGUN;
         socket.doubt = DOUBT;
@@ -589,16 +614,22 @@ fn silence(socket: &mut Socket) {
     sent.left = 0;
 }
 
-/// The place in this direction is lost. Of answers, those that are outstanding now can no longer be told from one another.
+/// The place in this direction is lost. Of answers, those that are outstanding now can no longer be told from one another. Of
+/// requests, it was lost in the body of the last one, or behind it.
 #[inline(always)]
 fn lose(outside: &impl Outside, socket: &mut Socket, direction: u32) {
-    if socket.role != role::UNKNOWN && carries_answers(socket, direction) {
+    if socket.role != role::UNKNOWN {
         let outstanding = socket.requests().wrapping_sub(socket.answers());
-        if outstanding != 0 {
+        if outstanding != 0 && carries_answers(socket, direction) {
             outside.count(Ledger::GivenUp, outstanding);
             socket.set_answers(socket.requests());
+        } else if outstanding != 0 && stream(socket, direction).state != state::LOST {
+            change_last_request(outside, socket, |request| {
+                request.flags |= flags::REORDERED as u16;
+            });
         }
     }
+    set_lost(socket, direction, true);
     let this = stream(socket, direction);
     this.interim = 0;
     this.restart();
@@ -621,6 +652,7 @@ pub(crate) fn unparsable(
         let this = stream(socket, direction);
         this.restart();
         this.flags &= mark::OF_CONNECTION;
+        set_lost(socket, direction, false);
         strike(outside, socket, direction);
     } else {
         outside.count(Ledger::Unparsable, 1);

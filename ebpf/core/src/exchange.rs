@@ -3,11 +3,11 @@
 //! Of a connection that was not seen whole (older than the probes, or with bytes missing) it is not known how many requests are
 //! outstanding, so its exchanges are marked until what is seen of it leaves no doubt.
 
-use galileo_ebpf_abi::{Ledger, PendingKey, flags};
+use galileo_ebpf_abi::{Ledger, PendingKey, Request, flags};
 
 use crate::{
-    connection::{carries_answers, other, stream, unparsable},
-    http::{Body, mark, method_word, state},
+    connection::{SENT, carries_answers, is_lost, other, stream, unparsable},
+    http::{Body, mark, method_word},
     socket::{Outside, Segment, Socket},
     words::copy_words,
 };
@@ -42,10 +42,15 @@ pub(crate) fn head_end(
         } else {
             0
         };
+        let here = segment.end.wrapping_sub(segment.offset);
+        if !matches!(body, Body::Chunked) && announced <= u64::from(here) {
+            segment.carry.request.end_ns = segment.now_ns;
+            this.flags |= mark::WHOLE;
+        }
         segment.carry.request.bytes = this.bytes + announced;
         keep_request(outside, segment, socket);
-        let answers = other(socket, direction);
-        if answers.state == state::LOST {
+        if is_lost(socket, SENT - direction) {
+            let answers = other(socket, direction);
             answers.may_resume = 1;
         }
         body
@@ -86,7 +91,7 @@ fn keep_request(outside: &impl Outside, segment: &mut Segment, socket: &mut Sock
     if socket.requests() == socket.answers() {
         copy_words(&mut socket.record.request, request);
     } else {
-        request.flags |= flags::PIPELINED;
+        request.flags |= flags::PIPELINED as u16;
         outside.keep_request(key(socket, socket.requests()), request);
     }
     socket.set_requests(socket.requests().wrapping_add(1));
@@ -125,35 +130,45 @@ pub(crate) fn message_end(
 ) {
     if carries_answers(socket, direction) {
         answer_end(outside, now_ns, socket, direction, marks);
-        let requests = other(socket, direction);
-        if requests.state == state::LOST {
-            requests.may_resume = 1;
+        if is_lost(socket, SENT - direction) {
+            other(socket, direction).may_resume = 1;
         }
     } else {
-        request_end(outside, socket, direction);
+        request_end(outside, now_ns, socket, direction);
     }
     stream(socket, direction).restart();
 }
 
-/// A request's length is known now, also if it came in chunks.
+/// A request's end is known now, and its length also if it came in chunks.
 #[inline(always)]
-fn request_end(outside: &impl Outside, socket: &mut Socket, direction: u32) {
+fn request_end(outside: &impl Outside, now_ns: u64, socket: &mut Socket, direction: u32) {
     let this = stream(socket, direction);
-    if this.flags & (mark::CHUNKED | mark::REORDERED) == 0 {
+    if this.flags & mark::WHOLE != 0 {
         return;
     }
     let bytes = this.bytes;
-    let marks = if this.flags & mark::REORDERED == 0 {
-        0
-    } else {
-        flags::REORDERED
-    };
+    let reordered = this.flags & mark::REORDERED != 0;
+    change_last_request(outside, socket, |request| {
+        request.end_ns = now_ns;
+        request.bytes = bytes;
+        if reordered {
+            request.flags |= flags::REORDERED as u16;
+        }
+    });
+}
+
+/// Changes what is kept of the last request.
+#[inline(always)]
+pub(crate) fn change_last_request(
+    outside: &impl Outside,
+    socket: &mut Socket,
+    change: impl FnOnce(&mut Request),
+) {
     let sequence = socket.requests().wrapping_sub(1);
     if socket.record.request.sequence == sequence {
-        socket.record.request.bytes = bytes;
-        socket.record.request.flags |= marks;
+        change(&mut socket.record.request);
     } else {
-        outside.end_request(key(socket, sequence), bytes, marks);
+        outside.change_request(key(socket, sequence), change);
     }
 }
 
@@ -183,15 +198,10 @@ fn answer_end(
         marks |= flags::RESUMED;
         settle(socket, first_byte_ns);
     }
-    if socket.requests().wrapping_sub(1) == socket.answers() {
-        marks |= match other(socket, direction).state {
-            state::BODY | state::CHUNK_SIZE | state::CHUNK_DATA | state::TRAILER => {
-                flags::EARLY_ANSWER
-            }
-            // The place was lost in the body of this request, or behind it.
-            state::LOST => flags::REORDERED,
-            _ => 0,
-        };
+    let request = &socket.record.request;
+    // If its place was lost in its body, it is not known when it ended, or will.
+    if request.end_ns == 0 && u32::from(request.flags) & flags::REORDERED == 0 {
+        marks |= flags::EARLY_ANSWER;
     }
     let role = socket.role;
     let record = &mut socket.record;
@@ -206,10 +216,7 @@ fn answer_end(
     record.status = status;
     record.role = role;
     record.interim = interim;
-    // Only if there is something to say: the next request is written there on another CPU.
-    if marks != 0 {
-        record.request.flags |= marks;
-    }
+    record.flags = marks;
     outside.exchange(socket);
     socket.set_answers(socket.answers().wrapping_add(1));
 }
@@ -234,7 +241,7 @@ fn settle(socket: &mut Socket, first_byte_ns: u64) {
     let waited_ns = first_byte_ns.saturating_sub(request.start_ns);
     let calm = alone
         && record.end_ns != 0
-        && request.flags & flags::PIPELINED == 0
+        && u32::from(request.flags) & flags::PIPELINED == 0
         && quiet_ns / QUIET >= waited_ns;
     socket.doubt = if calm { socket.doubt - 1 } else { DOUBT };
 }

@@ -104,7 +104,7 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
         window.copy_to::<PATH_BYTES>(target, &mut request.path);
     }
     if cut || available > PATH_BYTES as u32 {
-        request.flags |= flags::PATH_TRUNCATED;
+        request.flags |= flags::PATH_TRUNCATED as u16;
     }
     request.path_len = if available > PATH_BYTES as u32 {
         PATH_BYTES as u16

@@ -68,9 +68,11 @@ pub mod mark {
     pub const EARLY: u16 = 1 << 9;
     /// The stream was seen from its first byte on.
     pub const BEGUN: u16 = 1 << 10;
+    /// All of this request lies in the segment in which its head ended.
+    pub const WHOLE: u16 = 1 << 11;
 
     /// What belongs to one message.
-    pub const OF_MESSAGE: u16 = LENGTH | CHUNKED | ENCODED | BROKEN | ORPHAN | REORDERED;
+    pub const OF_MESSAGE: u16 = LENGTH | CHUNKED | ENCODED | BROKEN | ORPHAN | REORDERED | WHOLE;
     /// What belongs to the connection.
     pub const OF_CONNECTION: u16 = SYNCED | BEGUN;
 }

@@ -5,7 +5,7 @@
 use galileo_ebpf_abi::role;
 
 use crate::{
-    connection::{RECEIVED, carries_answers, other, stream},
+    connection::{RECEIVED, SENT, carries_answers, is_lost, other, stream},
     exchange::message_end,
     head,
     http::{self, Body, header, is_empty, mark, method_word, state},
@@ -13,8 +13,8 @@ use crate::{
     window::{FRESH, Window, first, matches, text},
 };
 
-/// Turns of the loop over lines: one for eight bytes or one for a line, whichever ends first.
-const TURNS: u32 = FRESH as u32 / 8 + 32;
+/// Turns of the loop over lines: one for sixteen bytes or one for a line, whichever ends first.
+const TURNS: u32 = FRESH as u32 / 16 + 32;
 
 /// Whether the next segment of this direction, of a connection seen from its begin on, can hold a plain message.
 #[inline(always)]
@@ -24,6 +24,20 @@ pub fn may_begin(socket: &mut Socket, direction: u32, sequence: u32) -> bool {
         && this.next_seq == sequence
         && this.state == state::START
         && this.end_known == 0
+}
+
+/// Asks for what was written on another CPU as a rule, before it is needed: what is kept of the request. Whether this is its
+/// answer is not known yet.
+#[inline(always)]
+pub fn ask_for_request(socket: &Socket, direction: u32) {
+    if carries_answers(socket, direction) {
+        let request = &socket.record.request;
+        // SAFETY: plain bytes, of which the value does not matter. Volatile, as nobody looks at it.
+        unsafe {
+            (&raw const request.start_ns).read_volatile();
+            (&raw const request.path).cast::<u64>().read_volatile();
+        }
+    }
 }
 
 /// The segment that may hold one.
@@ -63,19 +77,15 @@ pub fn message(
     } else if carries_answers(socket, direction) != answer {
         return false;
     }
-    let (own, others) = (
-        stream(socket, direction).count,
-        other(socket, direction).count,
-    );
-    let outstanding = if answer {
-        others.wrapping_sub(own)
+    // What the other direction writes is looked at only where it must be: as a rule that happens on another CPU.
+    let own = stream(socket, direction).count;
+    let turn = if answer {
+        let request = &socket.record.request;
+        request.sequence == own && request.start_ns != 0
     } else {
-        own.wrapping_sub(others)
+        own == other(socket, direction).count
     };
-    if outstanding != u32::from(answer)
-        || stream(socket, direction).interim != 0
-        || other(socket, direction).state == state::LOST
-    {
+    if !turn || stream(socket, direction).interim != 0 || is_lost(socket, SENT - direction) {
         return false;
     }
     window.first_at.set(1);
@@ -83,9 +93,6 @@ pub fn message(
     window.answer.set(u32::from(answer));
     let answer = window.answer.get() != 0;
     if !lines(window, answer) || window.lengths.get() > 1 || window.transfer_at.get() != 0 {
-        return false;
-    }
-    if answer && socket.record.request.sequence != own {
         return false;
     }
     let head = window.begin.get();
@@ -99,6 +106,8 @@ pub fn message(
     let request = &mut socket.record.request;
     if !answer {
         request.start_ns = now_ns;
+        request.end_ns = 0;
+        request.head_bytes = 0;
         request.flags = 0;
         request.id_len = 0;
         request.trace_len = 0;
@@ -140,6 +149,9 @@ pub fn message(
             };
         }
     }
+    if !answer && length == here {
+        request.end_ns = now_ns;
+    }
     if length > here {
         this.state = state::BODY;
         this.left = length - here;
@@ -161,12 +173,19 @@ fn lines(window: &mut Window, answer: bool) -> bool {
         if at >= window.len {
             return false;
         }
-        let feeds = matches(window.word(at), b'\n');
-        if feeds == 0 {
-            window.place.set(at + 8);
+        let (near, far) = (
+            matches(window.word(at), b'\n'),
+            matches(window.word(at + 8), b'\n'),
+        );
+        if near | far == 0 {
+            window.place.set(at + 16);
             continue;
         }
-        let end = at + first(feeds);
+        let end = if near != 0 {
+            at + first(near)
+        } else {
+            at + 8 + first(far)
+        };
         if end >= window.len {
             return false;
         }

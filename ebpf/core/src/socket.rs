@@ -26,13 +26,17 @@ pub struct Socket {
     /// Exchanges in a row that must speak against unseen requests before it is believed that there are none; 0 if nothing was
     /// missed.
     pub doubt: u8,
+    /// Of each direction: 1 while its place is lost. Here, so that the other direction need not look at it there.
+    pub lost: [u8; 2],
     /// Always 0.
-    pub reserved: [u8; 8],
+    pub reserved: [u8; 6],
     /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
     /// kernel allocates memory for each storage of a socket.
     pub tcp: TcpSocket,
     /// Both directions.
     pub streams: [Stream; 2],
+    /// Always 0.
+    pub apart: [u64; 6],
     /// What is handed out when the present exchange ends: who talks to whom, and the oldest unanswered request, if its
     /// sequence number is `answers`.
     pub record: ExchangeRecord,
@@ -104,6 +108,14 @@ impl Socket {
 /// (`struct bpf_local_storage_data`); so what stands before the streams, which no packet
 /// writes once the connection is known, fills the rest of it.
 const _: () = assert!(core::mem::offset_of!(Socket, streams) == 64 - 8);
+
+/// What is known of the request but for its texts fills one cache line, which its own direction writes and the answer's only
+/// reads. All that the answer's direction writes lies before it.
+const _: () = assert!(
+    (core::mem::offset_of!(Socket, record) + core::mem::offset_of!(ExchangeRecord, request) + 8)
+        .is_multiple_of(64)
+        && core::mem::offset_of!(Request, path) == 64
+);
 
 /// Unanswered requests that are kept of a connection besides the oldest. Of a connection that has more, the answers to some
 /// miss their request. As many as fit into 8 kB, which is the most that newer kernels (7.2, not 6.12) give a socket's storage.
@@ -208,8 +220,8 @@ pub trait Outside {
     fn keep_request(&self, key: PendingKey, request: &Request);
     /// Copies the request that was kept and forgets it. False if it is no longer there.
     fn take_request(&self, key: PendingKey, request: &mut Request) -> bool;
-    /// Sets the length of a request that was kept, now that it is known, and further bits of its flags.
-    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32);
+    /// Changes a request that was kept, if it still is.
+    fn change_request(&self, key: PendingKey, change: impl FnOnce(&mut Request));
     /// Takes the exchange that `socket.record` is.
     fn exchange(&self, socket: &Socket);
 }

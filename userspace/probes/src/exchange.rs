@@ -90,7 +90,7 @@ impl Exchange {
             target.split(|byte| *byte == b'?').next().unwrap_or(target)
         };
         let truncated_in_query = !keep_query && path.len() < target.len();
-        let mut flags = request.flags;
+        let mut flags = u32::from(request.flags) | record.flags;
         if truncated_in_query {
             flags &= !flags::PATH_TRUNCATED;
         }

@@ -107,10 +107,9 @@ impl Outside for Maps {
         true
     }
 
-    fn end_request(&self, key: PendingKey, bytes: u64, marks: u32) {
+    fn change_request(&self, key: PendingKey, change: impl FnOnce(&mut Request)) {
         if let Some(pending) = self.pending.borrow_mut().get_mut(&key.sequence) {
-            pending.bytes = bytes;
-            pending.flags |= marks;
+            change(pending);
         }
     }
 
@@ -134,7 +133,7 @@ impl Outside for Maps {
                 start_ns: request.start_ns,
                 first_byte_ns: record.first_byte_ns,
                 end_ns: record.end_ns,
-                flags: request.flags,
+                flags: u32::from(request.flags) | record.flags,
             },
         ));
     }
