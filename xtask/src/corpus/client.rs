@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::case::{Case, Plan, Skill};
-use super::place::{Group, Namespace, Process, log_file};
+use super::place::{Group, Process, log_file};
 use super::server::{Server, system_program};
+use crate::namespace::Namespace;
 
 /// A client program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
