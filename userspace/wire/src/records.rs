@@ -190,7 +190,7 @@ pub struct Exchange {
     pub remote_port: u16,
     /// First byte of the request.
     pub start_ns: u64,
-    /// Last byte of the request; none if it was not seen before the answer had ended.
+    /// Last byte of the request; none if it was not seen before the answer had ended, or who recorded it did not tell.
     pub request_end_ns: Option<u64>,
     /// First byte of the answer.
     pub first_byte_ns: u64,

@@ -248,6 +248,16 @@ fn differs(truth: &Truth, one: &Seen, ground: &Ground) -> Option<String> {
             said.response_bytes,
             "bytes of the answer",
         ),
+        (
+            one.request_head_bytes,
+            said.request_head_bytes,
+            "bytes of the request's head",
+        ),
+        (
+            one.response_head_bytes,
+            said.response_head_bytes,
+            "bytes of the answer's head",
+        ),
     ];
     known
         .iter()
@@ -276,7 +286,9 @@ mod tests {
                     id: Some(request.id.clone()),
                     status: 200,
                     request_bytes: Some(100),
+                    request_head_bytes: Some(100),
                     response_bytes: Some(50),
+                    response_head_bytes: Some(45),
                     interim: Some(0),
                     ..Said::default()
                 },
@@ -361,7 +373,7 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_wrong_lowers_the_precision() {
-        let spoilers: [fn(&mut Seen); 16] = [
+        let spoilers: [fn(&mut Seen); 18] = [
             |one| one.method = "PUT".to_owned(),
             |one| one.path.push('x'),
             |one| one.status = 404,
@@ -377,6 +389,14 @@ mod tests {
             |one| one.request_end_ns = None,
             |one| one.request_body_bytes = Some(1),
             |one| one.response_head_bytes += 1,
+            |one| {
+                one.request_head_bytes -= 1;
+                one.request_body_bytes = Some(1);
+            },
+            |one| {
+                one.response_head_bytes -= 1;
+                one.response_body_bytes += 1;
+            },
             |one| one.flags.push("reordered".to_owned()),
         ];
         let truths = truths(1);
