@@ -153,7 +153,7 @@ pub fn keep_early(
     if this.flags & mark::EARLY == 0 {
         early.clear();
     }
-    if !early.keep(outside, segment) {
+    if !early.keep(outside, segment, this.next_seq) {
         return false;
     }
     this.flags |= mark::EARLY;
