@@ -137,10 +137,7 @@ impl Early {
             segment.offset = seen;
             segment.end = end;
             segment.next_seq = run.first.wrapping_add(end);
-            // Where the end has overtaken what was missing, the last byte is not the last thing that came.
-            if stream.end_known == 0 {
-                segment.now_ns = run.seen_ns;
-            }
+            segment.now_ns = run.seen_ns;
             segment.last = last::NO;
             return true;
         }
@@ -211,7 +208,7 @@ mod tests {
         fn take_request(&self, _: PendingKey, _: &mut Request) -> bool {
             false
         }
-        fn change_request(&self, _: PendingKey, _: impl FnOnce(&mut Request)) {}
+        fn end_request(&self, _: PendingKey, _: u64, _: u32) {}
         fn exchange(&self, _: &Socket) {}
     }
 
