@@ -91,6 +91,26 @@ impl Peer {
         self.next_port
     }
 
+    /// A connection of which nothing was sent yet, with this number of our SYN.
+    fn unopened(
+        &mut self,
+        ours: Way,
+        [local, remote]: [SocketAddr; 2],
+        initial: u32,
+    ) -> Connection<'_> {
+        Connection {
+            peer: self,
+            socket: None,
+            ours,
+            local,
+            remote,
+            expected: 0,
+            sent: initial,
+            segments: Vec::new(),
+            late_ns: 0,
+        }
+    }
+
     /// Opens a connection in which the kernel's end is the server's, with this number of our SYN.
     ///
     /// # Panics
@@ -99,17 +119,7 @@ impl Peer {
     pub fn client(&mut self, initial: u32) -> Connection<'_> {
         let local = SocketAddr::new(self.family.peer(), self.port());
         let remote = self.listener.local_addr().expect("bound");
-        let mut connection = Connection {
-            peer: self,
-            socket: None,
-            ours: Way::Up,
-            local,
-            remote,
-            expected: 0,
-            sent: initial,
-            segments: Vec::new(),
-            late_ns: 0,
-        };
+        let mut connection = self.unopened(Way::Up, [local, remote], initial);
         connection.put(initial, flag::SYN, b"");
         let answer = connection.next_packet();
         assert_eq!(
@@ -141,17 +151,7 @@ impl Peer {
         assert_eq!(connect(&socket, &local), Err(Errno::INPROGRESS));
         let socket = TcpStream::from(socket);
         let remote = socket.local_addr().expect("it was bound to connect");
-        let mut connection = Connection {
-            peer: self,
-            socket: None,
-            ours: Way::Down,
-            local,
-            remote,
-            expected: 0,
-            sent: initial,
-            segments: Vec::new(),
-            late_ns: 0,
-        };
+        let mut connection = self.unopened(Way::Down, [local, remote], initial);
         let syn = connection.next_packet();
         assert_eq!(syn.flags & (flag::SYN | flag::ACK), flag::SYN);
         connection.opened(&syn);

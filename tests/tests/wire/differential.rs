@@ -1,22 +1,13 @@
-//! Random conversations through the kernel's hook, held against a slow reader that shares no code with the probes.
-//!
-//! `GALILEO_FUZZ_SECONDS` lets each test run that long, `GALILEO_FUZZ_SEED` sets where the seeds begin, and
-//! `GALILEO_FUZZ_KEEP` names a folder for the inputs that do not agree: then it goes on behind them. `GALILEO_FUZZ_ALL`
-//! generates what [`Oddities::READ`] leaves out.
+//! Random conversations through the kernel's hook, held against a slow reader that shares no code with the probes. For how long,
+//! see [`galileo_oracle::campaign`].
 
-use std::{
-    env, fs,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use galileo_oracle::{
     agreement::Recall,
+    campaign::{Campaign, Kind},
     case,
-    delivery::Delivery,
-    dice::Dice,
-    generate::{Conversation, Oddities},
     segment::{Segment, Way},
-    shrink::{Input, shrink},
 };
 use galileo_probes::Role;
 use galileo_tests::{
@@ -27,37 +18,6 @@ use galileo_tests::{
     turn,
 };
 
-/// How conversations are carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// In order.
-    Orderly,
-    /// With segments late, lost and twice.
-    Rough,
-    /// With bodies of up to 150 kB, in segments of up to 64 kB that are cut, and put together, by the device.
-    Large,
-    /// In order, and the probes come when they have begun.
-    Older,
-}
-
-impl Kind {
-    /// Conversations of a test, if no time is given.
-    fn cases(self) -> u64 {
-        match self {
-            Self::Orderly | Self::Rough => 250,
-            Self::Large => 80,
-            Self::Older => 60,
-        }
-    }
-}
-
-/// What kind of disagreement it is, so that a smaller input shows the same one.
-fn what(why: &str) -> String {
-    let line = why.lines().next().unwrap_or_default();
-    let word = line.split_once(':').map(|(word, _)| word.to_owned());
-    word.unwrap_or_else(|| line.rsplit(' ').take(2).collect())
-}
-
 /// What was seen of them; none if probes may not be loaded here.
 fn run(family: Family, role: Role, kind: Kind) -> Option<Recall> {
     let _turn = turn();
@@ -66,78 +26,17 @@ fn run(family: Family, role: Role, kind: Kind) -> Option<Recall> {
         Kind::Orderly | Kind::Rough | Kind::Older => Size::Whole,
     };
     let mut stage = Stage::new(family, role, size)?;
-    let number = |name| {
-        env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
+    let campaign = Campaign {
+        name: format!("{family:?}-{role:?}"),
+        kind,
+        rough: vec![stage.ours()],
+        cases: match kind {
+            Kind::Orderly | Kind::Rough => 250,
+            Kind::Large => 80,
+            Kind::Older => 60,
+        },
     };
-    let seconds = number("GALILEO_FUZZ_SECONDS");
-    let first = number("GALILEO_FUZZ_SEED").unwrap_or(0);
-    let keep = env::var("GALILEO_FUZZ_KEEP").ok();
-    let all = env::var_os("GALILEO_FUZZ_ALL").is_some();
-    let odd = if all { Oddities::ALL } else { Oddities::READ };
-    let begin = Instant::now();
-    let mut recall = Recall::default();
-    let mut kept = 0;
-    for seed in first.. {
-        let over = match seconds {
-            Some(seconds) => begin.elapsed() > Duration::from_secs(seconds),
-            None => seed >= first + kind.cases(),
-        };
-        if over || kept >= 20 {
-            println!("{} conversations: {recall:?}", seed - first);
-            break;
-        }
-        let mut dice = Dice::new(seed);
-        let mut conversation = Conversation::random(&mut dice, odd);
-        if kind == Kind::Large {
-            conversation.enlarge(&mut dice);
-        }
-        let script = conversation.script();
-        let ours = stage.ours();
-        let ways = match kind {
-            Kind::Rough => std::slice::from_ref(&ours),
-            Kind::Orderly | Kind::Large | Kind::Older => &[],
-        };
-        let delivery = Delivery::random(&mut dice, &script, ways, odd);
-        let input = Input {
-            conversation,
-            delivery,
-        };
-        let count = input.segments().len();
-        // From the end, as shrinking takes from the begin as well.
-        let seen = match kind {
-            Kind::Older => dice.between(1, count - 2),
-            Kind::Orderly | Kind::Rough | Kind::Large => usize::MAX,
-        };
-        let mut check = |input: &Input| {
-            let segments = input.segments();
-            stage.check_from(&segments, segments.len().saturating_sub(seen))
-        };
-        match check(&input) {
-            Ok(one) => recall.add(one),
-            Err(why) => {
-                let what = what(&why);
-                let small = shrink(input, |input| {
-                    check(input).is_err_and(|why| what == self::what(&why))
-                });
-                let segments = small.segments();
-                let from = segments.len().saturating_sub(seen);
-                let again = check(&small).err().unwrap_or(why).replace('\n', "\n# ");
-                let text = format!(
-                    "# seed {seed}, from {from}: {again}\n{}",
-                    case::write(&segments)
-                );
-                let Some(keep) = &keep else { panic!("{text}") };
-                fs::write(
-                    format!("{keep}/{family:?}-{role:?}-{kind:?}-{seed}.txt"),
-                    text,
-                )
-                .unwrap();
-                kept += 1;
-            }
-        }
-    }
+    let recall = campaign.run(|segments, from| stage.check_from(segments, from));
     if kind == Kind::Large {
         // Many times what goes into a frame: as GSO and GRO make them.
         assert!(

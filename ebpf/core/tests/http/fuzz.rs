@@ -1,37 +1,20 @@
-//! Random conversations through the state machines, held against a slow reader that shares no code with them.
-//!
-//! `GALILEO_FUZZ_SECONDS` lets it run that long, `GALILEO_FUZZ_SEED` sets where the seeds begin, and `GALILEO_FUZZ_KEEP`
-//! names a folder for the inputs that do not agree: then it goes on behind them. `GALILEO_FUZZ_ALL` generates what [`Oddities::READ`]
-//! leaves out.
+//! Random conversations through the state machines, held against a slow reader that shares no code with them. For how long, see
+//! [`galileo_oracle::campaign`].
 
-use std::{
-    env, fs,
-    time::{Duration, Instant},
-};
+use std::fs;
 
 use galileo_ebpf_abi::{Ledger, role};
 use galileo_ebpf_core::socket::last;
 use galileo_oracle::{
     agreement::{self, Counted, Recall},
+    campaign::{Campaign, Kind},
     case,
-    delivery::Delivery,
-    dice::Dice,
-    generate::{Conversation, Oddities},
     reading::Reading,
     segment::{Mark, Segment, Way},
-    shrink::{Input, shrink},
     stream::Stream,
 };
 
 use crate::driver::{Connection, TAIL_CALLS, directions};
-
-fn odd() -> Oddities {
-    if env::var_os("GALILEO_FUZZ_ALL").is_some() {
-        Oddities::ALL
-    } else {
-        Oddities::READ
-    }
-}
 
 /// What user space makes of the field's value that the object hands out: nothing, if it is longer than one of version 00, begins
 /// with another version, or has what is no digit.
@@ -123,121 +106,28 @@ fn disagreement(segments: &[Segment], role: u8, from: usize) -> Result<Recall, S
         .unwrap_or_else(|_| Err("a panic".to_owned()))
 }
 
-/// What kind of disagreement it is, so that a smaller input shows the same one.
-fn what(why: &str) -> String {
-    let line = why.lines().next().unwrap_or_default();
-    let word = line.split_once(':').map(|(word, _)| word.to_owned());
-    word.unwrap_or_else(|| line.rsplit(' ').take(2).collect())
-}
-
-/// How conversations are played.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// From their begin, in order.
-    Orderly,
-    /// From their begin, with segments late, lost and twice.
-    Rough,
-    /// In order, from a segment in their midst.
-    Older,
-    /// In order, with bodies of up to 150 kB in segments of up to 64 kB.
-    Large,
-}
-
-impl Kind {
-    /// Conversations, if no time is given.
-    fn cases(self) -> u64 {
-        match self {
-            Self::Orderly | Self::Rough | Self::Older => 4000,
-            Self::Large => 300,
-        }
-    }
-}
-
 /// Runs conversations until there were enough, or the time is over.
-fn run(kind: Kind) -> Recall {
-    let number = |name| {
-        env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
+fn run(kind: Kind, cases: u64) -> Recall {
+    let campaign = Campaign {
+        name: "host".to_owned(),
+        kind,
+        rough: vec![Way::Up, Way::Down],
+        cases,
     };
-    let seconds = number("GALILEO_FUZZ_SECONDS");
-    let first = number("GALILEO_FUZZ_SEED").unwrap_or(0);
-    let keep = env::var("GALILEO_FUZZ_KEEP").ok();
-    let begin = Instant::now();
-    let mut recall = Recall::default();
-    let mut kept = 0;
-    for seed in first.. {
-        let over = match seconds {
-            Some(seconds) => begin.elapsed() > Duration::from_secs(seconds),
-            None => seed >= first + kind.cases(),
-        };
-        if over {
-            println!("{} conversations: {recall:?}", seed - first);
-            break;
-        }
-        let mut dice = Dice::new(seed);
-        let mut conversation = Conversation::random(&mut dice, odd());
-        if kind == Kind::Large {
-            conversation.enlarge(&mut dice);
-        }
-        let script = conversation.script();
-        let ways: &[Way] = match kind {
-            Kind::Rough => &[Way::Up, Way::Down],
-            Kind::Orderly | Kind::Older | Kind::Large => &[],
-        };
-        let delivery = Delivery::random(&mut dice, &script, ways, odd());
-        let input = Input {
-            conversation,
-            delivery,
-        };
-        let count = input.segments().len();
-        let from = match kind {
-            Kind::Older => dice.below(count),
-            Kind::Orderly | Kind::Rough | Kind::Large => 0,
-        };
+    campaign.run(|segments, from| {
+        let mut recall = Recall::default();
         for role in [role::SERVER, role::CLIENT] {
-            match disagreement(&input.segments(), role, from) {
-                Ok(one) => recall.add(one),
-                Err(why) => {
-                    let what = what(&why);
-                    // So far from the end, as shrinking takes from the begin as well.
-                    let from_end = count - from;
-                    let again = |input: &Input| {
-                        let segments = input.segments();
-                        let from = match kind {
-                            Kind::Older => segments.len().saturating_sub(from_end),
-                            Kind::Orderly | Kind::Rough | Kind::Large => 0,
-                        };
-                        let disagreement = disagreement(&segments, role, from);
-                        (segments, from, disagreement)
-                    };
-                    let small = shrink(input.clone(), |input| {
-                        again(input).2.is_err_and(|why| what == self::what(&why))
-                    });
-                    let (segments, from, why) = again(&small);
-                    let why = why.expect_err("it still fails").replace('\n', "\n# ");
-                    let text = format!(
-                        "# seed {seed}, role {role}, from {from}: {why}\n{}",
-                        case::write(&segments)
-                    );
-                    let Some(keep) = &keep else { panic!("{text}") };
-                    fs::write(format!("{keep}/{kind:?}-{seed}-{role}.txt"), text).unwrap();
-                    kept += 1;
-                    if kept >= 60 {
-                        return recall;
-                    }
-                    break;
-                }
-            }
+            let one = disagreement(segments, role, from);
+            recall.add(one.map_err(|why| format!("{why}\nrole {role}"))?);
         }
-    }
-    recall
+        Ok(recall)
+    })
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn conversations_in_order_are_seen_whole_wherever_they_are_cut() {
-    let recall = run(Kind::Orderly);
+    let recall = run(Kind::Orderly, 4_000);
     // But for what is behind more messages in a segment than are looked at.
     assert!(recall.doubtful * 20 < recall.sure, "{recall:?}");
 }
@@ -245,20 +135,20 @@ fn conversations_in_order_are_seen_whole_wherever_they_are_cut() {
 #[test]
 #[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn conversations_in_large_segments_are_seen_whole() {
-    let recall = run(Kind::Large);
+    let recall = run(Kind::Large, 300);
     assert!(recall.doubtful * 20 < recall.sure, "{recall:?}");
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn conversations_out_of_order_are_seen_or_counted_and_never_wrong() {
-    run(Kind::Rough);
+    run(Kind::Rough, 4_000);
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn of_conversations_that_had_begun_what_may_be_wrong_is_marked() {
-    let recall = run(Kind::Older);
+    let recall = run(Kind::Older, 4_000);
     assert!(recall.doubtful_seen * 4 > recall.doubtful, "{recall:?}");
     assert!(recall.marked < recall.doubtful_seen, "{recall:?}");
 }

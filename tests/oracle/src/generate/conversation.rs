@@ -223,18 +223,7 @@ fn request(dice: &mut Dice, odd: Oddities) -> Message {
             "X-Galileo-Request-Id",
             "X-GALILEO-REQUEST-ID",
         ]);
-        let blank = if odd.blanks_behind && dice.one_in(8) {
-            dice.pick(&["  ", "	"])
-        } else if dice.one_in(6) {
-            ""
-        } else {
-            " "
-        };
-        let behind = if odd.blanks_behind && dice.one_in(10) {
-            " "
-        } else {
-            ""
-        };
+        let (blank, behind) = blanks(dice, odd);
         let length = dice.between(1, 44);
         let at = dice.below(message.fields.len() + 1);
         let field = format!("{name}:{blank}{}{behind}", dice.letters(length));
@@ -261,10 +250,9 @@ fn request(dice: &mut Dice, odd: Oddities) -> Message {
     message
 }
 
-/// A `traceparent` field, now and then one that is not to be taken for one.
-fn traceparent(dice: &mut Dice, odd: Oddities) -> String {
-    let name = dice.pick(&["traceparent", "Traceparent", "TRACEPARENT", "traceParent"]);
-    let blank = if odd.blanks_behind && dice.one_in(8) {
+/// What stands before a value, and behind it.
+fn blanks(dice: &mut Dice, odd: Oddities) -> (&'static str, &'static str) {
+    let before = if odd.blanks_behind && dice.one_in(8) {
         dice.pick(&["  ", "\t"])
     } else if dice.one_in(6) {
         ""
@@ -276,6 +264,13 @@ fn traceparent(dice: &mut Dice, odd: Oddities) -> String {
     } else {
         ""
     };
+    (before, behind)
+}
+
+/// A `traceparent` field, now and then one that is not to be taken for one.
+fn traceparent(dice: &mut Dice, odd: Oddities) -> String {
+    let name = dice.pick(&["traceparent", "Traceparent", "TRACEPARENT", "traceParent"]);
+    let (blank, behind) = blanks(dice, odd);
     let (trace, span) = (dice.digits(32), dice.digits(16));
     let marks = dice.digits(2);
     let value = match dice.below(12) {

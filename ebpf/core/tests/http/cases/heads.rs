@@ -152,3 +152,17 @@ fn contradicting_lengths_are_unparsable() {
     ]);
     assert_eq!(connection.counted(Ledger::Unparsable), 1);
 }
+
+#[test]
+fn an_answer_behind_what_was_no_request_answers_nothing() {
+    let answer: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
+    let connection = talk(&[
+        (ANSWER, answer),
+        (ASK, b"\0\n\n"),
+        (ANSWER, answer),
+        (ANSWER, answer),
+    ]);
+    assert!(connection.seen(role::SERVER).is_empty());
+    assert_eq!(connection.counted(Ledger::JoinedLate), 3);
+    assert_eq!(connection.counted(Ledger::GivenUp), 0);
+}
