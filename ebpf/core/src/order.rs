@@ -208,7 +208,7 @@ mod tests {
         fn take_request(&self, _: PendingKey, _: &mut Request) -> bool {
             false
         }
-        fn end_request(&self, _: PendingKey, _: u64, _: u32) {}
+        fn change_request(&self, _: PendingKey, _: impl FnOnce(&mut Request)) {}
         fn exchange(&self, _: &Socket) {}
     }
 
