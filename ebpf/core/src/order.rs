@@ -137,7 +137,10 @@ impl Early {
             segment.offset = seen;
             segment.end = end;
             segment.next_seq = run.first.wrapping_add(end);
-            segment.now_ns = run.seen_ns;
+            // Where the end has overtaken what was missing, the last byte is not the last thing that came.
+            if stream.end_known == 0 {
+                segment.now_ns = run.seen_ns;
+            }
             segment.last = last::NO;
             return true;
         }
