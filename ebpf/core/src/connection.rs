@@ -5,12 +5,21 @@
 //! long as bytes are left, then [`finish`]. The object makes each step a program of its own, so that the verifier
 //! walks one window only, and a segment may hold many messages. What the steps need of the kernel is [`Outside`].
 
-use galileo_ebpf_abi::{CarryKey, Ledger, flags, role};
+mod filling;
+mod lost;
+
+pub use lost::{exceeded, give_up};
+
+use filling::{fill, load, save};
+use galileo_ebpf_abi::{Ledger, flags, role};
+pub(crate) use lost::{is_lost, unparsable};
+use lost::{judge, lose, set_lost, silence};
 
 use crate::{
-    exchange::{DOUBT, change_last_request, head_end, message_end},
+    exchange::{head_end, message_end},
     head,
-    http::{self, Event, Opening, Stream, mark, state},
+    http::{Stream, mark, state},
+    lines::{self, Event},
     order::Early,
     socket::{Outside, Segment, Socket, last},
     window::{CARRY, FRESH},
@@ -80,28 +89,6 @@ pub fn synchronise(socket: &mut Socket, direction: u32, place: Place) {
     } else {
         this.state = state::LOST;
         set_lost(socket, direction, true);
-    }
-}
-
-/// Tells the other direction whether the place in this one is lost.
-#[inline(always)]
-fn set_lost(socket: &mut Socket, direction: u32, lost: bool) {
-    let [received, sent] = &mut socket.lost;
-    if direction == RECEIVED {
-        *received = u8::from(lost);
-    } else {
-        *sent = u8::from(lost);
-    }
-}
-
-/// Whether the place in this direction is lost.
-#[inline(always)]
-pub(crate) const fn is_lost(socket: &Socket, direction: u32) -> bool {
-    let [received, sent] = socket.lost;
-    if direction == RECEIVED {
-        received != 0
-    } else {
-        sent != 0
     }
 }
 
@@ -187,13 +174,6 @@ pub fn keep_early(
     true
 }
 
-/// What is missing in front of a segment will not come, or not soon enough: the place is lost.
-#[inline(always)]
-pub fn give_up(outside: &impl Outside, socket: &mut Socket, direction: u32) {
-    outside.count(Ledger::Reordered, 1);
-    lose(outside, socket, direction);
-}
-
 /// Whether segments are kept that may follow now.
 #[inline(always)]
 pub fn has_early(socket: &mut Socket, direction: u32) -> bool {
@@ -262,7 +242,7 @@ fn begin(this: &mut Stream, segment: &mut Segment) {
 #[inline(always)]
 pub fn scan(segment: &mut Segment, socket: &mut Socket, direction: u32) -> Step {
     let answers = carries_answers(socket, direction);
-    match http::scan(stream(socket, direction), &mut segment.window, answers) {
+    match lines::scan(stream(socket, direction), &mut segment.window, answers) {
         Event::More => Step::Scan,
         Event::HeadEnd => Step::HeadEnd,
         Event::MessageEnd => Step::MessageEnd,
@@ -355,7 +335,7 @@ fn act_on_lines(
     let searched = segment.window.at >= segment.window.len;
     if event == Step::Scan as u32 && searched && rest >= CARRY as u32 {
         segment.carry.request.flags |= flags::HEAD_CUT as u16;
-        if http::cut_line(this, &mut segment.window) as u32 == Event::Unparsable as u32 {
+        if lines::cut_line(this, &mut segment.window) as u32 == Event::Unparsable as u32 {
             event = Step::Unparsable as u32;
         }
         rest = 0;
@@ -420,250 +400,6 @@ pub fn next(segment: &mut Segment, socket: &mut Socket, direction: u32) -> Next 
         begin(this, segment);
     }
     Next::Scan
-}
-
-/// Fills the window: what was carried over first, then the next bytes of the segment. False if that fails.
-#[inline(always)]
-fn load(
-    outside: &impl Outside,
-    segment: &mut Segment,
-    socket: &mut Socket,
-    direction: u32,
-) -> bool {
-    let key = CarryKey {
-        cookie: socket.cookie,
-        direction: u64::from(direction),
-    };
-    let this = stream(socket, direction);
-    let available = segment.end.wrapping_sub(segment.offset);
-    if available == 0 {
-        return false;
-    }
-    let mut carried = 0_u32;
-    if this.flags & mark::CARRY != 0 {
-        this.flags &= !mark::CARRY;
-        let request = &mut segment.carry.request;
-        let Some(length) = outside.take_carry(key, request, &mut segment.window) else {
-            outside.count(Ledger::CarryLost, 1);
-            lose(outside, socket, direction);
-            return false;
-        };
-        carried = length;
-    }
-    let fresh = if available > FRESH as u32 {
-        FRESH as u32
-    } else {
-        available
-    };
-    if !fill(outside, segment, carried, segment.offset, fresh) {
-        let kind = if segment.run == 0 {
-            Ledger::LoadFailed
-        } else {
-            Ledger::Reordered
-        };
-        outside.count(kind, 1);
-        lose(outside, socket, direction);
-        return false;
-    }
-    segment.carried = carried;
-    segment.window.rewind(carried + fresh);
-    true
-}
-
-/// Copies bytes of the segment to the place `at` of the window.
-#[inline(always)]
-fn fill(outside: &impl Outside, segment: &mut Segment, at: u32, offset: u32, length: u32) -> bool {
-    let window = &mut segment.window;
-    if segment.run == 0 {
-        outside.load(window, at, offset, length)
-    } else {
-        outside.copy_early(window, segment.run - 1, at, offset, length)
-    }
-}
-
-/// Keeps the unfinished line, and the request as far as it was read, for the next segment.
-#[inline(always)]
-fn save(
-    outside: &impl Outside,
-    segment: &mut Segment,
-    socket: &mut Socket,
-    direction: u32,
-    rest: u32,
-) {
-    segment
-        .carry
-        .keep_line(&segment.window, segment.window.line, rest);
-    let key = CarryKey {
-        cookie: socket.cookie,
-        direction: u64::from(direction),
-    };
-    let this = stream(socket, direction);
-    if outside.keep_carry(key, &segment.carry) {
-        this.flags |= mark::CARRY;
-    } else {
-        outside.count(Ledger::CarryLost, 1);
-        lose(outside, socket, direction);
-    }
-}
-
-/// Decides what a connection of unknown role, or one that lost its place, has before it. False if nothing of use.
-///
-/// Where the place was lost, what looks like a message may be a body, or the rest of a head. So a message is taken to begin only
-/// behind something that the other direction knows to come before it: an answer has ended, or a request was sent.
-#[inline(always)]
-fn judge(
-    outside: &impl Outside,
-    segment: &mut Segment,
-    socket: &mut Socket,
-    direction: u32,
-) -> bool {
-    let lost = stream(socket, direction).state == state::LOST;
-    let older = stream(socket, direction).flags & mark::BEGUN == 0;
-    let (server, client) = if direction == RECEIVED {
-        (role::SERVER, role::CLIENT)
-    } else {
-        (role::CLIENT, role::SERVER)
-    };
-    if lost && !(older && socket.role == role::UNKNOWN) {
-        let both = socket.role != client && is_lost(socket, SENT - direction);
-        if stream(socket, direction).may_resume == 0 && !both {
-            return false;
-        }
-    }
-    let word = segment.window.word(0);
-    let mut opening = http::opening(word, u64::from(segment.window.len));
-    if lost && matches!(opening, Opening::Request) && !(word as u8).is_ascii_uppercase() {
-        // All methods in use are written in capitals; what may be the middle of a body is held to that.
-        opening = Opening::Other;
-    }
-    if matches!(opening, Opening::Unclear) {
-        // The next bytes tell.
-        if segment.carried == 0 {
-            begin(stream(socket, direction), segment);
-        }
-        save(outside, segment, socket, direction, segment.window.len);
-        return false;
-    }
-    let role = match opening {
-        Opening::Request => server,
-        Opening::Response => client,
-        Opening::Unclear | Opening::Other => role::UNKNOWN,
-    };
-    if role == role::UNKNOWN || (socket.role != role::UNKNOWN && socket.role != role) {
-        stream(socket, direction).may_resume = 0;
-        if socket.role == role::UNKNOWN {
-            strike(outside, socket, direction);
-        }
-        return false;
-    }
-    socket.role = role;
-    let this = stream(socket, direction);
-    this.may_resume = 0;
-    if lost {
-        this.restart();
-        set_lost(socket, direction, false);
-        take_up(socket, direction);
-        stream(socket, direction).flags |= mark::BEGUN;
-        socket.doubt = DOUBT;
-    }
-    true
-}
-
-/// A request begins though the place was lost: those before it that are not answered are given up. How many these are stands in the
-/// other direction, which may be looked at on another CPU just now; so it is left to that to count them.
-#[inline(always)]
-fn take_up(socket: &mut Socket, direction: u32) {
-    if !carries_answers(socket, direction) {
-        socket.resumed = socket.requests();
-    }
-}
-
-/// Turns of a connection that began like no message before it is left alone. More than one, as a connection older than
-/// the probes may be in the middle of a body.
-const STRIKES: u8 = 16;
-
-#[inline(always)]
-fn strike(outside: &impl Outside, socket: &mut Socket, direction: u32) {
-    // A long body is one turn, in however many segments it comes.
-    let turn = direction as u8 + 1;
-    if socket.turn == turn && stream(socket, direction).flags & mark::BEGUN == 0 {
-        return;
-    }
-    socket.turn = turn;
-    socket.strikes = socket.strikes.wrapping_add(1);
-    if socket.strikes >= STRIKES {
-        silence(socket);
-        outside.count(Ledger::NotHttp, 1);
-    }
-}
-
-/// Leaves the connection alone from now on.
-#[inline(always)]
-fn silence(socket: &mut Socket) {
-    let [received, sent] = &mut socket.streams;
-    received.state = state::SILENT;
-    received.left = 0;
-    sent.state = state::SILENT;
-    sent.left = 0;
-}
-
-/// The place in this direction is lost. Of answers, those that are outstanding now can no longer be told from one another. Of
-/// requests, it was lost in the body of the last one, or behind it.
-#[inline(always)]
-fn lose(outside: &impl Outside, socket: &mut Socket, direction: u32) {
-    if socket.role != role::UNKNOWN {
-        let outstanding = socket.requests().wrapping_sub(socket.answers());
-        if outstanding != 0 && carries_answers(socket, direction) {
-            outside.count(Ledger::GivenUp, outstanding);
-            socket.set_answers(socket.requests());
-        } else if outstanding != 0 && stream(socket, direction).state != state::LOST {
-            change_last_request(outside, socket, |request| {
-                request.flags |= flags::REORDERED as u16;
-            });
-        }
-    }
-    set_lost(socket, direction, true);
-    let this = stream(socket, direction);
-    this.interim = 0;
-    this.restart();
-    this.state = state::LOST;
-    this.may_resume = 0;
-    this.flags &= mark::OF_CONNECTION;
-}
-
-#[inline(always)]
-pub(crate) fn unparsable(
-    outside: &impl Outside,
-    segment: &mut Segment,
-    socket: &mut Socket,
-    direction: u32,
-) {
-    segment.offset = segment.end;
-    if socket.requests() == 0 && socket.answers() == 0 {
-        // It never spoke HTTP: what looked like a beginning was none.
-        socket.role = role::UNKNOWN;
-        let this = stream(socket, direction);
-        this.restart();
-        this.flags &= mark::OF_CONNECTION;
-        set_lost(socket, direction, false);
-        strike(outside, socket, direction);
-    } else {
-        outside.count(Ledger::Unparsable, 1);
-        lose(outside, socket, direction);
-    }
-}
-
-/// There are more messages in one segment than steps are allowed.
-#[inline(always)]
-pub fn exceeded(
-    outside: &impl Outside,
-    segment: &mut Segment,
-    socket: &mut Socket,
-    direction: u32,
-) {
-    outside.count(Ledger::StepsExceeded, 1);
-    lose(outside, socket, direction);
-    stream(socket, direction).next_seq = segment.next_seq;
 }
 
 /// The segment is done: its end is where the stream goes on, and a FIN or RST ends more than that.

@@ -1,15 +1,16 @@
 //! What the lines of a head say: first line, length, coding, request id. Where they stand was noted by
-//! [`scan`](crate::http::scan).
+//! [`scan`](crate::lines::scan).
 
 use galileo_ebpf_abi::{METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, Request, TRACE_BYTES, flags};
 
 use crate::{
-    http::{Stream, is_token, mark},
+    http::{Stream, mark},
     number,
+    opening::is_token,
     window::{Window, first, is_word, lower, matches, text},
 };
 
-/// Reads what [`scan`](crate::http::scan) noted in this window: first line, length, id. False if the first line is none of HTTP/1.x.
+/// Reads what [`scan`](crate::lines::scan) noted in this window: first line, length, id. False if the first line is none of HTTP/1.x.
 #[inline(always)]
 pub fn note_head(
     stream: &mut Stream,

@@ -5,7 +5,7 @@
 //! within a loop lies in memory, not in registers, so that the verifier walks one path and not one per value.
 //!
 //! Reading order: [`histogram`], [`runqueue`], [`tcp`] (how a connection ended); [`socket`] (what is kept), [`connection`] (the
-//! steps), [`order`] (what comes early), [`http`] (framing), [`head`], [`exchange`] (which answer belongs to which request), [`plain`] (the same for the
+//! steps), [`order`] (what comes early), [`opening`], [`http`] (framing), [`lines`], [`head`], [`exchange`] (which answer belongs to which request), [`plain`] (the same for the
 //! message that most are), [`window`], [`number`], [`words`].
 
 #![no_std]
@@ -15,7 +15,9 @@ pub mod exchange;
 pub mod head;
 pub mod histogram;
 pub mod http;
+pub mod lines;
 pub mod number;
+pub mod opening;
 pub mod order;
 pub mod plain;
 pub mod runqueue;

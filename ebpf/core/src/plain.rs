@@ -8,7 +8,9 @@ use crate::{
     connection::{RECEIVED, SENT, carries_answers, is_lost, other, stream},
     exchange::message_end,
     head,
-    http::{self, Body, header, is_empty, mark, method_word, state},
+    http::{Body, mark, method_word, state},
+    lines::{header, is_empty},
+    opening::starts_like_a_request,
     socket::{Outside, Socket},
     window::{FRESH, Window, first, matches, text},
 };
@@ -71,7 +73,7 @@ pub fn message(
     window.rewind(filled);
     let answer = window.word(0) & (u64::MAX >> 8) == text(b"HTTP/1.");
     if socket.role == role::UNKNOWN {
-        if answer || !http::starts_like_a_request(window.word(0)) {
+        if answer || !starts_like_a_request(window.word(0)) {
             return false;
         }
     } else if carries_answers(socket, direction) != answer {

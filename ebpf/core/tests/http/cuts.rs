@@ -1,7 +1,7 @@
 //! Properties that hold wherever a stream is cut.
 
 use galileo_ebpf_abi::{PATH_BYTES, flags, role};
-use galileo_ebpf_core::http::is_token;
+use galileo_ebpf_core::opening::is_token;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
 use crate::{
