@@ -1,13 +1,21 @@
 //! What docs/measurements.md tells, measured again: each figure against a real peer in the same run.
 
-mod peers;
+mod network;
+mod nginx;
+mod page;
 mod probes;
 mod reading;
+mod rows;
 mod switch;
+mod wrk;
+
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use crate::process;
 use crate::repository::Repository;
 
 /// What to measure.
@@ -21,8 +29,15 @@ pub(crate) struct Options {
 enum What {
     /// Recall against nginx's own count, and the part of its throughput that is kept
     ///
-    /// nginx runs with one worker on CPU 0 and wrk on CPU 1, on loopback. The machine should do nothing else. Must be run
-    /// as root.
+    /// nginx runs with one worker on CPU 0 and wrk with 64 connections on CPU 1, over loopback or between two network
+    /// namespaces joined by a veth pair, which come and go with the row. First all exchanges of a load are counted by the
+    /// probes, in both roles, and by nginx (`stub_status`). Then nothing, programs that do nothing (the floor of the packet
+    /// hooks) and each set of features take turns of 0.1 s beside one load; the 95 % interval is that of a bootstrap over the
+    /// rounds. In the end the kernel counts runs and time of each program for 2 s.
+    ///
+    /// The machine should do nothing else. Must be run as root. All rows take eight minutes. A short look at one:
+    ///
+    /// cargo xtask bench probes --rows keep-alive --kept-seconds 6
     Probes(probes::Options),
     /// What the scheduler's probes add to a context switch, step by step
     ///
@@ -41,4 +56,21 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
         What::Switch(options) => switch::run(repository, options),
         What::Reading(options) => reading::run(repository, options),
     }
+}
+
+/// Builds an example in release and returns its path.
+fn example(repository: &Repository, package: &str, name: &str) -> Result<PathBuf> {
+    process::run(Command::new("cargo").current_dir(repository.root()).args([
+        "build",
+        "--release",
+        "--package",
+        package,
+        "--example",
+        name,
+    ]))?;
+    Ok(repository
+        .target()
+        .join("release")
+        .join("examples")
+        .join(name))
 }

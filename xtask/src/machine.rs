@@ -113,6 +113,12 @@ const TOOLS: &[Tool] = &[
         package: "iproute2",
     },
     Tool {
+        sign: Sign::Program("setpriv"),
+        purpose: Purpose::Test,
+        reason: "ending what a measurement started when that is killed",
+        package: "util-linux",
+    },
+    Tool {
         sign: Sign::Program("nft"),
         purpose: Purpose::Test,
         reason: "tests on wires that lose packets",
@@ -309,7 +315,8 @@ impl Drop for NoServices {
     }
 }
 
-fn is_root() -> Result<bool> {
+/// Whether this process may do everything.
+pub(crate) fn is_root() -> Result<bool> {
     let user = process::output(Command::new("id").arg("-u"))
         .context("cannot tell whether this is root")?;
     Ok(user == "0")

@@ -1,6 +1,7 @@
 //! Running other programs, with errors that say what was run and what became of it.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::process::{Child, ChildStdout, Command, ExitStatus};
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +28,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// The begin of a command whose program gets a signal (`TERM`, `KILL`) when this process is gone, even if that was killed and
+/// could put nothing in order. The program and its arguments are to follow.
+pub(crate) fn leashed(signal: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", signal]);
+    command
+}
+
 /// A program that runs beside this one. If it is dropped before [`Running::wait`], as an early return does, the program
 /// is killed and waited for: nothing is left that loads the machine or holds a pipe.
 pub(crate) struct Running {
@@ -48,6 +57,20 @@ impl Running {
     pub(crate) fn stdout(&mut self) -> Result<ChildStdout> {
         let output = self.child.stdout.take();
         output.with_context(|| format!("the output of `{}` is not at hand", self.line))
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes to its standard input, which must be piped.
+    pub(crate) fn tell(&mut self, text: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut();
+        input
+            .with_context(|| format!("the input of `{}` is not at hand", self.line))?
+            .write_all(text.as_bytes())
+            .with_context(|| format!("`{}` does not listen", self.line))
     }
 
     /// Ends its standard input, if that is piped.

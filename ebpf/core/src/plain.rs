@@ -108,7 +108,7 @@ pub fn message(
         // Until it is one: an answer is taken for this request's if that has begun.
         request.start_ns = 0;
         request.end_ns = 0;
-        request.head_bytes = 0;
+        request.head_bytes = head;
         request.flags = 0;
         request.id_len = 0;
         request.trace_len = 0;
@@ -151,7 +151,9 @@ pub fn message(
             };
         }
     }
-    if !answer && length == here {
+    if answer {
+        socket.record.response_head_bytes = head;
+    } else if length == here {
         request.end_ns = now_ns;
     }
     if length > here {

@@ -23,10 +23,16 @@ pub struct Seen {
     pub interim: u8,
     /// Head and body.
     pub request_bytes: u64,
+    /// The head alone.
+    pub request_head_bytes: u64,
     /// Head and body.
     pub response_bytes: u64,
+    /// The head alone.
+    pub response_head_bytes: u64,
     /// First byte of the request.
     pub start_ns: u64,
+    /// Last byte of the request; none if the answer ended before it.
+    pub request_end_ns: Option<u64>,
     /// First byte of the final answer.
     pub first_byte_ns: u64,
     /// Last byte of the final answer.
@@ -219,7 +225,27 @@ fn difference(truth: &Truth, seen: &Seen, late_ns: u64) -> Option<String> {
         })
         .or_else(|| bytes("request bytes", &truth.request_bytes, seen.request_bytes))
         .or_else(|| bytes("response bytes", &truth.response_bytes, seen.response_bytes))
+        .or_else(|| {
+            let (expected, found) = (truth.request_head_bytes, seen.request_head_bytes);
+            same("request head", &expected.to_string(), &found.to_string())
+        })
+        .or_else(|| {
+            let (expected, found) = (truth.response_head_bytes, seen.response_head_bytes);
+            same("response head", &expected.to_string(), &found.to_string())
+        })
         .or_else(|| within("start", &truth.start_ns, seen.start_ns))
+        .or_else(|| {
+            let early = seen.flags & flags::EARLY_ANSWER != 0;
+            match (seen.request_end_ns, &truth.request_end_ns) {
+                (Some(at), Some(range)) if !early => within("request end", range, at),
+                // Passed over, if not seen: bytes in its body were missing, and never came.
+                (Some(_), None) if !early && seen.flags & flags::REORDERED != 0 => None,
+                (Some(at), _) => Some(format!("request end: {at} of one that had not ended")),
+                // Its place may have been lost.
+                (None, _) if early || marked => None,
+                (None, range) => Some(format!("request end: none instead of {range:?}")),
+            }
+        })
         .or_else(|| within("first byte", &truth.first_byte_ns, seen.first_byte_ns))
         .or_else(|| within("end", &truth.end_ns, seen.end_ns))
         .or_else(|| {

@@ -53,10 +53,17 @@ pub struct Truth {
     pub interim: u8,
     /// Head and body.
     pub request_bytes: RangeInclusive<u64>,
+    /// The head alone.
+    pub request_head_bytes: u64,
     /// Head and body of the final answer.
     pub response_bytes: RangeInclusive<u64>,
+    /// Its head alone.
+    pub response_head_bytes: u64,
     /// The first byte. A range if it came before bytes in front of it: to when these had come.
     pub start_ns: RangeInclusive<u64>,
+    /// Last byte of the request; a range as of `end_ns`, none if it never came. To be known only if it came before the answer
+    /// had ended: else [`flags::EARLY_ANSWER`] is to be set, see `must` and `may`.
+    pub request_end_ns: Option<RangeInclusive<u64>>,
     /// First byte of the final answer. A range as of `start_ns`.
     pub first_byte_ns: RangeInclusive<u64>,
     /// Last byte of the final answer. A range if it came before others.
@@ -155,14 +162,7 @@ impl Reader<'_> {
         };
         let time = |segment: usize| self.segments[segment].time_ns;
         let answer = head.bytes.start..end;
-        let (mut last, mut latest) = (
-            self.down.first_seen(end - 1),
-            self.down.last_seen(answer.clone()),
-        );
-        // Where the last byte is late, what comes behind it ends the answer as well.
-        let gaps = self.down.gaps.iter();
-        let passed = gaps.filter(|gap| gap.bytes.contains(&(end - 1)));
-        last = passed.map(|gap| gap.segment).fold(last, usize::min);
+        let (mut last, mut latest) = self.down.ended(answer.clone());
         let (mut must, mut may) = (0, flags::REORDERED & self.marks_of_gaps(latest));
         if body == Delimited::Close
             && let Some(fin) = self.down.end
@@ -211,6 +211,10 @@ impl Reader<'_> {
             may |= flags::EARLY_ANSWER;
             must &= !flags::EARLY_ANSWER;
         }
+        let request_end_ns = request.end.map(|end| {
+            let (last, latest) = self.up.ended(asked.start..end);
+            time(last)..=time(latest.max(self.up.whole(end - 1)))
+        });
         let (id, id_ends) = request.head.id.clone().unwrap_or_default();
         let (trace, trace_ends) = request.head.trace.clone().unwrap_or_default();
         let is_near = |end: usize| end.saturating_sub(asked.start) <= SEARCHED;
@@ -224,8 +228,11 @@ impl Reader<'_> {
             status,
             interim,
             request_bytes,
+            request_head_bytes: head_bytes,
             response_bytes: answer.len() as u64..=answer.len() as u64,
+            response_head_bytes: head.bytes.len() as u64,
             start_ns: time(self.up.first_seen(asked.start))..=time(self.up.whole(asked.start)),
+            request_end_ns,
             first_byte_ns: time(self.down.first_seen(head.bytes.start))
                 ..=time(self.down.whole(head.bytes.start)),
             end_ns: time(last)..=time(latest.max(self.down.whole(end - 1))),
@@ -301,14 +308,19 @@ mod tests {
         assert_eq!(
             (
                 truth.start_ns.clone(),
+                truth.request_end_ns.clone(),
                 truth.first_byte_ns.clone(),
                 truth.end_ns.clone()
             ),
-            (1..=1, 4..=4, 5..=5)
+            (1..=1, Some(3..=3), 4..=4, 5..=5)
         );
         assert_eq!((truth.must, truth.may, truth.doubt), (0, 0, None));
         assert_eq!(truth.request_bytes, 64..=64);
         assert_eq!(truth.response_bytes, 43..=43);
+        assert_eq!(
+            (truth.request_head_bytes, truth.response_head_bytes),
+            (61, 43)
+        );
     }
 
     #[test]

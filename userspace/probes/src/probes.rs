@@ -216,7 +216,10 @@ impl Probes {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn programs(&self) -> Vec<ProgramCost> {
+    /// Runs and time of each program up to now. They move only while the kernel's statistics are on: by
+    /// [`Config::statistics`](crate::Config::statistics), a [`Statistics`] of one's own, or somebody else on this machine.
+    #[must_use]
+    pub fn programs(&self) -> Vec<ProgramCost> {
         let costs = self.ebpf.programs().filter_map(|(name, program)| {
             let info = program.info().ok()?;
             Some(ProgramCost {

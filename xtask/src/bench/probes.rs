@@ -1,152 +1,246 @@
 //! `cargo xtask bench probes`: what the probes see, and what they cost.
 
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::path::PathBuf;
+use std::process::{ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use clap::Args;
-use serde::Deserialize;
+use clap::{Args, ValueEnum};
+use serde::de::DeserializeOwned;
 
-use super::peers::{Load, Nginx, example};
+use super::example;
+use super::network::{End, Network};
+use super::nginx::Nginx;
+use super::page::{Kept, Measured, Recall, Seen};
+use super::rows::{self, Row};
+use super::wrk::Wrk;
 use crate::machine::{self, Purpose};
 use crate::process::{self, Running};
+use crate::progress::Progress;
 use crate::repository::Repository;
 
-/// How long to measure.
+/// What to measure, and how long.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Seconds of load in which the probes are attached and detached, for each row
+    /// Rows to measure, e.g. keep-alive,veth-100k
+    ///
+    /// keep-alive, new-connections, pipelined (8 requests at once), 100k, 1m (sendfile), chunked, chunked-20k (5 chunks), post (20 kB
+    /// asked, answered when read); each with veth- before it between two network namespaces instead of over loopback.
+    #[arg(
+        long,
+        value_name = "ROW,…",
+        value_delimiter = ',',
+        value_parser = Row::parse,
+        default_values = rows::ALL,
+        hide_default_value = true
+    )]
+    rows: Vec<Row>,
+    /// Features that are attached and detached together; each set is a line of its own
+    #[arg(long, value_enum, value_name = "SET,…", value_delimiter = ',', default_values = ["network", "all"])]
+    features: Vec<Set>,
+    /// Seconds of load in which programs are attached and detached, for each row; 0 leaves it out
     #[arg(long, default_value_t = 30)]
     kept_seconds: u64,
-    /// Seconds of load in which all exchanges are counted, for each row
+    /// Seconds of load in which all exchanges are counted, with all features on, for each row; 0 leaves it out
     #[arg(long, default_value_t = 5)]
     recall_seconds: u64,
-    /// Attach and detach the programs of this feature only, e.g. tcp; all others stay attached
-    #[arg(long)]
-    only: Option<String>,
+    /// How to print the results
+    #[arg(long, value_enum, default_value_t = Output::Markdown)]
+    output: Output,
 }
 
-const LOADS: [Load; 3] = [
-    Load {
-        name: "keep-alive, 12 B",
-        path: "/",
-        new_connections: false,
-    },
-    Load {
-        name: "new connection each, 12 B",
-        path: "/",
-        new_connections: true,
-    },
-    Load {
-        name: "keep-alive, 100 kB by sendfile",
-        path: "/100k",
-        new_connections: false,
-    },
-];
-
-#[derive(Deserialize)]
-struct Recall {
-    server: u64,
-    client: u64,
-    lost: u64,
+/// Features by the names that the measuring program knows.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Set {
+    /// Packets and HTTP
+    Network,
+    /// Packets, HTTP and TCP connections
+    Tcp,
+    /// The scheduler
+    Cpu,
+    /// All that is on by default
+    All,
 }
 
-#[derive(Deserialize)]
-struct Kept {
-    kept: f64,
-    low: f64,
-    high: f64,
-    pairs: u64,
-    without_per_second: f64,
-    added_ns: f64,
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// The tables of docs/measurements.md
+    Markdown,
+    /// One document with every figure
+    Json,
 }
+
+/// Seconds of load beside those that are told: the round that is under way in the end, and counting runs after it.
+const KEPT_BESIDES: u64 = 5;
+/// The same where the load is ended from here, and this only bounds it.
+const RECALL_BESIDES: u64 = 10;
+/// About the seconds that it takes to load the programs.
+const LOADING: u64 = 3;
 
 pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
     machine::prepare(Purpose::Test)?;
     process::announce("building the measuring program");
-    let program = example(repository, "galileo-probes", "bench")?;
-    let nginx = Nginx::start(repository.target().join("bench"))?;
-    let mut rows = Vec::new();
-    for load in LOADS {
-        process::announce(&format!(
-            "{}: counting for {} s",
-            load.name, options.recall_seconds
-        ));
-        let (rate, counted, seen) = recall(&program, &nginx, load, options.recall_seconds)?;
-        process::announce(&format!(
-            "{}: attaching and detaching for {} s",
-            load.name, options.kept_seconds
-        ));
-        let kept = kept(&program, &nginx, load, options)?;
-        rows.push(format!(
-            "| {} | {rate:.0} | {counted} | {} | {:.4} | {} | {:.4} | {} | {:.3} [{:.3}–{:.3}] | {:.0} | {:.0} |",
-            load.name,
-            seen.server,
-            seen.server as f64 / counted as f64,
-            seen.client,
-            seen.client as f64 / counted as f64,
-            seen.lost,
-            kept.kept,
-            kept.low,
-            kept.high,
-            kept.added_ns,
-            kept.without_per_second,
-        ));
-        eprintln!("{} pairs of 0.1 s", kept.pairs);
-    }
-    println!(
-        "| load (nginx 1 worker, wrk 64 connections, loopback) | req/s watched | counted by nginx | seen as server | recall | seen as client | recall | lost | throughput kept [95 %] | ns added per exchange | req/s unwatched |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
-    for row in rows {
-        println!("{row}");
-    }
-    Ok(())
-}
-
-/// Counts all exchanges of a load from before its begin until after its end.
-fn recall(program: &Path, nginx: &Nginx, load: Load, seconds: u64) -> Result<(f64, u64, Recall)> {
-    let mut counter = Running::start(
-        Command::new(program)
-            .args(["recall", &nginx.port.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped()),
-    )?;
-    let mut lines = BufReader::new(counter.stdout()?).lines();
-    lines
-        .next()
-        .context("the measuring program ended early; is this root?")??;
-    // Asking is a request as well: the one before falls out of the difference, the one after is seen by the probes.
-    let before = nginx.requests()?;
-    let rate = Load::finish(load.start(nginx.port, seconds)?)?;
-    let after = nginx.requests()?;
-    counter.close_stdin();
-    let line = lines
-        .next()
-        .context("the measuring program told nothing")??;
-    counter.wait()?;
-    let mut seen: Recall = serde_json::from_str(&line)?;
-    // Both questions were seen in both roles, and nginx counted the second within the difference.
-    let without_one = |count: u64, role| {
-        let nothing = || format!("the probes saw no exchange in the role of a {role}");
-        count.checked_sub(1).with_context(nothing)
+    let mut bench = Bench {
+        program: example(repository, "galileo-probes", "bench")?,
+        folder: repository.target().join("bench"),
+        progress: Progress::start(options.expected()),
     };
-    seen.server = without_one(seen.server, "server")?;
-    seen.client = without_one(seen.client, "client")?;
-    Ok((rate, after - before, seen))
+    let mut measured = Vec::new();
+    let all = options.rows.iter().try_for_each(|row| {
+        measured.push(bench.measure(*row, options).with_context(|| row.name())?);
+        Ok(())
+    });
+    // The line goes before anything is printed.
+    drop(bench);
+    // What was measured before a row failed took its time, too.
+    match options.output {
+        Output::Markdown => print!("{}", super::page::markdown(&measured)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&measured)?),
+    }
+    all
 }
 
-fn kept(program: &Path, nginx: &Nginx, load: Load, options: &Options) -> Result<Kept> {
-    let seconds = options.kept_seconds;
-    let wrk = load.start(nginx.port, seconds + 2)?;
-    let line = process::output(
-        Command::new("taskset")
-            .args(["-c", "1"])
-            .arg(program)
-            .args(["kept", &nginx.port.to_string(), &seconds.to_string()])
-            .args(&options.only),
-    )?;
-    Load::finish(wrk)?;
-    serde_json::from_str(&line).context("the measuring program told something else")
+impl Options {
+    /// How long all rows take.
+    fn expected(&self) -> Duration {
+        let one = |seconds, besides| match seconds {
+            0 => 0,
+            seconds => LOADING + seconds + besides,
+        };
+        let row = one(self.recall_seconds, 0) + one(self.kept_seconds, KEPT_BESIDES);
+        Duration::from_secs(row * self.rows.len() as u64)
+    }
+}
+
+struct Bench {
+    program: PathBuf,
+    folder: PathBuf,
+    progress: Progress,
+}
+
+impl Bench {
+    fn measure(&mut self, row: Row, options: &Options) -> Result<Measured> {
+        // In this order: nginx ends before its network goes.
+        let network = if row.over_veth {
+            Network::veth()?
+        } else {
+            Network::Loopback
+        };
+        let nginx = Nginx::start(&self.folder, &network)?;
+        let mut measured = Measured {
+            row: row.name(),
+            title: row.to_string(),
+            recall: None,
+            kept: None,
+        };
+        if options.recall_seconds > 0 {
+            self.progress.step(&format!("{row}: counting"));
+            measured.recall = Some(self.recall(row, &network, &nginx, options.recall_seconds)?);
+        }
+        if options.kept_seconds > 0 {
+            self.progress
+                .step(&format!("{row}: attaching and detaching"));
+            measured.kept = Some(self.kept(row, &network, &nginx, options)?);
+        }
+        Ok(measured)
+    }
+
+    /// Counts all exchanges of a load from before its begin until after its end.
+    fn recall(&self, row: Row, network: &Network, nginx: &Nginx, seconds: u64) -> Result<Recall> {
+        let port = nginx.port.to_string();
+        let mut counter = Measuring::start(
+            network
+                .command(End::Server, "KILL")
+                .arg(&self.program)
+                .args(["recall", &port]),
+        )?;
+        let begin = Instant::now();
+        let wrk = Wrk::start(
+            row.load,
+            network,
+            nginx,
+            &self.folder,
+            seconds + RECALL_BESIDES,
+        )?;
+        // The load is what takes the time; that it is held then is what ends it.
+        thread::sleep(Duration::from_secs(seconds));
+        wrk.hold()?;
+        let taken = begin.elapsed();
+        counter.ask("held\n")?;
+        drop(wrk);
+        let seen: Seen = counter.end()?;
+        Ok(Recall {
+            watched_per_second: seen.counted as f64 / taken.as_secs_f64(),
+            seen,
+        })
+    }
+
+    /// Attaches and detaches programs beside a load.
+    fn kept(&self, row: Row, network: &Network, nginx: &Nginx, options: &Options) -> Result<Kept> {
+        let sets: Vec<String> = options
+            .features
+            .iter()
+            .filter_map(ValueEnum::to_possible_value)
+            .map(|value| value.get_name().to_owned())
+            .collect();
+        let (port, seconds) = (nginx.port.to_string(), options.kept_seconds);
+        let measuring = Measuring::start(
+            network
+                .command(End::Server, "KILL")
+                .args(["taskset", "-c", "1"])
+                .arg(&self.program)
+                .args(["kept", &port, &seconds.to_string(), &sets.join(",")]),
+        )?;
+        let wrk = Wrk::start(
+            row.load,
+            network,
+            nginx,
+            &self.folder,
+            seconds + KEPT_BESIDES,
+        )?;
+        let kept = measuring.end()?;
+        // Its own report says no more than whether all answers were right.
+        wrk.finish()?;
+        Ok(kept)
+    }
+}
+
+/// The measuring program at work.
+struct Measuring {
+    running: Running,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Measuring {
+    /// Starts it and waits until it is ready for the load.
+    fn start(command: &mut Command) -> Result<Self> {
+        let mut running = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let mut lines = BufReader::new(running.stdout()?).lines();
+        lines
+            .next()
+            .context("the measuring program ended early; is this root?")??;
+        Ok(Self { running, lines })
+    }
+
+    /// Tells it something and waits for its answer.
+    fn ask(&mut self, text: &str) -> Result<()> {
+        self.running.tell(text)?;
+        let answer = self.lines.next();
+        answer
+            .context("the measuring program ended early")?
+            .map(drop)
+            .context("cannot read from the measuring program")
+    }
+
+    /// Tells it that the load is gone, if it wants to know, and takes its result.
+    fn end<T: DeserializeOwned>(mut self) -> Result<T> {
+        self.running.close_stdin();
+        let line = self.lines.next();
+        // Why it failed stands above.
+        self.running.wait()?;
+        let line = line.context("the measuring program told nothing")??;
+        serde_json::from_str(&line).with_context(|| format!("the measuring program told {line}"))
+    }
 }

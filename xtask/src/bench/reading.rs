@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 use clap::Args;
 
-use super::peers::example;
+use super::example;
 use crate::machine::{self, Purpose};
 use crate::process;
 use crate::repository::Repository;

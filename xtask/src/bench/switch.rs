@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Deserialize;
 
-use super::peers::example;
+use super::example;
 use crate::machine::{self, Purpose};
 use crate::process;
 use crate::repository::Repository;

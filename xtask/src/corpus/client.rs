@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::case::{Case, Plan, Skill};
-use super::place::{Group, Namespace, Process, log_file};
+use super::place::{Group, Process, log_file};
 use super::server::{Server, system_program};
+use crate::namespace::Namespace;
 
 /// A client program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -36,8 +37,12 @@ pub(super) struct Said {
     pub status: u16,
     /// Bytes sent for it; none if the client cannot know.
     pub request_bytes: Option<u64>,
+    /// Those of its head alone.
+    pub request_head_bytes: Option<u64>,
     /// Bytes of the final answer; none if the client cannot know.
     pub response_bytes: Option<u64>,
+    /// Those of its head alone.
+    pub response_head_bytes: Option<u64>,
     /// Interim answers; none if the client cannot know.
     pub interim: Option<u8>,
     /// It broke the exchange off.

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::place::Namespace;
+use crate::namespace::Namespace;
 use crate::process;
 
 /// What happens to segments between two ends.

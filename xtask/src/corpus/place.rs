@@ -2,120 +2,26 @@
 //! is on, and a cgroup for each program.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::case::Counter;
+use crate::namespace::Namespace;
 
 /// Names of cgroups and folders begin with that; the id of the process that made them follows.
 const PREFIX: &str = "galileo-corpus-";
 
+/// What the corpus' namespace is set to. Bits of `tcp_fastopen` (ip-sysctl.rst of the kernel): 1 client, 2 server, 4 data
+/// without a cookie sent, 0x200 and taken, 0x400 on all listeners.
+pub(super) const FAST_OPEN: &str = "echo 0x607 >/proc/sys/net/ipv4/tcp_fastopen";
+
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// A network namespace; it goes with the last process in it.
-pub(super) struct Namespace {
-    /// Keeps it: reads from a pipe until that is closed.
-    holder: Child,
-}
-
-impl Namespace {
-    /// Makes one with `lo` up. Bits of `tcp_fastopen` (ip-sysctl.rst of the kernel): 1 client, 2 server, 4 data without a
-    /// cookie sent, 0x200 and taken, 0x400 on all listeners.
-    pub(super) fn new() -> Result<Self> {
-        let script = "ip link set lo up && echo 0x607 >/proc/sys/net/ipv4/tcp_fastopen && echo up && exec cat";
-        let mut holder = Command::new("unshare")
-            .args(["--net", "sh", "-c", script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start `unshare` of util-linux")?;
-        let mut answer = [0; 3];
-        let output: Option<&mut ChildStdout> = holder.stdout.as_mut();
-        let read = output.context("piped")?.read_exact(&mut answer);
-        let namespace = Self { holder };
-        read.context("cannot make a network namespace; is this root?")?;
-        Ok(namespace)
-    }
-
-    /// The beginning of a command that is to run inside.
-    pub(super) fn entry(&self) -> [String; 2] {
-        let of_holder = format!("--net=/proc/{}/ns/net", self.holder.id());
-        ["nsenter".to_owned(), of_holder]
-    }
-
-    /// A counter of its TCP. In the files is for each group a line of names, then a line of values.
-    pub(super) fn counter(&self, (group, name): Counter) -> Result<u64> {
-        let file = if group == "TcpExt" { "netstat" } else { "snmp" };
-        let path = format!("/proc/{}/net/{file}", self.holder.id());
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let mut lines = text.lines().filter(|line| {
-            line.split_once(':')
-                .is_some_and(|(begin, _)| begin == group)
-        });
-        let (names, values) = (lines.next(), lines.next());
-        let pairs = names.zip(values).map(|(names, values)| {
-            let names = names.split_whitespace();
-            names.zip(values.split_whitespace())
-        });
-        let found = pairs.and_then(|mut pairs| pairs.find(|(one, _)| *one == name));
-        let value = found
-            .with_context(|| format!("{path} has no {group} {name}"))?
-            .1;
-        value
-            .parse()
-            .with_context(|| format!("{path}: {name} is {value}"))
-    }
-
-    /// Waits until somebody listens on a port, or `check` finds an error.
-    pub(super) fn wait_for_listener(
-        &self,
-        port: u16,
-        mut check: impl FnMut() -> Result<()>,
-    ) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            check()?;
-            if self.listens(port)? {
-                return Ok(());
-            }
-            thread::sleep(LOOK);
-        }
-        bail!("nobody listens on port {port} after 20 s")
-    }
-
-    /// Whether a socket of either family is in LISTEN (state 0A of `proc_net_tcp.rst`) on a port.
-    fn listens(&self, port: u16) -> Result<bool> {
-        let suffix = format!(":{port:04X}");
-        for table in ["tcp", "tcp6"] {
-            let path = format!("/proc/{}/net/{table}", self.holder.id());
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-            let found = text.lines().skip(1).any(|line| {
-                let mut fields = line.split_whitespace().skip(1);
-                let local = fields.next().unwrap_or_default();
-                local.ends_with(&suffix) && fields.nth(1) == Some("0A")
-            });
-            if found {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        // It has no other work; nobody could be told of an error.
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
-    }
-}
 
 /// A cgroup; its processes end and it goes when this is dropped.
 pub(super) struct Group {

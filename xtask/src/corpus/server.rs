@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::case::{Case, Listener};
-use super::place::{Group, Namespace, Process, free_ports, log_file};
+use super::place::{Group, Process, free_ports, log_file};
+use crate::namespace::Namespace;
 use crate::{machine, process};
 
 /// A server program.

@@ -14,9 +14,10 @@ use super::client::{self, Client, Said};
 use super::judge::{self, Ground, Score, Truth};
 use super::network::Network;
 use super::page::Outcome;
-use super::place::{Folder, Namespace};
+use super::place::{FAST_OPEN, Folder};
 use super::server::{self, Ports, Programs, Server};
 use super::watcher::{Ledger, Seen, Watcher};
+use crate::namespace::Namespace;
 
 /// How long what was seen may be on its way from the kernel.
 const SETTLE: Duration = Duration::from_millis(700);
@@ -60,7 +61,7 @@ impl<'a> Site<'a> {
             clients: BTreeMap::new(),
             origin: None,
             watcher,
-            namespace: Namespace::new()?,
+            namespace: Namespace::new(FAST_OPEN)?,
             ports,
             built,
             folder,

@@ -8,4 +8,5 @@ mod cuts;
 mod driver;
 mod fuzz;
 mod older;
+mod parts;
 mod traffic;
