@@ -17,6 +17,17 @@ const LONG: &str = "duration: 10m";
 /// Within this an orderly stop is over, whatever the phase; replicas that do not end by themselves have 5 s.
 const ORDERLY: Duration = Duration::from_secs(8);
 
+/// A run that measures.
+fn measuring(place: &Place) -> Started {
+    let plain = Plain {
+        extent: LONG,
+        ..Plain::new(free_port())
+    };
+    let mut run = place.start_experiment(&plain.text());
+    run.says("measuring for 10 min");
+    run
+}
+
 /// Stops a run in order and says how it ended.
 fn interrupt(run: Started) -> Said {
     let begin = Instant::now();
@@ -98,12 +109,7 @@ fn ctrl_c_in_the_warm_up_leaves_nothing_and_keeps_its_records() {
 fn ctrl_c_while_measuring_keeps_what_was_measured() {
     let Some(_machine) = machine() else { return };
     let place = Place::new();
-    let plain = Plain {
-        extent: LONG,
-        ..Plain::new(free_port())
-    };
-    let mut run = place.start_experiment(&plain.text());
-    run.says("measuring for 10 min");
+    let run = measuring(&place);
     recorded(&place, 20);
 
     let said = interrupt(run);
@@ -245,12 +251,7 @@ workloads: [{{service: web, arrival: {{constant: 20/s}}, {LONG}}}]
 fn galileo_may_be_killed_while_it_says_goodbye() {
     let Some(_machine) = machine() else { return };
     let place = Place::new();
-    let plain = Plain {
-        extent: LONG,
-        ..Plain::new(free_port())
-    };
-    let mut run = place.start_experiment(&plain.text());
-    run.says("measuring");
+    let run = measuring(&place);
     let id = place.id();
     let guards: Vec<_> = left::cgroups(&id)
         .into_iter()

@@ -127,11 +127,9 @@ pub(super) const CASES: &[Case] = &[
         kind: "old-version",
         request: |index, mut request| {
             request.version = "1.0";
-            if index.is_multiple_of(2) {
+            every_second(index, request, |request| {
                 request.with("Connection", "keep-alive")
-            } else {
-                request
-            }
+            })
         },
         ..USUAL
     },

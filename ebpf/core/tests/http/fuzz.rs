@@ -170,3 +170,21 @@ fn inputs_that_once_failed_agree() {
     }
     assert!(count > 10, "{count}");
 }
+
+#[test]
+fn an_answer_to_a_request_with_more_chunks_than_are_looked_at_may_be_marked_instead() {
+    let line = format!("5;pad={}\r\nhello\r\n", "p".repeat(600));
+    let request = format!(
+        "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        line.repeat(40)
+    );
+    let text = format!(
+        "up 0 syn \"\"\ndown 0 syn \"\"\nup 1 \"{}\"\ndown 1 \"HTTP/1.1 204 X\\r\\n\\r\\n\"",
+        request.as_bytes().escape_ascii()
+    );
+    let segments = case::read(&text).unwrap();
+    for role in [role::SERVER, role::CLIENT] {
+        let recall = disagreement(&segments, role, 0).unwrap();
+        assert_eq!((recall.sure, recall.doubtful_seen), (0, 1), "{recall:?}");
+    }
+}

@@ -88,6 +88,9 @@ impl Reading {
             if truth.ended >= from {
                 truth.doubt = truth.doubt.or(Some(why));
                 truth.may |= flags::REORDERED | flags::RESUMED | flags::PIPELINED;
+                // Of a request within which the place was lost it is not known whether it had ended.
+                truth.may |= truth.must & flags::EARLY_ANSWER;
+                truth.must &= !flags::EARLY_ANSWER;
             }
         }
     }
