@@ -29,8 +29,9 @@ pub(crate) struct Options {
 enum What {
     /// Recall against nginx's own count, and the part of its throughput that is kept
     ///
-    /// nginx runs with one worker on CPU 0 and wrk with 64 connections on CPU 1, over loopback or between two network
-    /// namespaces joined by a veth pair, which come and go with the row. First all exchanges of a load are counted by the
+    /// nginx runs with one worker on CPU 0 and wrk with 64 connections on CPU 1, each in a cgroup of its
+    /// own, over loopback or between two network namespaces joined by a veth pair, which come and go
+    /// with the row. First all exchanges of a load are counted by the
     /// probes, in both roles, and by nginx (`stub_status`). Then nothing, programs that do nothing (the floor of the packet
     /// hooks) and each set of features take turns of 0.1 s beside one load; the 95 % interval is that of a bootstrap over the
     /// rounds. In the end the kernel counts runs and time of each program for 2 s.

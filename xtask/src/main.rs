@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod cgroup;
 mod corpus;
 mod demo;
 mod deny;

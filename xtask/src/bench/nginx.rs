@@ -8,12 +8,15 @@ use std::process::{Child, Command};
 use anyhow::{Context, Result, bail};
 
 use super::network::{End, Network};
+use crate::cgroup::{self, Group};
 use crate::{machine, namespace};
 
 /// nginx with one worker, pinned to CPU 0; it ends when this is dropped.
 pub(super) struct Nginx {
     child: Child,
     pub port: u16,
+    // Goes after what runs in it.
+    _group: Group,
 }
 
 /// What nginx serves. It counts every request that it begins to read, in `/status`.
@@ -49,8 +52,12 @@ impl Nginx {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let file = folder.join("nginx.conf");
         fs::write(&file, configuration(folder, network, port))?;
-        let child = network
-            .command(End::Server, "TERM")
+        let group = Group::new(
+            &cgroup::mount_point()?,
+            &format!("galileo-bench-{}-nginx-{port}", std::process::id()),
+        )?;
+        let child = group
+            .enter(&mut network.command(End::Server, "TERM"))
             .arg(machine::program("nginx")?)
             .arg("-e")
             .arg(folder.join("error.log"))
@@ -60,7 +67,11 @@ impl Nginx {
             .arg(&file)
             .spawn()
             .context("cannot start nginx")?;
-        let mut nginx = Self { child, port };
+        let mut nginx = Self {
+            child,
+            port,
+            _group: group,
+        };
         namespace::wait_for_listener(&network.server_process(), port, || {
             nginx.must_run(&folder.join("error.log"))
         })?;

@@ -10,10 +10,15 @@ use anyhow::{Context, Result, bail};
 use super::network::{End, Network};
 use super::nginx::Nginx;
 use super::rows::{Asking, Load};
+use crate::cgroup::{self, Group};
 use crate::process::{self, Running};
 
 /// A load that runs; it ends when this is dropped.
-pub(super) struct Wrk(Running);
+pub(super) struct Wrk {
+    running: Running,
+    // Goes after what runs in it.
+    _group: Group,
+}
 
 impl Wrk {
     /// Starts it for some seconds. A script is written to the folder.
@@ -24,8 +29,14 @@ impl Wrk {
         folder: &Path,
         seconds: u64,
     ) -> Result<Self> {
+        let group = Group::new(
+            &cgroup::mount_point()?,
+            &format!("galileo-bench-{}-wrk-{}", std::process::id(), nginx.port),
+        )?;
         let mut command = network.command(End::Client, "KILL");
-        command.args(["taskset", "-c", "1", "wrk", "-t1", "-c64"]);
+        group
+            .enter(&mut command)
+            .args(["taskset", "-c", "1", "wrk", "-t1", "-c64"]);
         command.arg(format!("-d{seconds}s"));
         match load.asking {
             Asking::Kept => {}
@@ -47,23 +58,26 @@ impl Wrk {
                 load.path
             ))
             .stdout(Stdio::piped());
-        Running::start(&mut command).map(Self)
+        Ok(Self {
+            running: Running::start(&mut command)?,
+            _group: group,
+        })
     }
 
     /// Holds it: its connections stay open, and nothing is asked any more.
     pub(super) fn hold(&self) -> Result<()> {
-        process::run(Command::new("kill").args(["-STOP", &self.0.id().to_string()]))
+        process::run(Command::new("kill").args(["-STOP", &self.running.id().to_string()]))
             .context("cannot hold wrk")
     }
 
     /// Waits for its end. That answers are not what was asked for is an error.
     pub(super) fn finish(mut self) -> Result<()> {
         let mut text = String::new();
-        self.0
+        self.running
             .stdout()?
             .read_to_string(&mut text)
             .context("cannot read from wrk")?;
-        self.0.wait()?;
+        self.running.wait()?;
         must_be_fine(&text)
     }
 }

@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::case::{Case, Plan, Skill};
-use super::place::{Group, Process, log_file};
+use super::place::{self, Process, log_file};
 use super::server::{Server, system_program};
+use crate::cgroup::Group;
 use crate::namespace::Namespace;
 
 /// A client program.
@@ -182,9 +183,9 @@ impl Running {
         folder: &Path,
     ) -> Result<Self> {
         let assets = assets.join("clients");
-        let group = Group::new(mount, &format!("client-{}", client.name()))?;
+        let group = place::group(mount, &format!("client-{}", client.name()))?;
         let script = |name: &str, program: &str| -> Result<_> {
-            let mut command = group.command(namespace, &system_program(program)?);
+            let mut command = place::command(&group, namespace, &system_program(program)?);
             command.arg(assets.join(name)).arg(folder);
             Ok(command)
         };
@@ -194,7 +195,7 @@ impl Running {
             Client::Python => script("python.py", "python3")?,
             Client::Sockets => script("sockets.py", "python3")?,
             Client::Node => script("node.js", "node")?,
-            Client::Go => group.command(namespace, &target.join("go-client")),
+            Client::Go => place::command(&group, namespace, &target.join("go-client")),
         };
         command
             .stdin(Stdio::piped())

@@ -2,15 +2,12 @@
 //! is on, and a cgroup for each program.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cgroup::Group;
 use crate::namespace::Namespace;
 
 /// Names of cgroups and folders begin with that; the id of the process that made them follows.
@@ -20,72 +17,17 @@ const PREFIX: &str = "galileo-corpus-";
 /// without a cookie sent, 0x200 and taken, 0x400 on all listeners.
 pub(super) const FAST_OPEN: &str = "echo 0x607 >/proc/sys/net/ipv4/tcp_fastopen";
 
-/// How often a condition is looked at.
-const LOOK: Duration = Duration::from_millis(5);
-
-/// A cgroup; its processes end and it goes when this is dropped.
-pub(super) struct Group {
-    folder: PathBuf,
-    /// The kernel's id of it.
-    pub id: u64,
+/// A cgroup for a program of this name.
+pub(super) fn group(mount: &Path, name: &str) -> Result<Group> {
+    Group::new(mount, &format!("{PREFIX}{}-{name}", std::process::id()))
 }
 
-impl Group {
-    /// Makes one below the cgroup2 mount.
-    pub(super) fn new(mount: &Path, name: &str) -> Result<Self> {
-        let folder = mount.join(format!("{PREFIX}{}-{name}", std::process::id()));
-        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let id = fs::metadata(&folder).map(|metadata| metadata.ino());
-        let group = Self {
-            folder,
-            id: id.as_ref().copied().unwrap_or_default(),
-        };
-        id.context("cannot look at the cgroup that was just made")?;
-        Ok(group)
-    }
-
-    /// A command that runs in it and in the namespace. A shell joins and becomes the program, so that all that the program
-    /// does is done there.
-    pub(super) fn command(&self, namespace: &Namespace, program: &Path) -> Command {
-        let [enter, option] = namespace.entry();
-        let mut command = Command::new(enter);
-        command
-            .arg(option)
-            .args(["sh", "-c", r#"echo $$ >"$0/cgroup.procs" && exec "$@""#])
-            .arg(&self.folder)
-            .arg(program);
-        command
-    }
-
-    /// Kills what is in it. True if nothing was.
-    fn end_all(&self) -> bool {
-        let text = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
-        let pids: Vec<_> = text.split_whitespace().collect();
-        if !pids.is_empty() {
-            // They may have ended meanwhile; the next look tells.
-            let _ = Command::new("kill")
-                .arg("-9")
-                .args(&pids)
-                .stderr(Stdio::null())
-                .status();
-        }
-        pids.is_empty()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline {
-            self.end_all();
-            match fs::remove_dir(&self.folder) {
-                Ok(()) => return,
-                Err(error) if error.kind() == ErrorKind::NotFound => return,
-                Err(_) => thread::sleep(LOOK),
-            }
-        }
-        eprintln!("cannot remove {}", self.folder.display());
-    }
+/// A command that runs in a cgroup and in the namespace.
+pub(super) fn command(group: &Group, namespace: &Namespace, program: &Path) -> Command {
+    let [enter, option] = namespace.entry();
+    let mut command = Command::new(enter);
+    group.enter(command.arg(option)).arg(program);
+    command
 }
 
 /// Removes the cgroups, with what runs in them, and the folders of earlier runs that were killed.
@@ -104,7 +46,7 @@ pub(super) fn remove_remains(mount: &Path) {
             .collect()
     };
     for folder in names(mount) {
-        drop(Group { folder, id: 0 });
+        drop(Group::of(folder));
     }
     for folder in names(&std::env::temp_dir()) {
         drop(Folder(folder));

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::case::{Case, Listener};
-use super::place::{Group, Process, free_ports, log_file};
+use super::place::{self, Process, free_ports, log_file};
+use crate::cgroup::Group;
 use crate::namespace::Namespace;
 use crate::{machine, process};
 
@@ -226,7 +227,7 @@ impl Server {
             Some(_) => programs.go.clone(),
             None => programs.hyper.clone(),
         };
-        let mut command = group.command(namespace, &program);
+        let mut command = place::command(group, namespace, &program);
         match self {
             Self::Nginx => {
                 command.arg("-c").arg(configured("nginx.conf")?);
@@ -314,7 +315,7 @@ impl Running {
     ) -> Result<Self> {
         write_files(folder)?;
         let said = folder.join("said");
-        let group = Group::new(mount, name)?;
+        let group = place::group(mount, name)?;
         let log = folder.join("log");
         let mut command = server.command(&group, namespace, programs, folder, ports, origin)?;
         // HAProxy writes its log where it says everything.
