@@ -166,6 +166,7 @@ fn exchange(number: u64, due: u64) -> Exchange {
         method: "GET".to_owned(),
         path: "/".to_owned(),
         status: 200,
+        interim: Some(0),
         local_addr: "127.0.0.1".parse().unwrap(),
         local_port: 8080,
         remote_addr: "127.0.0.1".parse().unwrap(),
@@ -179,6 +180,7 @@ fn exchange(number: u64, due: u64) -> Exchange {
         response_bytes: 100,
         response_head_bytes: Some(98),
         request_id: Some(format!("0123456789:{number}")),
+        traceparent: None,
         flags: vec![],
     }
 }

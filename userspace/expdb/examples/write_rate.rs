@@ -141,6 +141,7 @@ fn exchange(number: u64) -> Exchange {
         method: "GET".to_owned(),
         path: "/api/items".to_owned(),
         status: 200,
+        interim: Some(0),
         local_addr: [127, 0, 0, 1].into(),
         local_port: 40_001,
         remote_addr: [127, 0, 0, 1].into(),
@@ -154,6 +155,7 @@ fn exchange(number: u64) -> Exchange {
         response_bytes: 790,
         response_head_bytes: Some(178),
         request_id: Some(trace.request_id),
+        traceparent: None,
         flags: Vec::new(),
     }
 }

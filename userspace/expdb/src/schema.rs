@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_exchange_recorded_before_its_parts_were_told_apart_has_them_as_unknown() {
+    async fn what_was_not_recorded_of_an_older_exchange_is_unknown() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("galileo.db");
         let mut connection = connect(&path).await;
@@ -208,6 +208,7 @@ mod tests {
             ),
             (None, None)
         );
+        assert_eq!((exchange.interim, &exchange.traceparent), (None, &None));
     }
 
     #[tokio::test]

@@ -180,6 +180,8 @@ pub struct Exchange {
     pub path: String,
     /// Final status of the answer.
     pub status: u16,
+    /// Number of interim (1xx) answers before the final one, 255 if there were more; none if who recorded it did not count them.
+    pub interim: Option<u8>,
     /// Own address.
     pub local_addr: IpAddr,
     /// Own port.
@@ -206,6 +208,8 @@ pub struct Exchange {
     pub response_head_bytes: Option<u64>,
     /// `x-galileo-request-id` of the request, if it had one.
     pub request_id: Option<String>,
+    /// `traceparent` of the request (W3C Trace Context, version 00); none if it had no valid one, or who recorded it did not look.
+    pub traceparent: Option<String>,
     /// What is not certain about this exchange; empty for plain traffic.
     pub flags: Vec<String>,
 }

@@ -98,6 +98,7 @@ pub fn exchange(number: u32, replica: &str, start_ns: u64, end_ns: u64) -> Excha
         method: "GET".into(),
         path: "/".into(),
         status: 200,
+        interim: Some(0),
         local_addr: local,
         local_port: 8080,
         remote_addr: local,
@@ -111,6 +112,7 @@ pub fn exchange(number: u32, replica: &str, start_ns: u64, end_ns: u64) -> Excha
         response_bytes: 100,
         response_head_bytes: Some(98),
         request_id: Some(format!("0123456789:{number}")),
+        traceparent: None,
         flags: vec![],
     }
 }

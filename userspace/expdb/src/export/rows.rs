@@ -111,6 +111,7 @@ struct ExchangeFields<'a, F> {
     method: &'a str,
     path: &'a str,
     status: u16,
+    interim: Option<u8>,
     local_addr: IpAddr,
     local_port: u16,
     remote_addr: IpAddr,
@@ -126,6 +127,7 @@ struct ExchangeFields<'a, F> {
     response_head_bytes: Option<u64>,
     response_body_bytes: Option<u64>,
     request_id: Option<&'a str>,
+    traceparent: Option<&'a str>,
     flags: F,
 }
 
@@ -140,6 +142,7 @@ impl<'a, F> ExchangeFields<'a, F> {
             method: &exchange.method,
             path: &exchange.path,
             status: exchange.status,
+            interim: exchange.interim,
             local_addr: exchange.local_addr,
             local_port: exchange.local_port,
             remote_addr: exchange.remote_addr,
@@ -155,6 +158,7 @@ impl<'a, F> ExchangeFields<'a, F> {
             response_head_bytes: exchange.response_head_bytes,
             response_body_bytes: exchange.response_body_bytes(),
             request_id: exchange.request_id.as_deref(),
+            traceparent: exchange.traceparent.as_deref(),
             flags,
         }
     }
@@ -171,6 +175,7 @@ impl Exportable for Exchange {
         "method",
         "path",
         "status",
+        "interim",
         "local_addr",
         "local_port",
         "remote_addr",
@@ -186,6 +191,7 @@ impl Exportable for Exchange {
         "response_head_bytes",
         "response_body_bytes",
         "request_id",
+        "traceparent",
         "flags",
     ];
 

@@ -10,15 +10,15 @@ use super::{Columns, ReadError, Stored};
 
 impl Stored for Exchange {
     const TABLE: &'static str = "exchanges";
-    const INSERT: &'static str = "INSERT INTO exchanges (EXP_ID, ROLE, SERVICE, REPLICA, CGROUP, PHASE, METHOD, PATH, STATUS, LOCAL_ADDR, \
-        LOCAL_PORT, REMOTE_ADDR, REMOTE_PORT, START_NS, REQUEST_END_NS, FIRST_BYTE_NS, END_NS, REQUEST_BYTES, \
-        REQUEST_HEAD_BYTES, RESPONSE_BYTES, RESPONSE_HEAD_BYTES, REQUEST_ID, FLAGS) SELECT ID, column1, column2, \
+    const INSERT: &'static str = "INSERT INTO exchanges (EXP_ID, ROLE, SERVICE, REPLICA, CGROUP, PHASE, METHOD, PATH, STATUS, INTERIM, \
+        LOCAL_ADDR, LOCAL_PORT, REMOTE_ADDR, REMOTE_PORT, START_NS, REQUEST_END_NS, FIRST_BYTE_NS, END_NS, REQUEST_BYTES, \
+        REQUEST_HEAD_BYTES, RESPONSE_BYTES, RESPONSE_HEAD_BYTES, REQUEST_ID, TRACEPARENT, FLAGS) SELECT ID, column1, column2, \
         column3, column4, column5, column6, column7, column8, column9, column10, column11, column12, column13, \
-        column14, column15, column16, column17, column18, column19, column20, column21, column22";
-    const VALUES: usize = 22;
-    const SELECT: &'static str = "SELECT ROLE, SERVICE, REPLICA, CGROUP, PHASE, METHOD, PATH, STATUS, LOCAL_ADDR, LOCAL_PORT, \
+        column14, column15, column16, column17, column18, column19, column20, column21, column22, column23, column24";
+    const VALUES: usize = 24;
+    const SELECT: &'static str = "SELECT ROLE, SERVICE, REPLICA, CGROUP, PHASE, METHOD, PATH, STATUS, INTERIM, LOCAL_ADDR, LOCAL_PORT, \
         REMOTE_ADDR, REMOTE_PORT, START_NS, REQUEST_END_NS, FIRST_BYTE_NS, END_NS, REQUEST_BYTES, REQUEST_HEAD_BYTES, \
-        RESPONSE_BYTES, RESPONSE_HEAD_BYTES, REQUEST_ID, FLAGS \
+        RESPONSE_BYTES, RESPONSE_HEAD_BYTES, REQUEST_ID, TRACEPARENT, FLAGS \
         FROM exchanges WHERE EXP_ID = ?1 ORDER BY rowid";
 
     fn bind(self, arguments: &mut SqliteArguments) -> Result<(), BoxDynError> {
@@ -35,6 +35,7 @@ impl Stored for Exchange {
         arguments.add(self.method)?;
         arguments.add(self.path)?;
         arguments.add(self.status)?;
+        arguments.add(self.interim)?;
         arguments.add(self.local_addr.to_string())?;
         arguments.add(self.local_port)?;
         arguments.add(self.remote_addr.to_string())?;
@@ -48,6 +49,7 @@ impl Stored for Exchange {
         arguments.add(self.response_bytes.cast_signed())?;
         arguments.add(self.response_head_bytes.map(u64::cast_signed))?;
         arguments.add(self.request_id)?;
+        arguments.add(self.traceparent)?;
         arguments.add(flags)
     }
 
@@ -61,6 +63,7 @@ impl Stored for Exchange {
             method: columns.next()?,
             path: columns.next()?,
             status: columns.next()?,
+            interim: columns.next()?,
             local_addr: columns.parse("LOCAL_ADDR", |text| text.parse().ok())?,
             local_port: columns.next()?,
             remote_addr: columns.parse("REMOTE_ADDR", |text| text.parse().ok())?,
@@ -74,6 +77,7 @@ impl Stored for Exchange {
             response_bytes: columns.u64()?,
             response_head_bytes: columns.optional_u64()?,
             request_id: columns.next()?,
+            traceparent: columns.next()?,
             flags: columns
                 .optional_parse("FLAGS", |text| serde_json::from_str(text).ok())?
                 .unwrap_or_default(),

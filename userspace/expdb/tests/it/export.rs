@@ -8,10 +8,12 @@ use galileo_expdb::{Database, Error, Format, Limits, Record};
 use galileo_wire::{Exchange, FailureKind, Outcome, Trace};
 use serde_json::{Value, json};
 
-use crate::fixture::{CLOCK, create, database_with_run, exchange, hop, record_traces, trace};
+use crate::fixture::{
+    CLOCK, TRACEPARENT, create, database_with_run, exchange, hop, record_traces, trace,
+};
 
 /// Fields as issue and documentation list them.
-const EXCHANGE_FIELDS: [&str; 24] = [
+const EXCHANGE_FIELDS: [&str; 26] = [
     "role",
     "service",
     "replica",
@@ -20,6 +22,7 @@ const EXCHANGE_FIELDS: [&str; 24] = [
     "method",
     "path",
     "status",
+    "interim",
     "local_addr",
     "local_port",
     "remote_addr",
@@ -35,6 +38,7 @@ const EXCHANGE_FIELDS: [&str; 24] = [
     "response_head_bytes",
     "response_body_bytes",
     "request_id",
+    "traceparent",
     "flags",
 ];
 
@@ -56,9 +60,11 @@ fn odd_exchange() -> Exchange {
     Exchange {
         service: None,
         path: HOSTILE.to_owned(),
+        interim: None,
         request_end_ns: None,
         response_head_bytes: None,
         request_id: None,
+        traceparent: None,
         flags: vec!["upgraded".to_owned(), "head_cut".to_owned()],
         ..exchange(2)
     }
@@ -161,6 +167,17 @@ async fn ndjson_has_every_field_of_every_record() {
         bodies,
         [(&json!(20), &json!(612)), (&Value::Null, &Value::Null)]
     );
+    let context = exchanges
+        .iter()
+        .map(|line| (&line["interim"], &line["traceparent"]))
+        .collect::<Vec<_>>();
+    assert_eq!(
+        context,
+        [
+            (&json!(2), &json!(TRACEPARENT)),
+            (&Value::Null, &Value::Null)
+        ]
+    );
 }
 
 #[tokio::test]
@@ -196,6 +213,14 @@ async fn csv_has_the_same_fields_and_gives_back_what_came_from_outside() {
         (field(1, "path"), field(1, "service")),
         (HOSTILE.to_owned(), String::new()),
         "as recorded"
+    );
+    let context = [0, 1].map(|row| (field(row, "interim"), field(row, "traceparent")));
+    assert_eq!(
+        context,
+        [
+            ("2".to_owned(), TRACEPARENT.to_owned()),
+            (String::new(), String::new())
+        ]
     );
     assert_eq!(
         (field(0, "start_ns"), field(0, "role")),

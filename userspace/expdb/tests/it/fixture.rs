@@ -81,6 +81,9 @@ pub fn hop(number: u64) -> Hop {
     }
 }
 
+/// The example of W3C Trace Context, 3.2.3.
+pub const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// An exchange of a request of ours.
 pub fn exchange(number: u64) -> Exchange {
     Exchange {
@@ -92,6 +95,7 @@ pub fn exchange(number: u64) -> Exchange {
         method: "GET".to_owned(),
         path: "/".to_owned(),
         status: 200,
+        interim: Some(2),
         local_addr: "127.0.0.1".parse().unwrap(),
         local_port: 40_001,
         remote_addr: "::1".parse().unwrap(),
@@ -105,6 +109,7 @@ pub fn exchange(number: u64) -> Exchange {
         response_bytes: 780,
         response_head_bytes: Some(168),
         request_id: Some(format!("0123456789:{number}")),
+        traceparent: Some(TRACEPARENT.to_owned()),
         flags: Vec::new(),
     }
 }

@@ -3,7 +3,6 @@
 use galileo_expdb::{Database, Event, Limits, Record};
 use galileo_wire::{Exchange, FailureKind, Hop, Outcome, Phase, Role, Sample, Trace};
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tokio::runtime::Runtime;
@@ -61,18 +60,18 @@ prop_compose! {
         role in select(vec![Role::Server, Role::Client]),
         phase in phases(),
         (service, replica, cgroup, method, path) in any::<(Option<String>, Option<String>, String, String, String)>(),
-        status in any::<u16>(),
+        (status, interim) in any::<(u16, Option<u8>)>(),
         (local_addr, local_port, remote_addr, remote_port) in any::<(std::net::IpAddr, u16, std::net::IpAddr, u16)>(),
         (start_ns, request_end_ns, first_byte_ns, end_ns) in any::<(u64, Option<u64>, u64, u64)>(),
         (request_bytes, request_head_bytes) in any::<(u64, Option<u64>)>(),
         (response_bytes, response_head_bytes) in any::<(u64, Option<u64>)>(),
-        request_id in option::of(any::<String>()),
+        (request_id, traceparent) in any::<(Option<String>, Option<String>)>(),
         flags in vec(any::<String>(), 0..3),
     ) -> Exchange {
         Exchange {
-            role, service, replica, cgroup, phase, method, path, status, local_addr, local_port, remote_addr, remote_port,
-            start_ns, request_end_ns, first_byte_ns, end_ns, request_bytes, request_head_bytes, response_bytes,
-            response_head_bytes, request_id, flags,
+            role, service, replica, cgroup, phase, method, path, status, interim, local_addr, local_port, remote_addr,
+            remote_port, start_ns, request_end_ns, first_byte_ns, end_ns, request_bytes, request_head_bytes,
+            response_bytes, response_head_bytes, request_id, traceparent, flags,
         }
     }
 }

@@ -164,6 +164,7 @@ fn named(exchange: &Exchange, names: &Names, phases: &Phases) -> records::Exchan
         method: exchange.method.to_string(),
         path: exchange.path.to_string(),
         status: exchange.status,
+        interim: Some(exchange.interim),
         local_addr: exchange.local.ip(),
         local_port: exchange.local.port(),
         remote_addr: exchange.remote.ip(),
@@ -177,6 +178,7 @@ fn named(exchange: &Exchange, names: &Names, phases: &Phases) -> records::Exchan
         response_bytes: exchange.response_bytes,
         response_head_bytes: Some(exchange.response_head_bytes),
         request_id: exchange.request_id.map(|id| id.to_string()),
+        traceparent: exchange.traceparent.map(|trace| trace.to_string()),
     }
 }
 
@@ -303,7 +305,105 @@ pub(crate) fn losses(used: &Snapshot, names: &Names) -> impl Iterator<Item = (St
 
 #[cfg(test)]
 mod tests {
+    use galileo_probes::{
+        Text,
+        cgroup::{self, CgroupId},
+    };
+
     use super::*;
+    use crate::runner::names::Named;
+
+    #[test]
+    fn what_the_probes_tell_of_an_exchange_is_recorded_whole() {
+        const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let tree = tempfile::tempdir().unwrap();
+        let folder = tree.path().join("web-0");
+        std::fs::create_dir(&folder).unwrap();
+        let replica = Named {
+            service: "web".to_owned(),
+            replica: "web-0".to_owned(),
+            path: Some("/web-0".to_owned()),
+        };
+        let names = Names::new(tree.path(), None, vec![replica]);
+        let phases = Phases::default();
+        phases.measured_ns.store(5, Relaxed);
+        let seen = Exchange {
+            cgroup: cgroup::id(&folder).unwrap(),
+            role: Role::Server,
+            local: "127.0.0.1:1".parse().unwrap(),
+            remote: "[::1]:2".parse().unwrap(),
+            method: Text::from("POST").unwrap(),
+            path: Text::from("/items").unwrap(),
+            status: 201,
+            interim: 3,
+            start_ns: 10,
+            request_end_ns: Some(20),
+            first_byte_ns: 30,
+            end_ns: 40,
+            request_bytes: 60,
+            request_head_bytes: 50,
+            response_bytes: 80,
+            response_head_bytes: 70,
+            request_id: Some(Text::from("0123456789:1").unwrap()),
+            traceparent: Some(Text::from(TRACE).unwrap()),
+            flags: 1 << 4,
+        };
+        let other = Exchange {
+            cgroup: CgroupId(0),
+            role: Role::Client,
+            interim: 0,
+            start_ns: 4,
+            request_end_ns: None,
+            request_id: None,
+            traceparent: None,
+            flags: 0,
+            ..seen
+        };
+
+        let recorded = [&seen, &other].map(|exchange| named(exchange, &names, &phases));
+
+        let expected = records::Exchange {
+            role: records::Role::Server,
+            service: Some("web".to_owned()),
+            replica: Some("web-0".to_owned()),
+            cgroup: "/web-0".to_owned(),
+            phase: Phase::Measured,
+            method: "POST".to_owned(),
+            path: "/items".to_owned(),
+            status: 201,
+            interim: Some(3),
+            local_addr: "127.0.0.1".parse().unwrap(),
+            local_port: 1,
+            remote_addr: "::1".parse().unwrap(),
+            remote_port: 2,
+            start_ns: 10,
+            request_end_ns: Some(20),
+            first_byte_ns: 30,
+            end_ns: 40,
+            request_bytes: 60,
+            request_head_bytes: Some(50),
+            response_bytes: 80,
+            response_head_bytes: Some(70),
+            request_id: Some("0123456789:1".to_owned()),
+            traceparent: Some(TRACE.to_owned()),
+            flags: vec!["head_cut".to_owned()],
+        };
+        let of_other = records::Exchange {
+            role: records::Role::Client,
+            service: None,
+            replica: None,
+            cgroup: "cgroup:0".to_owned(),
+            phase: Phase::Setup,
+            interim: Some(0),
+            start_ns: 4,
+            request_end_ns: None,
+            request_id: None,
+            traceparent: None,
+            flags: vec![],
+            ..expected.clone()
+        };
+        assert_eq!(recorded, [expected, of_other]);
+    }
 
     #[test]
     fn a_time_belongs_to_the_last_phase_that_has_begun() {

@@ -191,6 +191,7 @@ fn request(
         method: "GET".into(),
         path: "/".into(),
         status: 200,
+        interim: Some(0),
         local_addr: local,
         local_port: port,
         remote_addr: local,
@@ -204,6 +205,7 @@ fn request(
         response_bytes: 640,
         response_head_bytes: Some(128),
         request_id: Some(id),
+        traceparent: None,
         flags: vec![],
     });
 }
