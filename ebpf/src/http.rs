@@ -6,7 +6,7 @@
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     btf_maps::SkStorage,
-    helpers::{bpf_skb_load_bytes, generated::bpf_ringbuf_output},
+    helpers::bpf_skb_load_bytes,
     macros::{btf_map, cgroup_skb, map},
     maps::{Array, LruHashMap, ProgramArray, RingBuf},
     programs::SkBuffContext,
@@ -17,6 +17,7 @@ use galileo_ebpf_abi::{
 };
 use galileo_ebpf_core::{
     connection::{self, Next, RECEIVED, SENT, Step},
+    head::SHORT_PATH,
     order::{Early, KEPT},
     plain::{self, Piece},
     socket::{Carry, Outside, PIPELINED, Pipeline, Segment, Socket},
@@ -25,8 +26,9 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
+    firsts,
     ledger::{MMAPABLE, add, count_duration, count_for, opaque},
-    net,
+    net, spaces,
 };
 
 /// Heads split over segments, received and sent. In storage of their own, made for the sockets that need it, so that no peer can
@@ -91,7 +93,7 @@ pub const fn direction(way: u32) -> u32 {
 #[inline(always)]
 fn socket(ctx: &SkBuffContext, segment: &Segment, way: u32) -> Option<&'static mut Socket> {
     if way == FIRST {
-        net::first(segment)
+        firsts::of(segment)
     } else {
         net::socket(ctx)
     }
@@ -143,28 +145,28 @@ pub fn is_plain(
     plain::message(&here, window, socket, direction, piece)
 }
 
-/// Looks at the segment that lies in the work space `depth`, and gives that back when done.
+/// Looks at the segment that lies in the work space `space`, and gives that back when done.
 #[inline(always)]
 pub fn enter(
     ctx: &SkBuffContext,
     segment: &mut Segment,
     socket: &mut Socket,
     way: u32,
-    depth: u32,
+    space: u32,
 ) {
     // SAFETY: the control buffer belongs to this run of the program and those it tail-calls.
-    unsafe { (*ctx.skb.skb).cb[0] = depth };
+    unsafe { (*ctx.skb.skb).cb[0] = space };
     // Nothing follows it only if there is no step to call: HTTP is off on this machine.
     read(ctx, segment, socket, way);
-    net::leave(socket, way, depth);
+    net::leave(socket, segment, way);
 }
 
-/// Keeps the segment that lies in the work space `depth` until what is missing in front of it has come. Returns only if there is
+/// Keeps the segment that lies in the work space `space` until what is missing in front of it has come. Returns only if there is
 /// no step to call.
 #[inline(always)]
-pub fn keep_early(ctx: &SkBuffContext, depth: u32) {
+pub fn keep_early(ctx: &SkBuffContext, space: u32) {
     // SAFETY: as in `enter`.
-    unsafe { (*ctx.skb.skb).cb[0] = depth };
+    unsafe { (*ctx.skb.skb).cb[0] = space };
     go_on(ctx, RECEIVED, KEEP);
 }
 
@@ -301,7 +303,8 @@ pub fn keep_received(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// Hook: tail-called from [`keep_received`], [`read_received`] and [`act_received`]. Context, kernel, maps: as [`keep_received`].
+/// Hook: tail-called from [`keep_received`], [`read_received`] and [`act_received`], and from itself. Context, kernel: as there. Maps:
+/// those of [`keep_received`] and [`read_received`].
 #[cgroup_skb]
 #[inline(always)]
 pub fn follow_received(ctx: SkBuffContext) -> i32 {
@@ -309,27 +312,22 @@ pub fn follow_received(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// The segment in the work space that the program before this one used, the number of that, and the socket. If there are none, the
-/// work space is given back.
+/// The segment in the work space that the program before this one used, and the socket. If there is none, the work space is given
+/// back.
 #[inline(always)]
-fn taken(
-    ctx: &SkBuffContext,
-    way: u32,
-) -> Option<(u32, &'static mut Segment, &'static mut Socket)> {
+fn taken(ctx: &SkBuffContext, way: u32) -> Option<(&'static mut Segment, &'static mut Socket)> {
     // SAFETY: as in `enter`.
-    let depth = unsafe { (*ctx.skb.skb).cb[0] };
-    if let Some(segment) = net::segment(depth)
-        && let Some(socket) = socket(ctx, segment, way)
-    {
-        return Some((depth, segment, socket));
+    let segment = spaces::segment(unsafe { (*ctx.skb.skb).cb[0] })?;
+    if let Some(socket) = socket(ctx, segment, way) {
+        return Some((segment, socket));
     }
-    net::release(depth);
+    spaces::release(segment);
     None
 }
 
 #[inline(always)]
 fn keep_step(ctx: &SkBuffContext) {
-    let Some((depth, segment, socket)) = taken(ctx, RECEIVED) else {
+    let Some((segment, socket)) = taken(ctx, RECEIVED) else {
         return;
     };
     let here = here(ctx, socket, RECEIVED);
@@ -344,38 +342,39 @@ fn keep_step(ctx: &SkBuffContext) {
         go_on(ctx, RECEIVED, READ);
         connection::exceeded(&here, segment, socket, RECEIVED);
     }
-    net::leave(socket, RECEIVED, depth);
+    net::leave(socket, segment, RECEIVED);
 }
 
 #[inline(always)]
 fn follow_step(ctx: &SkBuffContext) {
-    let Some((depth, segment, socket)) = taken(ctx, RECEIVED) else {
+    let Some((segment, socket)) = taken(ctx, RECEIVED) else {
         return;
     };
     let here = here(ctx, socket, RECEIVED);
     if let Some(early) = here.early(false)
         && early.follow(segment, connection::stream(socket, RECEIVED))
+        // Here, and not by a tail call: what is kept of a long head takes almost as many as there may be.
+        && read(ctx, segment, socket, RECEIVED)
     {
-        go_on(ctx, RECEIVED, READ);
         connection::exceeded(&here, segment, socket, RECEIVED);
     }
-    net::leave(socket, RECEIVED, depth);
+    net::leave(socket, segment, RECEIVED);
 }
 
 #[inline(always)]
 fn read_step(ctx: &SkBuffContext, way: u32) {
-    let Some((depth, segment, socket)) = taken(ctx, way) else {
+    let Some((segment, socket)) = taken(ctx, way) else {
         return;
     };
     if read(ctx, segment, socket, way) {
         connection::exceeded(&here(ctx, socket, way), segment, socket, direction(way));
     }
-    net::leave(socket, way, depth);
+    net::leave(socket, segment, way);
 }
 
 #[inline(always)]
 fn scan_step(ctx: &SkBuffContext, way: u32) {
-    let Some((depth, segment, socket)) = taken(ctx, way) else {
+    let Some((segment, socket)) = taken(ctx, way) else {
         return;
     };
     let (here, direction) = (here(ctx, socket, way), direction(way));
@@ -386,12 +385,12 @@ fn scan_step(ctx: &SkBuffContext, way: u32) {
         go_on(ctx, way, ACT);
     }
     connection::exceeded(&here, segment, socket, direction);
-    net::leave(socket, way, depth);
+    net::leave(socket, segment, way);
 }
 
 #[inline(always)]
 fn act_step(ctx: &SkBuffContext, way: u32) {
-    let Some((depth, segment, socket)) = taken(ctx, way) else {
+    let Some((segment, socket)) = taken(ctx, way) else {
         return;
     };
     let (here, direction) = (here(ctx, socket, way), direction(way));
@@ -406,7 +405,7 @@ fn act_step(ctx: &SkBuffContext, way: u32) {
         connection::exceeded(&here, segment, socket, direction);
     }
     finish(ctx, &here, segment, socket, direction);
-    net::leave(socket, way, depth);
+    net::leave(socket, segment, way);
 }
 
 /// The packet that is looked at, and the maps.
@@ -580,56 +579,75 @@ impl Outside for Here<'_> {
 
     #[inline(always)]
     fn change_request(&self, key: PendingKey, change: impl FnOnce(&mut Request)) {
-        if self.way == FIRST {
-            if let Some(pending) = FIRST_PIPELINED.get_ptr_mut(key) {
-                // SAFETY: a map value that only this socket uses.
-                change(unsafe { &mut *pending });
-            }
-        } else if let Some(kept) = self.pipelined(key, false)
+        if self.way != FIRST
+            && let Some(kept) = self.pipelined(key, false)
             && u64::from(kept.sequence) == key.sequence
         {
             change(kept);
+        } else if (self.way == FIRST || is_first(key.cookie))
+            && let Some(pending) = FIRST_PIPELINED.get_ptr_mut(key)
+        {
+            // SAFETY: a map value that only this socket uses.
+            change(unsafe { &mut *pending });
         }
     }
 
     #[inline(always)]
     fn exchange(&self, socket: &Socket) {
-        count_for(self.slot, Ledger::ExchangesAttempted, 1);
         let record = &socket.record;
+        count_for(self.slot, Ledger::ExchangesAttempted, 1);
         count_exchange(
             socket.slot,
             record.role,
             record.end_ns.saturating_sub(record.request.start_ns),
         );
-        // Records are some hundred bytes: a reader that comes every few milliseconds needs no wake-up.
-        let wake = if EXCHANGES.query(AVAILABLE) > WAKE_AT {
-            BPF_RB_FORCE_WAKEUP
-        } else {
-            BPF_RB_NO_WAKEUP
-        };
-        // In a form that the verifier follows.
-        let bytes = opaque(record.bytes());
-        let bytes = if bytes > size_of::<ExchangeRecord>() {
-            size_of::<ExchangeRecord>()
-        } else {
-            bytes
-        };
-        // SAFETY: so many bytes of a map value, which the helper copies.
-        let failed = unsafe {
-            bpf_ringbuf_output(
-                (&raw const EXCHANGES).cast_mut().cast(),
-                core::ptr::from_ref(record).cast_mut().cast(),
-                bytes as u64,
-                u64::from(wake),
+        let given = if record.bytes() <= size_of::<Short>() {
+            give(
+                // SAFETY: a record is longer, and consists of integers.
+                unsafe { &*core::ptr::from_ref(record).cast::<Short>() },
+                self.slot,
+                wake(record),
             )
-        };
-        if failed == 0 {
-            count_for(self.slot, Ledger::ExchangesSeen, 1);
         } else {
+            give(record, self.slot, wake(record))
+        };
+        if !given {
             self.count(Ledger::RingFull, 1);
         }
     }
 }
+
+/// A record without id and `traceparent` whose path is short: most are. The ring is given one of two sizes, as the verifier must
+/// know it where memory of the ring is asked for; that is faster than to have the kernel copy any number of bytes there.
+type Short = [u64; (ExchangeRecord::BEFORE_PATH + SHORT_PATH) / 8];
+
+/// Puts a record into the ring. False if there is no room.
+#[inline(always)]
+fn give<T: Copy + 'static>(record: &T, slot: u32, wake: u32) -> bool {
+    let Some(mut place) = EXCHANGES.reserve::<T>(0) else {
+        return false;
+    };
+    // Before the ring's memory is written to: an atomic addition behind that would wait for it.
+    count_for(slot, Ledger::ExchangesSeen, 1);
+    // SAFETY: every byte of it is written here. All values of integers are valid.
+    copy_words(unsafe { place.assume_init_mut() }, record);
+    place.submit(u64::from(wake));
+    true
+}
+
+/// Whether the reader is to be woken. Records are some hundred bytes: a reader that comes every few milliseconds needs no
+/// wake-up, and how full the ring is need not be asked for each.
+#[inline(always)]
+fn wake(record: &ExchangeRecord) -> u32 {
+    if record.request.sequence.is_multiple_of(ASKED_EACH) && EXCHANGES.query(AVAILABLE) > WAKE_AT {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }
+}
+
+/// Of how many exchanges of a connection one looks how full the ring is.
+const ASKED_EACH: u32 = 16;
 
 /// `BPF_RB_AVAIL_DATA`: bytes in the ring that are not read yet.
 const AVAILABLE: u64 = 0;

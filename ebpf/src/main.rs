@@ -8,7 +8,10 @@
 //! | [`net`] | `cgroup_skb`, both directions | finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
 //! | [`tcp`] | `sock_ops` | connections: opened, failed, ended, retransmissions, round trips |
+//! | [`firsts`] | called by [`net`] | what comes on a listener's socket |
+//! | [`spaces`] | called by [`net`] and [`http`] | work spaces of a CPU |
 //! | [`guard`] | called by [`net`] | one CPU at a time for what a socket receives |
+//! | [`busy`] | called by [`guard`] and [`spaces`] | a word that keeps something to one run |
 //! | [`traffic`] | called by [`net`] | bytes and packets by interface |
 //! | [`slots`] | – | the dense slot of a cgroup |
 //! | [`ledger`] | – | what could not be kept, by kind |
@@ -18,7 +21,9 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod busy;
 mod cpu;
+mod firsts;
 mod guard;
 mod http;
 mod irq;
@@ -27,6 +32,7 @@ mod ledger;
 mod messages;
 mod net;
 mod slots;
+mod spaces;
 mod steps;
 mod tcp;
 mod traffic;

@@ -9,8 +9,7 @@ use aya_ebpf::{
         bpf_get_socket_cookie, bpf_skb_load_bytes,
         generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id, bpf_tcp_sock},
     },
-    macros::{btf_map, cgroup_skb, map},
-    maps::{Array, LruHashMap, PerCpuArray},
+    macros::{btf_map, cgroup_skb},
     programs::SkBuffContext,
 };
 use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, role};
@@ -19,15 +18,14 @@ use galileo_ebpf_core::{
     http::{mark, state},
     plain,
     socket::{Ends, Segment, Socket, last},
-    words::copy_words,
 };
 
 use crate::{
-    guard,
+    firsts, guard,
     http::{self, FIRST, here},
-    ledger::{count, take_back},
+    ledger::count,
     slots::slot_of,
-    traffic,
+    spaces, traffic,
 };
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
@@ -36,55 +34,13 @@ use crate::{
 #[btf_map]
 static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
-/// Work spaces of a CPU: a process that sends may be interrupted by a softirq that receives.
-const NESTING: u32 = 4;
-
-#[map]
-static SEGMENTS: PerCpuArray<Segment> = PerCpuArray::with_max_entries(NESTING, 0);
-
-/// How many work spaces of a CPU are in use.
-#[map]
-static DEPTH: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
-
-/// The work space at this depth.
-#[inline(always)]
-pub fn segment(depth: u32) -> Option<&'static mut Segment> {
-    // SAFETY: a map value of this CPU, which `acquire` gave to this run only.
-    SEGMENTS
-        .get_ptr_mut(depth)
-        .map(|segment| unsafe { &mut *segment })
-}
-
-#[inline(always)]
-fn acquire() -> Option<u32> {
-    let depth = DEPTH.get_ptr_mut(0)?;
-    // SAFETY: a map value of this CPU. What interrupts this run leaves it as it was.
-    unsafe {
-        let mine = *depth;
-        if mine >= NESTING {
-            return None;
-        }
-        *depth = mine + 1;
-        Some(mine)
-    }
-}
-
-/// Gives the work space at this depth back.
-#[inline(always)]
-pub fn release(depth: u32) {
-    if let Some(used) = DEPTH.get_ptr_mut(0) {
-        // SAFETY: as in `acquire`.
-        unsafe { *used = depth };
-    }
-}
-
 /// The segment is done.
 #[inline(always)]
-pub fn leave(socket: &mut Socket, way: u32, depth: u32) {
-    if way == RECEIVED {
+pub fn leave(socket: &mut Socket, segment: &mut Segment, way: u32) {
+    if way != SENT {
         guard::leave(connection::stream(socket, RECEIVED));
     }
-    release(depth);
+    spaces::release(segment);
 }
 
 /// The storage of the packet's socket.
@@ -207,7 +163,7 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
             && direction == RECEIVED
             && let Some(ends) = ends(ctx, &tcp, direction)
         {
-            first_data(ctx, ends, &tcp, length, slot);
+            firsts::look(ctx, ends, &tcp, length, slot);
         }
         return;
     }
@@ -265,7 +221,7 @@ fn meet(
             set_ends(socket, &ends);
             // Who begins with a SYN of its own did not listen. With fast open, the connection begins with its SYN and ACK.
             if tcp.flags & (SYN | ACK) != SYN
-                && let Some(first) = claim(socket, ends, tcp, direction)
+                && let Some(first) = firsts::claim(socket, ends, tcp, direction)
             {
                 cookie = first;
             }
@@ -276,9 +232,9 @@ fn meet(
     guard::leave(connection::stream(socket, RECEIVED));
 }
 
-/// Looks at the segment: what it carries, or that it ends something.
+/// Looks at the segment: what it carries, or that it ends something. Of the way [`FIRST`], the guard is held already.
 #[inline(always)]
-fn look(
+pub fn look(
     ctx: &SkBuffContext,
     socket: &mut Socket,
     first: Option<Ends>,
@@ -288,15 +244,15 @@ fn look(
 ) {
     let direction = http::direction(way);
     let payload = length.saturating_sub(tcp.payload);
-    let Some(depth) = acquire() else {
+    let Some((space, segment)) = spaces::acquire() else {
+        if way == FIRST {
+            guard::leave(connection::stream(socket, RECEIVED));
+        }
         return count(Ledger::ScratchBusy);
-    };
-    let Some(segment) = segment(depth) else {
-        return;
     };
     if way == RECEIVED && !guard::enter(connection::stream(socket, RECEIVED)) {
         count(Ledger::SocketBusy);
-        return release(depth);
+        return spaces::release(segment);
     }
     if way != FIRST
         && tcp.flags & (SYN | FIN | RST) == 0
@@ -309,10 +265,9 @@ fn look(
             tcp.payload,
         )
     {
-        return leave(socket, way, depth);
+        return leave(socket, segment, way);
     }
-    // A SYN takes a number of its own, before the data that fast open sends with it.
-    let sequence = tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0));
+    let sequence = tcp.begin();
     let here = here(ctx, socket, way);
     let how = if tcp.flags & RST != 0 {
         last::CONNECTION
@@ -326,7 +281,7 @@ fn look(
     if let Order::Follows(seen) = order {
         ahead = seen;
     } else if matches!(order, Order::Old) {
-        return leave(socket, way, depth);
+        return leave(socket, segment, way);
     } else if way != RECEIVED {
         // Sent bytes are in order, but for those that were sent before the probes came.
         connection::give_up(&here, socket, direction);
@@ -341,10 +296,10 @@ fn look(
     segment.last = how;
     segment.run = 0;
     if way == RECEIVED && matches!(order, Order::Early) {
-        http::keep_early(ctx, depth);
-        return leave(socket, way, depth);
+        http::keep_early(ctx, space);
+        return leave(socket, segment, way);
     }
-    http::enter(ctx, segment, socket, way, depth);
+    http::enter(ctx, segment, socket, way, space);
 }
 
 /// Whether TCP waits for the same byte of this socket as we do. If it has more, what is missing was not seen when it came.
@@ -364,92 +319,6 @@ pub fn is_level(ctx: &SkBuffContext, socket: &mut Socket) -> bool {
 pub fn now_ns() -> u64 {
     // SAFETY: a helper without arguments.
     unsafe { bpf_ktime_get_boot_ns() }
-}
-
-/// What is known of connections whose first data came while their socket was the listener's, which all share. The
-/// connection claims it when it goes on.
-#[map]
-static FIRSTS: LruHashMap<Ends, Socket> = LruHashMap::with_max_entries(1024, 0);
-
-/// A socket of which nothing is known, to copy from; never written to.
-#[map]
-static BLANK: Array<Socket> = Array::with_max_entries(1, 0);
-
-/// Looks at data that comes on a listening socket.
-#[inline(always)]
-fn first_data(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32, slot: u32) {
-    let payload = length.saturating_sub(tcp.payload);
-    let next = tcp
-        .sequence
-        .wrapping_add(u32::from(tcp.flags & SYN != 0))
-        .wrapping_add(payload);
-    if let Some(known) = FIRSTS.get_ptr(ends) {
-        // SAFETY: a map value that only segments of these two ends use.
-        if unsafe { (*known).streams[RECEIVED as usize].next_seq } == next {
-            return;
-        }
-    }
-    count(Ledger::ListenerData);
-    let Some(blank) = BLANK.get(0) else { return };
-    if FIRSTS.insert(ends, blank, 0).is_err() {
-        return;
-    }
-    let Some(socket) = FIRSTS.get_ptr_mut(ends) else {
-        return;
-    };
-    // SAFETY: as above.
-    let socket = unsafe { &mut *socket };
-    socket.role = role::UNKNOWN;
-    socket.slot = slot;
-    // Nothing can come before it: it is the first data of all, or of those that come before the connection is accepted.
-    let begin = Place {
-        next_seq: tcp.sequence.wrapping_add(u32::from(tcp.flags & SYN != 0)),
-        begun: true,
-    };
-    connection::synchronise(socket, RECEIVED, begin);
-    // A key for what is carried over; cookies of sockets count up from 1 and never come near.
-    socket.cookie = 1 << 63
-        | u64::from(tcp.sequence) << 31
-        | u64::from(ends.remote_port) << 15
-        | u64::from(ends.local_port >> 1);
-    look(ctx, socket, Some(ends), tcp, length, FIRST);
-}
-
-/// The first data of the connection whose segment lies in the work space.
-#[inline(always)]
-pub fn first(segment: &Segment) -> Option<&'static mut Socket> {
-    // SAFETY: as in `first_data`.
-    FIRSTS
-        .get_ptr_mut(segment.ends)
-        .map(|socket| unsafe { &mut *socket })
-}
-
-/// Takes over what was seen of this connection on the listener's socket, if it is of this connection: either end goes on
-/// where that ended. Returns the cookie that it has had so far.
-#[inline(always)]
-fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) -> Option<u64> {
-    let first = FIRSTS.get_ptr(ends)?;
-    // SAFETY: as in `first_data`.
-    let first = unsafe { &*first };
-    let reached = if direction == RECEIVED {
-        tcp.sequence
-    } else {
-        tcp.acknowledged
-    };
-    let received = &first.streams[RECEIVED as usize];
-    let mut cookie = None;
-    if reached == received.next_seq {
-        cookie = Some(first.cookie);
-        socket.role = first.role;
-        socket.strikes = first.strikes;
-        copy_words(&mut socket.record.request, &first.record.request);
-        connection::stream(socket, RECEIVED).take_over(received);
-        take_back(Ledger::ListenerData);
-        count(Ledger::ListenerClaimed);
-    }
-    // It may have been pushed out in between, which is as good.
-    let _ = FIRSTS.remove(ends);
-    cookie
 }
 
 /// Fills in whose socket it is, and where both its streams stand.
@@ -491,14 +360,22 @@ const RST: u8 = 4;
 const ACK: u8 = 16;
 
 /// What the headers of IP and TCP say of a segment.
-struct Tcp {
+pub struct Tcp {
     /// Where the TCP header begins.
     header: u32,
     /// Where the payload begins.
     payload: u32,
-    sequence: u32,
-    acknowledged: u32,
+    pub sequence: u32,
+    pub acknowledged: u32,
     flags: u8,
+}
+
+impl Tcp {
+    /// Sequence number of the first byte of data: a SYN takes a number of its own, before the data that fast open sends with it.
+    #[inline(always)]
+    pub fn begin(&self) -> u32 {
+        self.sequence.wrapping_add(u32::from(self.flags & SYN != 0))
+    }
 }
 
 const TCP: u8 = 6;

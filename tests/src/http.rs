@@ -16,10 +16,10 @@ pub struct Client {
 pub struct Reply {
     /// The status.
     pub status: u16,
-    /// Bytes of the request.
-    pub sent: u64,
-    /// Bytes of the answer, head and body.
-    pub received: u64,
+    /// Bytes of the request's head and body.
+    pub sent: (u64, u64),
+    /// Bytes of the answer's head and body.
+    pub received: (u64, u64),
     /// The server ends the connection after this answer.
     pub closes: bool,
 }
@@ -81,12 +81,12 @@ impl Client {
         if method == "HEAD" {
             left = 0;
         }
-        let mut body = vec![0; left];
-        self.stream.read_exact(&mut body).expect("the body");
+        let mut rest = vec![0; left];
+        self.stream.read_exact(&mut rest).expect("the body");
         Reply {
             status,
-            sent: message.len() as u64,
-            received: received + left as u64,
+            sent: (head.len() as u64, body.len() as u64),
+            received: (received, left as u64),
             closes,
         }
     }

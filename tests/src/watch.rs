@@ -73,6 +73,11 @@ impl Watch {
             .collect()
     }
 
+    /// Forgets the exchanges so far.
+    pub fn forget(&mut self) {
+        self.seen.clear();
+    }
+
     /// Waits until there are so many of them, in both roles together.
     pub fn wait_for(&mut self, port: u16, count: usize) -> Vec<Exchange> {
         let what = format!("{count} exchanges with port {port}");

@@ -1,17 +1,20 @@
 //! `cargo xtask corpus`: real servers, real clients, and what the probes see of them.
 //!
-//! In reading order: [`case`] (what is done), [`server`], [`client`], [`chosen`] (which of them), [`place`] (where they run), [`network`],
-//! [`watcher`] (the probes), [`site`] (all that runs), [`judge`] (recall and precision), [`exceptions`], [`page`]
-//! (docs/conformance.md).
+//! In reading order: [`request`], [`date`], [`case`] and [`cases`] (what is done), [`server`], [`client`], [`chosen`] (which of
+//! them), [`place`] (where they run), [`network`], [`watcher`] (the probes), [`site`] (all that runs), [`judge`] (recall and
+//! precision), [`exceptions`], [`page`] (docs/conformance.md).
 
 mod case;
+mod cases;
 mod chosen;
 mod client;
+mod date;
 mod exceptions;
 mod judge;
 mod network;
 mod page;
 mod place;
+mod request;
 mod server;
 mod site;
 mod watcher;
@@ -28,7 +31,7 @@ pub(crate) use chosen::Options;
 use crate::machine::{self, Purpose};
 use crate::process;
 use crate::repository::Repository;
-use case::CASES;
+use cases::CASES;
 use chosen::Chosen;
 use client::Client;
 use page::{Cell, Outcome, Page};

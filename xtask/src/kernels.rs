@@ -76,6 +76,8 @@ struct Candidate {
     name: String,
     architecture: Architecture,
     image: PathBuf,
+    /// What it is booted with besides what all are.
+    arguments: &'static str,
 }
 
 /// Boots the kernels, one after the other, and prints the table. If all were asked for it goes to docs/kernels.md, too.
@@ -116,6 +118,7 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
             name: "image".to_owned(),
             architecture,
             image: image.clone(),
+            arguments: "",
         };
         boot(Ok(candidate), "image");
     } else {
@@ -167,6 +170,7 @@ fn fetch(repository: &Repository, options: &Options, kernel: &Kernel) -> Result<
         name: kernel.name.to_owned(),
         architecture: kernel.architecture,
         image: packages::image(&folder(repository), options.mirror.as_deref(), kernel)?,
+        arguments: kernel.arguments,
     })
 }
 
@@ -195,6 +199,7 @@ fn test(
     let guest = Guest {
         architecture: candidate.architecture,
         image: &candidate.image,
+        arguments: candidate.arguments,
         initramfs: &initramfs,
         environment: &[
             ("SELFTEST", &tasks(options)),

@@ -66,11 +66,12 @@ pub mod flags {
 pub struct Request {
     /// First byte of the request.
     pub start_ns: u64,
-    /// Last byte of the request; 0 while it has not ended.
+    /// Last byte of the request; 0 while it has not ended. If the last bytes came before the first: when that did.
     pub end_ns: u64,
-    /// Bytes of head and body; until the request has ended those announced.
+    /// Bytes of head and body, those of a body in chunks with its framing and trailers; until the request has ended those
+    /// announced.
     pub bytes: u64,
-    /// Bytes of the head.
+    /// Bytes of the head, from the method up to and with the empty line; the rest of `bytes` is the body's. At most 2^32 - 1.
     pub head_bytes: u32,
     /// Number of the request on its connection, modulo 2^32.
     pub sequence: u32,
@@ -121,9 +122,9 @@ pub struct ExchangeRecord {
     pub first_byte_ns: u64,
     /// Last byte of the answer.
     pub end_ns: u64,
-    /// Bytes of the answer, head and body.
+    /// Bytes of the final answer, head and body; those of a body in chunks with its framing and trailers.
     pub response_bytes: u64,
-    /// Bytes of the answer's heads, those of interim answers included.
+    /// Bytes of the final answer's head, up to and with the empty line; at most 2^32 - 1.
     pub response_head_bytes: u32,
     /// Bits of [`flags`], besides those of the request.
     pub flags: u32,

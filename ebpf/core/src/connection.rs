@@ -176,7 +176,7 @@ pub fn keep_early(
     if this.flags & mark::EARLY == 0 {
         early.clear();
     }
-    if !early.keep(outside, segment) {
+    if !early.keep(outside, segment, this.next_seq) {
         return false;
     }
     this.flags |= mark::EARLY;
@@ -406,7 +406,8 @@ pub enum Next {
 /// Decides what follows [`act`]. Without reading again, a segment may hold more messages, as steps are limited.
 #[inline(always)]
 pub fn next(segment: &mut Segment, socket: &mut Socket, direction: u32) -> Next {
-    if segment.offset >= segment.end {
+    // Before its begin, while empty lines that were carried over are gone through: what came early is counted from 0.
+    if segment.end.wrapping_sub(segment.offset) as i32 <= 0 {
         return Next::Finish;
     }
     let this = stream(socket, direction);
@@ -561,27 +562,19 @@ fn judge(
     if lost {
         this.restart();
         set_lost(socket, direction, false);
-        take_up(outside, socket, direction);
+        take_up(socket, direction);
         stream(socket, direction).flags |= mark::BEGUN;
         socket.doubt = DOUBT;
     }
     true
 }
 
-/// A request begins though the place was lost: those before it that are not answered are given up.
+/// A request begins though the place was lost: those before it that are not answered are given up. How many these are stands in the
+/// other direction, which may be looked at on another CPU just now; so it is left to that to count them.
 #[inline(always)]
-fn take_up(outside: &impl Outside, socket: &mut Socket, direction: u32) {
-    if carries_answers(socket, direction) {
-        return;
-    }
-    let outstanding = socket.requests().wrapping_sub(socket.answers());
-    if outstanding != 0 {
-        outside.count(Ledger::GivenUp, outstanding);
-        socket.set_answers(socket.requests());
-    }
-    let answers = other(socket, direction);
-    if answers.state != state::START {
-        answers.flags |= mark::ORPHAN;
+fn take_up(socket: &mut Socket, direction: u32) {
+    if !carries_answers(socket, direction) {
+        socket.resumed = socket.requests();
     }
 }
 

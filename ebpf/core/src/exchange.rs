@@ -33,6 +33,8 @@ pub(crate) fn head_end(
         if matches!(body, Body::Interim) && this.interim < u8::MAX {
             this.interim += 1;
         }
+        // The final answer's comes last.
+        socket.record.response_head_bytes = stream(socket, direction).head_bytes();
         body
     } else {
         let this = stream(socket, direction);
@@ -44,10 +46,11 @@ pub(crate) fn head_end(
         };
         let here = segment.end.wrapping_sub(segment.offset);
         if !matches!(body, Body::Chunked) && announced <= u64::from(here) {
-            segment.carry.request.end_ns = segment.now_ns;
+            segment.carry.request.end_ns = this.last_ns(segment.now_ns);
             this.flags |= mark::WHOLE;
         }
         segment.carry.request.bytes = this.bytes + announced;
+        segment.carry.request.head_bytes = this.head_bytes();
         keep_request(outside, segment, socket);
         if is_lost(socket, SENT - direction) {
             let answers = other(socket, direction);
@@ -103,6 +106,7 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
     if stream(socket, direction).flags & mark::ORPHAN != 0 {
         return 0;
     }
+    give_up_missed(outside, socket);
     if socket.requests() == socket.answers() {
         stream(socket, direction).flags |= mark::ORPHAN;
         return 0;
@@ -116,7 +120,32 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
             return 0;
         }
     }
+    if stream(socket, direction).first_ns < socket.record.request.start_ns {
+        // It began before this request, so it answers one that was not seen.
+        stream(socket, direction).flags |= mark::ORPHAN;
+        return 0;
+    }
     method_word(&socket.record.request)
+}
+
+/// Gives up the requests that are outstanding from before the place in their stream was lost. True if there were any.
+///
+/// A `resumed` that stands behind the answers is from long ago. A connection of 2^32 requests may mistake it for one in front of
+/// them, which then costs those that are outstanding at that moment.
+#[inline(always)]
+fn give_up_missed(outside: &impl Outside, socket: &mut Socket) -> bool {
+    // Asked first: most connections never lost a place, and the requests stand where another CPU writes.
+    if socket.resumed == 0 {
+        return false;
+    }
+    let outstanding = socket.requests().wrapping_sub(socket.answers());
+    let missed = socket.resumed.wrapping_sub(socket.answers());
+    if missed == 0 || missed > outstanding {
+        return false;
+    }
+    outside.count(Ledger::GivenUp, missed);
+    socket.set_answers(socket.resumed);
+    true
 }
 
 /// A message has ended: the next one may follow.
@@ -146,10 +175,10 @@ fn request_end(outside: &impl Outside, now_ns: u64, socket: &mut Socket, directi
     if this.flags & mark::WHOLE != 0 {
         return;
     }
-    let bytes = this.bytes;
+    let (end_ns, bytes) = (this.last_ns(now_ns), this.bytes);
     let reordered = this.flags & mark::REORDERED != 0;
     change_last_request(outside, socket, |request| {
-        request.end_ns = now_ns;
+        request.end_ns = end_ns;
         request.bytes = bytes;
         if reordered {
             request.flags |= flags::REORDERED as u16;
@@ -182,7 +211,9 @@ fn answer_end(
 ) {
     let this = stream(socket, direction);
     let interim = core::mem::take(&mut this.interim);
-    if this.flags & mark::ORPHAN != 0 {
+    let is_orphan = this.flags & mark::ORPHAN != 0;
+    // The answer of one that is given up ends as if it had no request.
+    if is_orphan || give_up_missed(outside, socket) {
         outside.count(Ledger::JoinedLate, 1);
         if socket.doubt != 0 {
             socket.doubt = DOUBT;
@@ -190,10 +221,12 @@ fn answer_end(
         }
         return;
     }
+    let this = stream(socket, direction);
     if this.flags & mark::REORDERED != 0 {
         marks |= flags::REORDERED;
     }
     let (status, first_byte_ns, bytes) = (this.status, this.first_ns, this.bytes);
+    let end_ns = this.last_ns(now_ns);
     if socket.doubt != 0 {
         marks |= flags::RESUMED;
         settle(socket, first_byte_ns);
@@ -206,12 +239,7 @@ fn answer_end(
     let role = socket.role;
     let record = &mut socket.record;
     record.first_byte_ns = first_byte_ns;
-    // The last bytes may have come before the first.
-    record.end_ns = if now_ns < first_byte_ns {
-        first_byte_ns
-    } else {
-        now_ns
-    };
+    record.end_ns = end_ns;
     record.response_bytes = bytes;
     record.status = status;
     record.role = role;

@@ -67,7 +67,7 @@ fn status_line(stream: &mut Stream, window: &Window, start: u32) -> bool {
 }
 
 /// Most paths are no longer, and copying all that may be kept costs as much as all else that is done with a request line.
-const SHORT_PATH: usize = 32;
+pub const SHORT_PATH: usize = 32;
 
 #[inline(always)]
 fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cut: bool) -> bool {

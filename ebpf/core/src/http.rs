@@ -11,6 +11,7 @@ use galileo_ebpf_abi::Request;
 
 use crate::{
     number::{self, long_chunk_size},
+    socket::Busy,
     window::{Window, first, lower, matches, text},
 };
 
@@ -106,12 +107,12 @@ pub struct Stream {
     /// Where the stream ends, of one whose end has overtaken its last bytes.
     pub end_seq: u32,
     /// Of requests: heads that have ended. Of answers: requests that are answered or given up. Written by its own direction only,
-    /// but for a resynchronisation.
+    /// but for a reset.
     pub count: u32,
-    /// How many look at this direction, or want to. It lies in the line that whoever looks at the direction writes anyway.
-    pub busy: u32,
+    /// Who looks at this direction. It lies in the line that whoever looks at the direction writes anyway.
+    pub busy: Busy,
     /// Always 0. A cache line for each direction, as they are looked at on two CPUs.
-    pub apart: [u32; 2],
+    pub apart: u32,
 }
 
 /// What [`scan`] came upon.
@@ -200,6 +201,28 @@ impl Stream {
         self.flags &= !mark::OF_MESSAGE;
         self.left = 0;
         self.bytes = 0;
+    }
+
+    /// Bytes of the head that just ended, at most 2^32 - 1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn head_bytes(&self) -> u32 {
+        if self.bytes > u32::MAX as u64 {
+            u32::MAX
+        } else {
+            self.bytes as u32
+        }
+    }
+
+    /// When the present message had ended, given when its last bytes came: they may have come before the first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_ns(&self, now_ns: u64) -> u64 {
+        if now_ns < self.first_ns {
+            self.first_ns
+        } else {
+            now_ns
+        }
     }
 
     /// How the body of the request whose head just ended is delimited (RFC 9112, 6.3).

@@ -62,16 +62,18 @@ impl Early {
         }
     }
 
-    /// Keeps the segment. False if there is no room for it.
+    /// Keeps the segment, which lies ahead of `next_seq`. False if there is no room for it.
     #[inline(always)]
-    pub fn keep(&mut self, outside: &impl Outside, segment: &Segment) -> bool {
+    pub fn keep(&mut self, outside: &impl Outside, segment: &Segment, next_seq: u32) -> bool {
         let length = segment.end.wrapping_sub(segment.offset);
         let first = segment.next_seq.wrapping_sub(length);
         self.free.set(NONE);
         self.before.set(NONE);
         for index in 0..RUNS {
             let run = &self.runs[index];
-            if run.len == 0 {
+            // What was read is not always cleared at once: a run of the programs may make so many tail calls only.
+            let seen = next_seq.wrapping_sub(run.first);
+            if run.len == 0 || (seen as i32 >= 0 && seen >= run.len) {
                 self.free.set(index as u32);
                 continue;
             }
@@ -135,7 +137,10 @@ impl Early {
             segment.offset = seen;
             segment.end = end;
             segment.next_seq = run.first.wrapping_add(end);
-            segment.now_ns = run.seen_ns;
+            // Where the end has overtaken what was missing, the last byte is not the last thing that came.
+            if stream.end_known == 0 {
+                segment.now_ns = run.seen_ns;
+            }
             segment.last = last::NO;
             return true;
         }
@@ -170,5 +175,73 @@ impl Early {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::mem::MaybeUninit;
+
+    use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request};
+
+    use super::*;
+    use crate::socket::{Carry, Socket};
+
+    /// A packet that has every byte that is asked for; nothing else is asked of it here.
+    struct Packet;
+
+    impl Outside for Packet {
+        fn count(&self, _: Ledger, _: u32) {}
+        fn load(&self, _: &mut Window, _: u32, _: u32, _: u32) -> bool {
+            false
+        }
+        fn copy_early(&self, _: &mut Window, _: u32, _: u32, _: u32, _: u32) -> bool {
+            false
+        }
+        fn load_early(&self, _: &mut [u8; KEPT], _: u32, _: u32) -> bool {
+            true
+        }
+        fn keep_carry(&self, _: CarryKey, _: &Carry) -> bool {
+            false
+        }
+        fn take_carry(&self, _: CarryKey, _: &mut Request, _: &mut Window) -> Option<u32> {
+            None
+        }
+        fn keep_request(&self, _: PendingKey, _: &Request) {}
+        fn take_request(&self, _: PendingKey, _: &mut Request) -> bool {
+            false
+        }
+        fn change_request(&self, _: PendingKey, _: impl FnOnce(&mut Request)) {}
+        fn exchange(&self, _: &Socket) {}
+    }
+
+    const LENGTH: u32 = 1448;
+
+    /// Keeps a segment that begins at `first`, while the bytes from `next_seq` on are missing.
+    fn keep(early: &mut Early, first: u32, next_seq: u32) -> bool {
+        // SAFETY: it consists of integers only, for which zero is a value.
+        let mut segment: Segment = unsafe { MaybeUninit::zeroed().assume_init() };
+        segment.end = LENGTH;
+        segment.next_seq = first.wrapping_add(LENGTH);
+        early.keep(&Packet, &segment, next_seq)
+    }
+
+    #[test]
+    fn runs_that_were_read_but_not_cleared_take_no_room() {
+        // SAFETY: as above.
+        let mut early: Early = unsafe { MaybeUninit::zeroed().assume_init() };
+        // Around the place where the numbers begin anew.
+        let begin = 0_u32.wrapping_sub(3 * LENGTH);
+        let place = |nth: u32| begin.wrapping_add(nth * 2 * LENGTH);
+        let missing = begin.wrapping_sub(1);
+        for nth in 0..RUNS as u32 {
+            assert!(keep(&mut early, place(nth), missing));
+        }
+        assert!(!keep(&mut early, place(4), missing));
+
+        // The first is read whole, the second in part.
+        let reached = place(1).wrapping_add(LENGTH - 1);
+        assert!(keep(&mut early, place(4), reached));
+        assert!(!keep(&mut early, place(5), reached));
     }
 }

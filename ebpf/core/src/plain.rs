@@ -105,9 +105,10 @@ pub fn message(
     };
     let request = &mut socket.record.request;
     if !answer {
-        request.start_ns = now_ns;
+        // Until it is one: an answer is taken for this request's if that has begun.
+        request.start_ns = 0;
         request.end_ns = 0;
-        request.head_bytes = 0;
+        request.head_bytes = head;
         request.flags = 0;
         request.id_len = 0;
         request.trace_len = 0;
@@ -138,6 +139,7 @@ pub fn message(
     this.first_ns = now_ns;
     this.bytes = u64::from(payload);
     if !answer {
+        request.start_ns = now_ns;
         request.bytes = u64::from(head) + length;
         request.sequence = this.count;
         this.count = this.count.wrapping_add(1);
@@ -149,7 +151,9 @@ pub fn message(
             };
         }
     }
-    if !answer && length == here {
+    if answer {
+        socket.record.response_head_bytes = head;
+    } else if length == here {
         request.end_ns = now_ns;
     }
     if length > here {

@@ -29,7 +29,10 @@ pub struct Socket {
     /// Of each direction: 1 while its place is lost. Here, so that the other direction need not look at it there.
     pub lost: [u8; 2],
     /// Always 0.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
+    /// Requests when their lost place was found again. Those before it are given up, but for those that are answered; the direction of
+    /// the answers counts them when it comes upon them.
+    pub resumed: u32,
     /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
     /// kernel allocates memory for each storage of a socket.
     pub tcp: TcpSocket,
@@ -40,6 +43,16 @@ pub struct Socket {
     /// What is handed out when the present exchange ends: who talks to whom, and the oldest unanswered request, if its
     /// sequence number is `answers`.
     pub record: ExchangeRecord,
+}
+
+/// Who has something that one run of the programs may have at a time: the object's work spaces, and what a socket receives.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Busy {
+    /// Those who came for it, but for those who went away without.
+    pub came: u32,
+    /// Those who had it and are done.
+    pub done: u32,
 }
 
 /// Who talks to whom, from this end; IPv4 as IPv4-mapped.
@@ -197,6 +210,8 @@ pub struct Segment {
     pub run: u32,
     /// The request whose head is being read, and what is left over at the end of the segment.
     pub carry: Carry,
+    /// Who uses this work space; of the object's, which more than one may want.
+    pub busy: Busy,
     /// The lines that are looked at.
     pub window: Window,
 }

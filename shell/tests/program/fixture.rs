@@ -171,10 +171,13 @@ fn exchange(number: u64, due: u64) -> Exchange {
         remote_addr: "127.0.0.1".parse().unwrap(),
         remote_port: 40_000,
         start_ns: due + MILLISECOND / 2,
+        request_end_ns: Some(due + MILLISECOND / 2),
         first_byte_ns: due + MILLISECOND,
         end_ns: due + MILLISECOND,
         request_bytes: 100,
+        request_head_bytes: Some(100),
         response_bytes: 100,
+        response_head_bytes: Some(98),
         request_id: Some(format!("0123456789:{number}")),
         flags: vec![],
     }

@@ -15,16 +15,24 @@ pub struct Seen {
     pub path: String,
     /// Request id; empty without one.
     pub id: String,
+    /// `traceparent`; empty without one of version 00.
+    pub trace: String,
     /// Final status.
     pub status: u16,
     /// Interim answers.
     pub interim: u8,
     /// Head and body.
     pub request_bytes: u64,
+    /// The head alone.
+    pub request_head_bytes: u64,
     /// Head and body.
     pub response_bytes: u64,
+    /// The head alone.
+    pub response_head_bytes: u64,
     /// First byte of the request.
     pub start_ns: u64,
+    /// Last byte of the request; none if the answer ended before it.
+    pub request_end_ns: Option<u64>,
     /// First byte of the final answer.
     pub first_byte_ns: u64,
     /// Last byte of the final answer.
@@ -63,13 +71,15 @@ pub struct Counted {
     pub closed_without_answer: u64,
     /// Answers whose request was not seen.
     pub joined_late: u64,
+    /// Segments that held more than is looked at.
+    pub crowded: u64,
     /// Everything else that means that something was not seen.
     pub other: u64,
 }
 
 impl Counted {
     fn all(self) -> u64 {
-        self.closed_without_answer + self.joined_late + self.other
+        self.closed_without_answer + self.joined_late + self.crowded + self.other
     }
 }
 
@@ -87,13 +97,23 @@ pub fn check(
     counted: Option<Counted>,
     late_ns: u64,
 ) -> Result<Recall, String> {
+    let crowded;
+    let mut reading = reading;
+    if counted.is_some_and(|counted| counted.crowded > 0) {
+        crowded = reading.clone().crowded();
+        let Some(crowded) = &crowded else {
+            return Err(report("no segment held so much", reading, seen, counted));
+        };
+        reading = crowded;
+    }
     let mut recall = Recall::default();
     let mut truths = reading.exchanges.iter();
     let mut missing = 0;
     'seen: for one in seen {
         let here = truths.clone();
         loop {
-            let resumed = reading.disturbed.is_some() && one.flags & flags::RESUMED != 0;
+            let may_be_none = reading.disturbed.is_some() || reading.partial;
+            let resumed = may_be_none && one.flags & flags::RESUMED != 0;
             let Some(truth) = truths.next() else {
                 if resumed {
                     recall.marked += 1;
@@ -130,10 +150,10 @@ pub fn check(
     let Some(counts) = counted else {
         return Ok(recall);
     };
-    if missing > 0 && counts.all() == 0 {
+    if missing > 0 && !reading.partial && counts.all() == 0 {
         return Err(report("missing, and not counted", reading, seen, counted));
     }
-    if reading.disturbed.is_none() && !reading.wrong && !reading.tunnel {
+    if reading.disturbed.is_none() && !reading.partial && !reading.wrong && !reading.tunnel {
         let expected = Counted {
             closed_without_answer: if reading.ended {
                 reading.unanswered as u64 - u64::from(reading.cut)
@@ -141,13 +161,17 @@ pub fn check(
                 0
             },
             joined_late: reading.orphans as u64,
+            crowded: 0,
             other: 0,
         };
         // Whether a request to which no answer can come is one without answer is not laid down.
         let late = reading.too_late as u64;
         let least = expected.closed_without_answer.saturating_sub(late);
+        // What belongs to no connection may come to who listens.
+        let stray = counts.other.min(reading.stray as u64);
         let close_enough = Counted {
             closed_without_answer: expected.closed_without_answer,
+            other: counts.other - stray,
             ..counts
         };
         if close_enough != expected
@@ -170,7 +194,11 @@ fn difference(truth: &Truth, seen: &Seen, late_ns: u64) -> Option<String> {
     let same = |what: &str, expected: &str, found: &str| {
         (expected != found).then(|| format!("{what}: {found:?} instead of {expected:?}"))
     };
-    let missed_id = seen.id.is_empty() && !truth.id_is_near && seen.flags & flags::HEAD_CUT != 0;
+    // What stands far behind in a head may be missed, if that is marked.
+    let far = |what: &str, expected: &str, found: &str, is_near: bool| {
+        let missed = found.is_empty() && !is_near && seen.flags & flags::HEAD_CUT != 0;
+        (!missed).then(|| same(what, expected, found)).flatten()
+    };
     // Of what came out of order some bytes may not be told from what was passed over.
     let marked = truth.doubt.is_some() && seen.flags & flags::REORDERED != 0;
     let bytes = |what: &str, expected: &std::ops::RangeInclusive<u64>, found: u64| {
@@ -186,11 +214,8 @@ fn difference(truth: &Truth, seen: &Seen, late_ns: u64) -> Option<String> {
                 &seen.status.to_string(),
             )
         })
-        .or_else(|| {
-            (!missed_id)
-                .then(|| same("id", &truth.id, &seen.id))
-                .flatten()
-        })
+        .or_else(|| far("id", &truth.id, &seen.id, truth.id_is_near))
+        .or_else(|| far("trace", &truth.trace, &seen.trace, truth.trace_is_near))
         .or_else(|| {
             same(
                 "interim",
@@ -200,7 +225,27 @@ fn difference(truth: &Truth, seen: &Seen, late_ns: u64) -> Option<String> {
         })
         .or_else(|| bytes("request bytes", &truth.request_bytes, seen.request_bytes))
         .or_else(|| bytes("response bytes", &truth.response_bytes, seen.response_bytes))
+        .or_else(|| {
+            let (expected, found) = (truth.request_head_bytes, seen.request_head_bytes);
+            same("request head", &expected.to_string(), &found.to_string())
+        })
+        .or_else(|| {
+            let (expected, found) = (truth.response_head_bytes, seen.response_head_bytes);
+            same("response head", &expected.to_string(), &found.to_string())
+        })
         .or_else(|| within("start", &truth.start_ns, seen.start_ns))
+        .or_else(|| {
+            let early = seen.flags & flags::EARLY_ANSWER != 0;
+            match (seen.request_end_ns, &truth.request_end_ns) {
+                (Some(at), Some(range)) if !early => within("request end", range, at),
+                // Passed over, if not seen: bytes in its body were missing, and never came.
+                (Some(_), None) if !early && seen.flags & flags::REORDERED != 0 => None,
+                (Some(at), _) => Some(format!("request end: {at} of one that had not ended")),
+                // Its place may have been lost.
+                (None, _) if early || marked => None,
+                (None, range) => Some(format!("request end: none instead of {range:?}")),
+            }
+        })
         .or_else(|| within("first byte", &truth.first_byte_ns, seen.first_byte_ns))
         .or_else(|| within("end", &truth.end_ns, seen.end_ns))
         .or_else(|| {

@@ -95,6 +95,9 @@ impl Delivery {
     }
 }
 
+/// The most that a segment carries, with what its headers leave of the 64 kB of a packet.
+const LARGEST: usize = 65_400;
+
 fn cuts(dice: &mut Dice, length: usize) -> Vec<usize> {
     let mut cuts: Vec<usize> = match dice.below(8) {
         0 => Vec::new(),
@@ -226,7 +229,7 @@ impl Road<'_> {
             .iter()
             .copied()
             .find(|cut| *cut > from);
-        let to = cut.unwrap_or(usize::MAX).min(limit);
+        let to = cut.unwrap_or(usize::MAX).min(limit).min(from + LARGEST);
         this.sent = to;
         let all = to == this.side.bytes.len();
         let mut mark = Mark::Plain;
@@ -241,7 +244,9 @@ impl Road<'_> {
             .find(|(of, at, _)| *of == way && *at == number)
             .map(|(_, _, mishap)| *mishap);
         let back = match mishap {
-            Some(Mishap::Overlap(back)) if mark != Mark::Rst => back.min(from),
+            Some(Mishap::Overlap(back)) if mark != Mark::Rst => {
+                back.min(from).min(LARGEST - (to - from))
+            }
             _ => 0,
         };
         let segment = Segment {

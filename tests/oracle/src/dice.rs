@@ -47,6 +47,13 @@ impl Dice {
             .collect()
     }
 
+    /// So many hexadecimal digits, in lower case.
+    pub fn digits(&mut self, count: usize) -> String {
+        (0..count)
+            .map(|_| char::from(b"0123456789abcdef"[self.below(16)]))
+            .collect()
+    }
+
     /// So many bytes of any value.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];

@@ -22,11 +22,12 @@
 //!
 //! Reading order: [`segment`]; [`stream`] (bytes in their order again), [`message`] (RFC 9112), [`reading`] (which exchanges
 //! there are, and what of them can be known), [`agreement`] (does what was seen agree?). Then the random side: [`dice`],
-//! [`generate`] (legal conversations), [`delivery`] (cut, reordered, repeated), [`shrink`], and [`case`] (segments as text).
+//! [`generate`] (legal conversations), [`delivery`] (cut, reordered, repeated), [`shrink`], [`case`] (segments as text), and [`campaign`] (one after the other).
 
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+pub mod campaign;
 pub mod case;
 pub mod delivery;
 pub mod dice;

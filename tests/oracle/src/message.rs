@@ -24,6 +24,8 @@ pub struct Head {
     pub codings: Vec<String>,
     /// `x-galileo-request-id`, and the offset behind its line.
     pub id: Option<(String, usize)>,
+    /// `traceparent`, and the offset behind its line.
+    pub trace: Option<(String, usize)>,
 }
 
 /// How a message goes on behind its head.
@@ -94,6 +96,7 @@ pub fn head(bytes: &[u8], from: usize, is_answer: bool) -> Found<Head> {
         length: None,
         codings: Vec::new(),
         id: None,
+        trace: None,
     };
     loop {
         let Some((field, behind)) = line(bytes, at) else {
@@ -115,6 +118,22 @@ fn is_token(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Whether this is a `traceparent` of version 00 (W3C Trace Context, 3.2.2): lower-case hexadecimal digits, no id all zeros.
+fn is_trace(value: &str) -> bool {
+    let digits = |part: &str, count: usize| {
+        part.len() == count && part.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
+    };
+    let parts: Vec<_> = value.split('-').collect();
+    let [version, trace, span, marks] = parts[..] else {
+        return false;
+    };
+    let some = |id: &str| id.bytes().any(|byte| byte != b'0');
+    version == "00"
+        && (digits(trace, 32) && some(trace))
+        && (digits(span, 16) && some(span))
+        && digits(marks, 2)
 }
 
 fn request_line(line: &[u8]) -> Option<Line> {
@@ -176,6 +195,12 @@ impl Head {
             "x-galileo-request-id" => {
                 if self.id.is_none() && !value.is_empty() {
                     self.id = Some((value.to_owned(), behind));
+                }
+                true
+            }
+            "traceparent" => {
+                if self.trace.is_none() && is_trace(value) {
+                    self.trace = Some((value.to_owned(), behind));
                 }
                 true
             }
@@ -284,6 +309,28 @@ mod tests {
         assert_eq!(head.bytes, 2..text.len() - 5);
         assert_eq!(head.request_body(), Delimited::Length(5));
         assert_eq!(head.id.unwrap().0, "i");
+    }
+
+    #[test]
+    fn a_traceparent_counts_if_it_is_one_of_version_00() {
+        let of = |value: &str| {
+            let text = format!("GET / HTTP/1.1\r\ntraceParent:  {value}\t\r\n\r\n");
+            whole(head(text.as_bytes(), 0, false)).trace
+        };
+        let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+        let good = format!("00-{trace}-{span}-01");
+        assert_eq!(of(&good).unwrap().0, good);
+        for wrong in [
+            format!("01-{trace}-{span}-01"),
+            format!("00-{trace}-{span}-01-x"),
+            format!("00-{trace}-{span}-0"),
+            format!("00-{trace}-0000000000000000-01"),
+            format!("00-{}-{span}-01", "0".repeat(32)),
+            good.to_uppercase(),
+            String::new(),
+        ] {
+            assert_eq!(of(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -1,16 +1,24 @@
 //! Which exchanges a connection held, and what of them can be known from its segments.
+//!
+//! [`messages`] finds where the messages of a way end, [`pairs`] which answer belongs to which request, and [`doubts`] what of
+//! this the probes could not see.
+
+mod doubts;
+mod messages;
+mod pairs;
 
 use std::ops::{Range, RangeInclusive};
 
 use galileo_ebpf_abi::{PATH_BYTES, REQUEST_ID_BYTES, flags};
 
 use crate::{
-    message::{self, Delimited, Found, Head, Line},
+    message::{Delimited, Head, Line},
+    reading::{doubts::Work, messages::Request},
     segment::{Segment, Way},
     stream::Stream,
 };
 
-/// Bytes of a head in which our id must be found. Behind them it may be missed, if that is marked.
+/// Bytes of a head in which our id and `traceparent` must be found. Behind them they may be missed, if that is marked.
 const SEARCHED: usize = 512;
 
 /// Why an exchange need not be seen; what is seen of it must be right all the same.
@@ -18,6 +26,10 @@ const SEARCHED: usize = 512;
 pub enum Doubt {
     /// Bytes that delimit messages came out of order, at this exchange or before it.
     OutOfOrder,
+    /// A segment held more than is looked at, at this exchange or before it.
+    Crowded,
+    /// The connection was older than who looked at it.
+    Older,
 }
 
 /// One exchange.
@@ -31,16 +43,27 @@ pub struct Truth {
     pub id: String,
     /// The id lies within the bytes that are searched, so it must be found.
     pub id_is_near: bool,
+    /// `traceparent`; empty without one of version 00.
+    pub trace: String,
+    /// As `id_is_near`.
+    pub trace_is_near: bool,
     /// Final status.
     pub status: u16,
     /// Interim answers, at most 255.
     pub interim: u8,
     /// Head and body.
     pub request_bytes: RangeInclusive<u64>,
+    /// The head alone.
+    pub request_head_bytes: u64,
     /// Head and body of the final answer.
     pub response_bytes: RangeInclusive<u64>,
+    /// Its head alone.
+    pub response_head_bytes: u64,
     /// The first byte. A range if it came before bytes in front of it: to when these had come.
     pub start_ns: RangeInclusive<u64>,
+    /// Last byte of the request; a range as of `end_ns`, none if it never came. To be known only if it came before the answer
+    /// had ended: else [`flags::EARLY_ANSWER`] is to be set, see `must` and `may`.
+    pub request_end_ns: Option<RangeInclusive<u64>>,
     /// First byte of the final answer. A range as of `start_ns`.
     pub first_byte_ns: RangeInclusive<u64>,
     /// Last byte of the final answer. A range if it came before others.
@@ -51,6 +74,10 @@ pub struct Truth {
     pub may: u32,
     /// Why it may be missing, if it may.
     pub doubt: Option<Doubt>,
+    /// Index of the segment that began its request.
+    pub begun: usize,
+    /// Index of the segment that ended it.
+    pub ended: usize,
 }
 
 /// What a connection held.
@@ -66,6 +93,12 @@ pub struct Reading {
     pub orphans: usize,
     /// Bytes that delimit messages came out of order, first with this segment.
     pub disturbed: Option<usize>,
+    /// Segments with data behind the end of both ways: they belong to no connection any more.
+    pub stray: usize,
+    /// Not all of it could be seen, for another reason than its order: what is seen may be wrong, if it is marked as resumed.
+    pub partial: bool,
+    /// For each segment how many steps looking at it takes at most, as [`doubts`] counts them.
+    pub steps: Vec<usize>,
     /// The connection became something else than HTTP.
     pub tunnel: bool,
     /// Either way holds what is no HTTP.
@@ -74,15 +107,6 @@ pub struct Reading {
     pub ended: bool,
     /// The last exchange's answer was cut off by that.
     pub cut: bool,
-}
-
-struct Request {
-    head: Head,
-    method: String,
-    target: String,
-    body: Delimited,
-    /// Offset behind it, if all of it is there.
-    end: Option<usize>,
 }
 
 impl Reading {
@@ -98,6 +122,7 @@ impl Reading {
             up,
             down,
             framing: [Vec::new(), Vec::new()],
+            work: vec![Work::default(); segments.len()],
             reading: Self::default(),
         };
         reader.read();
@@ -116,167 +141,13 @@ struct Reader<'a> {
     down: Stream,
     /// Bytes of each way that delimit messages.
     framing: [Vec<Range<usize>>; 2],
+    /// What there is to look at in each segment.
+    work: Vec<Work>,
     reading: Reading,
 }
 
 impl Reader<'_> {
-    fn read(&mut self) {
-        self.reading.ended = self.down.end.is_some() || self.up.end.is_some_and(|end| end.reset);
-        let requests = self.requests();
-        let mut at = 0;
-        let mut next = 0;
-        let mut interim = 0_u8;
-        // Index of the segment that ended the answer before.
-        let mut before = None;
-        // For each exchange the segment that ended it, to compare with the first disturbance.
-        let mut ends = Vec::new();
-        while at < self.down.bytes.len() {
-            let head = match message::head(&self.down.bytes, at, true) {
-                Found::Whole(head) => head,
-                Found::Part => {
-                    self.frame(Way::Down, at..usize::MAX);
-                    break;
-                }
-                Found::Wrong => {
-                    self.reading.wrong = true;
-                    break;
-                }
-            };
-            let Line::Answer(status) = head.line else {
-                unreachable!("asked for an answer")
-            };
-            self.frame(Way::Down, head.bytes.clone());
-            let begins = self.down.first_seen(at);
-            let asked = requests
-                .get(next)
-                .filter(|request| self.up.last_seen(request.head.bytes.clone()) < begins);
-            let method = asked.map(|request| request.method.as_str());
-            let body = head.answer_body(status, method);
-            if body == Delimited::Interim {
-                interim = interim.saturating_add(1);
-                at = head.bytes.end;
-                continue;
-            }
-            let end = self.end_of(Way::Down, &head, body);
-            let Some(request) = asked else {
-                self.reading.orphans += 1;
-                let Some(end) = end else { break };
-                at = end;
-                continue;
-            };
-            let Some(end) = end else {
-                ends.extend(self.cut(request, &head, body, interim, before));
-                break;
-            };
-            let (truth, last) = self.truth(request, &head, body, end, interim, before);
-            self.reading.exchanges.push(truth);
-            ends.push(last);
-            before = Some(last);
-            interim = 0;
-            at = end;
-            next += 1;
-            if body == Delimited::Tunnel {
-                self.reading.tunnel = true;
-                break;
-            }
-        }
-        if !self.reading.tunnel {
-            let left = requests.get(next..).unwrap_or_default();
-            self.reading.unanswered = left.len();
-            if let Some(end) = self.down.end {
-                let head = |request: &Request| self.up.last_seen(request.head.bytes.clone());
-                let late = left.iter().filter(|request| head(request) > end.segment);
-                self.reading.too_late = late.count();
-            }
-        }
-        self.disturbances();
-        for (truth, last) in self.reading.exchanges.iter_mut().zip(ends) {
-            if self.reading.disturbed.is_some_and(|first| first <= last) {
-                truth.doubt = truth.doubt.or(Some(Doubt::OutOfOrder));
-                truth.may |= flags::REORDERED | flags::RESUMED | flags::PIPELINED;
-            }
-        }
-    }
-
-    fn requests(&mut self) -> Vec<Request> {
-        let mut requests = Vec::new();
-        let mut at = 0;
-        loop {
-            let start = message::skip_empty_lines(&self.up.bytes, at);
-            self.frame(Way::Up, at..start);
-            at = start;
-            if at >= self.up.bytes.len() {
-                // Whatever comes next begins a message.
-                self.frame(Way::Up, at..usize::MAX);
-                return requests;
-            }
-            let head = match message::head(&self.up.bytes, at, false) {
-                Found::Whole(head) => head,
-                Found::Part => {
-                    self.frame(Way::Up, at..usize::MAX);
-                    return requests;
-                }
-                Found::Wrong => return requests,
-            };
-            let Line::Request(method, target) = head.line.clone() else {
-                unreachable!("asked for a request")
-            };
-            self.frame(Way::Up, head.bytes.clone());
-            let body = head.request_body();
-            let end = self.end_of(Way::Up, &head, body);
-            requests.push(Request {
-                head,
-                method,
-                target,
-                body,
-                end,
-            });
-            let Some(end) = end else { return requests };
-            at = end;
-        }
-    }
-
-    fn frame(&mut self, way: Way, bytes: Range<usize>) {
-        self.framing[way.index()].push(bytes);
-    }
-
-    /// Offset behind a message, if all of it is there.
-    fn end_of(&mut self, way: Way, head: &Head, body: Delimited) -> Option<usize> {
-        let stream = match way {
-            Way::Up => &self.up,
-            Way::Down => &self.down,
-        };
-        let from = head.bytes.end;
-        match body {
-            Delimited::Nothing | Delimited::Interim | Delimited::Tunnel => Some(from),
-            Delimited::Length(length) => {
-                let end = from.checked_add(usize::try_from(length).ok()?)?;
-                (end <= stream.bytes.len()).then_some(end)
-            }
-            Delimited::Chunks => match message::chunks(&stream.bytes, from) {
-                Found::Whole((end, framing)) => {
-                    for bytes in framing {
-                        self.frame(way, bytes);
-                    }
-                    Some(end)
-                }
-                Found::Part => {
-                    self.frame(way, from..usize::MAX);
-                    None
-                }
-                Found::Wrong => {
-                    self.reading.wrong = true;
-                    None
-                }
-            },
-            Delimited::Close => stream
-                .end
-                .filter(|end| !end.reset && end.at == stream.bytes.len())
-                .map(|end| end.at),
-        }
-    }
-
-    /// The exchange that a request and its answer make, and the index of the segment that ended it.
+    /// The exchange that a request and its answer make.
     fn truth(
         &self,
         request: &Request,
@@ -285,20 +156,13 @@ impl Reader<'_> {
         end: usize,
         interim: u8,
         before: Option<usize>,
-    ) -> (Truth, usize) {
+    ) -> Truth {
         let Line::Answer(status) = head.line else {
             unreachable!("an answer")
         };
         let time = |segment: usize| self.segments[segment].time_ns;
         let answer = head.bytes.start..end;
-        let (mut last, mut latest) = (
-            self.down.first_seen(end - 1),
-            self.down.last_seen(answer.clone()),
-        );
-        // Where the last byte is late, what comes behind it ends the answer as well.
-        let gaps = self.down.gaps.iter();
-        let passed = gaps.filter(|gap| gap.bytes.contains(&(end - 1)));
-        last = passed.map(|gap| gap.segment).fold(last, usize::min);
+        let (mut last, mut latest) = self.down.ended(answer.clone());
         let (mut must, mut may) = (0, flags::REORDERED & self.marks_of_gaps(latest));
         if body == Delimited::Close
             && let Some(fin) = self.down.end
@@ -347,29 +211,40 @@ impl Reader<'_> {
             may |= flags::EARLY_ANSWER;
             must &= !flags::EARLY_ANSWER;
         }
+        let request_end_ns = request.end.map(|end| {
+            let (last, latest) = self.up.ended(asked.start..end);
+            time(last)..=time(latest.max(self.up.whole(end - 1)))
+        });
         let (id, id_ends) = request.head.id.clone().unwrap_or_default();
-        let truth = Truth {
+        let (trace, trace_ends) = request.head.trace.clone().unwrap_or_default();
+        let is_near = |end: usize| end.saturating_sub(asked.start) <= SEARCHED;
+        Truth {
             method: request.method.clone(),
             path: request.target.chars().take(PATH_BYTES).collect(),
             id: id.chars().take(REQUEST_ID_BYTES).collect(),
-            id_is_near: id_ends.saturating_sub(asked.start) <= SEARCHED,
+            id_is_near: is_near(id_ends),
+            trace,
+            trace_is_near: is_near(trace_ends),
             status,
             interim,
             request_bytes,
+            request_head_bytes: head_bytes,
             response_bytes: answer.len() as u64..=answer.len() as u64,
+            response_head_bytes: head.bytes.len() as u64,
             start_ns: time(self.up.first_seen(asked.start))..=time(self.up.whole(asked.start)),
+            request_end_ns,
             first_byte_ns: time(self.down.first_seen(head.bytes.start))
                 ..=time(self.down.whole(head.bytes.start)),
             end_ns: time(last)..=time(latest.max(self.down.whole(end - 1))),
             must,
             may,
             doubt: None,
-        };
-        (truth, last)
+            begun: self.up.first_seen(asked.start),
+            ended: last,
+        }
     }
 
-    /// An answer that will not be whole: if the connection has ended, it is handed out as far as it came. Returns the index of
-    /// the segment that ended it.
+    /// An answer that will not be whole: if the connection has ended, it is handed out as far as it came.
     fn cut(
         &mut self,
         request: &Request,
@@ -377,14 +252,17 @@ impl Reader<'_> {
         body: Delimited,
         interim: u8,
         before: Option<usize>,
-    ) -> Option<usize> {
+    ) {
         if !self.reading.ended {
-            return None;
+            return;
         }
         let ends = [self.up.end.filter(|end| end.reset), self.down.end];
-        let last = ends.into_iter().flatten().map(|end| end.segment).min()?;
+        let Some(last) = ends.into_iter().flatten().map(|end| end.segment).min() else {
+            return;
+        };
         let here = self.down.bytes.len();
-        let (mut truth, _) = self.truth(request, head, Delimited::Length(0), here, interim, before);
+        let mut truth = self.truth(request, head, Delimited::Length(0), here, interim, before);
+        truth.ended = last;
         // Whether the request had ended by then is not looked at closely.
         truth.request_bytes = 0..=u64::MAX;
         if body == Delimited::Chunks {
@@ -404,33 +282,6 @@ impl Reader<'_> {
         }
         self.reading.exchanges.push(truth);
         self.reading.cut = true;
-        Some(last)
-    }
-
-    /// All flags if anything of the connection came out of order up to this segment.
-    fn marks_of_gaps(&self, segment: usize) -> u32 {
-        let mut gaps = self.up.gaps.iter().chain(&self.down.gaps);
-        if gaps.any(|gap| gap.segment <= segment) {
-            u32::MAX
-        } else {
-            0
-        }
-    }
-
-    /// Finds the first segment before which bytes that delimit messages were missing.
-    fn disturbances(&mut self) {
-        let mut first: Option<usize> = None;
-        for (stream, framing) in [&self.up, &self.down].into_iter().zip(&self.framing) {
-            for gap in &stream.gaps {
-                let meets = |bytes: &Range<usize>| {
-                    bytes.start < gap.bytes.end && gap.bytes.start < bytes.end
-                };
-                if framing.iter().any(meets) {
-                    first = Some(first.map_or(gap.segment, |first| first.min(gap.segment)));
-                }
-            }
-        }
-        self.reading.disturbed = first;
     }
 }
 
@@ -457,14 +308,19 @@ mod tests {
         assert_eq!(
             (
                 truth.start_ns.clone(),
+                truth.request_end_ns.clone(),
                 truth.first_byte_ns.clone(),
                 truth.end_ns.clone()
             ),
-            (1..=1, 4..=4, 5..=5)
+            (1..=1, Some(3..=3), 4..=4, 5..=5)
         );
         assert_eq!((truth.must, truth.may, truth.doubt), (0, 0, None));
         assert_eq!(truth.request_bytes, 64..=64);
         assert_eq!(truth.response_bytes, 43..=43);
+        assert_eq!(
+            (truth.request_head_bytes, truth.response_head_bytes),
+            (61, 43)
+        );
     }
 
     #[test]

@@ -117,6 +117,19 @@ impl Stream {
         self.last_seen(0..at + 1)
     }
 
+    /// Index of the segment that ended what these bytes are, and of the one with which all of them had come.
+    #[must_use]
+    pub fn ended(&self, bytes: Range<usize>) -> (usize, usize) {
+        let last = bytes.end - 1;
+        // Where the last byte is late, what comes behind it is an end as well.
+        let gaps = self.gaps.iter();
+        let passed = gaps.filter(|gap| gap.bytes.contains(&last));
+        let ended = passed
+            .map(|gap| gap.segment)
+            .fold(self.first_seen(last), usize::min);
+        (ended, self.last_seen(bytes))
+    }
+
     /// Index of the segment with which the last missing one of these bytes came.
     #[must_use]
     pub fn last_seen(&self, bytes: Range<usize>) -> usize {

@@ -34,8 +34,8 @@ pub struct Packet {
 }
 
 const TCP: u8 = 6;
-/// The largest segment that the peer says to take, in a SYN.
-const LARGEST: [u8; 4] = [2, 4, 0xf0, 0x00];
+/// Options of a SYN: the largest segment that the peer takes, and that its window counts in 16 bytes.
+const OPTIONS: [u8; 8] = [2, 4, 0xf0, 0x00, 1, 3, 3, 4];
 const WINDOW: u16 = u16::MAX;
 
 impl Packet {
@@ -47,7 +47,7 @@ impl Packet {
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let options: &[u8] = if self.flags & flag::SYN != 0 {
-            &LARGEST
+            &OPTIONS
         } else {
             &[]
         };

@@ -3,7 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use rustix::{
 
 use super::{
     packet::{Packet, flag},
-    place::{Family, Place},
+    place::{Family, Place, Size},
 };
 
 /// How long the kernel may take to send what it must send.
@@ -27,6 +27,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Room for all that a conversation says at once, so that nothing waits for who reads it.
+const ROOM: usize = 2 << 20;
+
+fn make_room(socket: &impl AsFd) {
+    sockopt::set_socket_recv_buffer_size_force(socket, ROOM)
+        .expect("who may load probes may do so");
+    sockopt::set_socket_send_buffer_size_force(socket, ROOM)
+        .expect("who may load probes may do so");
 }
 
 /// A connection between the kernel and the test.
@@ -64,9 +74,10 @@ impl Peer {
     ///
     /// If that may not be done here.
     #[must_use]
-    pub fn new(family: Family) -> Self {
-        let place = Place::enter();
+    pub fn new(family: Family, size: Size) -> Self {
+        let place = Place::enter(size);
         let listener = TcpListener::bind((family.kernel(), 0)).expect("an address of this place");
+        make_room(&listener);
         Self {
             place,
             family,
@@ -80,6 +91,26 @@ impl Peer {
         self.next_port
     }
 
+    /// A connection of which nothing was sent yet, with this number of our SYN.
+    fn unopened(
+        &mut self,
+        ours: Way,
+        [local, remote]: [SocketAddr; 2],
+        initial: u32,
+    ) -> Connection<'_> {
+        Connection {
+            peer: self,
+            socket: None,
+            ours,
+            local,
+            remote,
+            expected: 0,
+            sent: initial,
+            segments: Vec::new(),
+            late_ns: 0,
+        }
+    }
+
     /// Opens a connection in which the kernel's end is the server's, with this number of our SYN.
     ///
     /// # Panics
@@ -88,17 +119,7 @@ impl Peer {
     pub fn client(&mut self, initial: u32) -> Connection<'_> {
         let local = SocketAddr::new(self.family.peer(), self.port());
         let remote = self.listener.local_addr().expect("bound");
-        let mut connection = Connection {
-            peer: self,
-            socket: None,
-            ours: Way::Up,
-            local,
-            remote,
-            expected: 0,
-            sent: initial,
-            segments: Vec::new(),
-            late_ns: 0,
-        };
+        let mut connection = self.unopened(Way::Up, [local, remote], initial);
         connection.put(initial, flag::SYN, b"");
         let answer = connection.next_packet();
         assert_eq!(
@@ -126,20 +147,11 @@ impl Peer {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket: OwnedFd =
             socket_with(family, SocketType::STREAM, flags, None).expect("a socket");
+        make_room(&socket);
         assert_eq!(connect(&socket, &local), Err(Errno::INPROGRESS));
         let socket = TcpStream::from(socket);
         let remote = socket.local_addr().expect("it was bound to connect");
-        let mut connection = Connection {
-            peer: self,
-            socket: None,
-            ours: Way::Down,
-            local,
-            remote,
-            expected: 0,
-            sent: initial,
-            segments: Vec::new(),
-            late_ns: 0,
-        };
+        let mut connection = self.unopened(Way::Down, [local, remote], initial);
         let syn = connection.next_packet();
         assert_eq!(syn.flags & (flag::SYN | flag::ACK), flag::SYN);
         connection.opened(&syn);

@@ -15,7 +15,7 @@ use rustix::{
 };
 use tun_rs::{DeviceBuilder, SyncDevice};
 
-use super::packet::Packet;
+use super::{offload, packet::Packet};
 use crate::wait;
 
 /// Which protocol the packets are.
@@ -51,12 +51,34 @@ impl Family {
 pub struct Place {
     device: SyncDevice,
     buffer: Vec<u8>,
+    size: Size,
     /// Keeps the namespace until this thread is in it, and ends with this.
     holder: Child,
 }
 
-/// Large enough for everything a conversation sends at once, so that one write of the kernel's side is one segment.
-const MTU: u16 = 64_000;
+/// How large the packets of the interface are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Large enough for everything a conversation sends at once, so that one write of the kernel's side is one segment.
+    Whole,
+    /// That of Ethernet; but the kernel leaves it to the device to cut what it sends (GSO), and takes from it what was cut
+    /// together (GRO): its segments hold up to 64 kB.
+    Cut,
+}
+
+impl Size {
+    const fn mtu(self) -> u16 {
+        match self {
+            Self::Whole => 64_000,
+            Self::Cut => 1500,
+        }
+    }
+
+    /// Bytes of a segment on the wire, with what the headers leave of the packet.
+    const fn segment(self) -> u16 {
+        self.mtu() - 60
+    }
+}
 
 impl Place {
     /// Makes one and enters it.
@@ -65,7 +87,7 @@ impl Place {
     ///
     /// If that may not be done here.
     #[must_use]
-    pub fn enter() -> Self {
+    pub fn enter(size: Size) -> Self {
         let holder = Command::new("unshare")
             .args(["--net", "cat"])
             .stdin(Stdio::piped())
@@ -82,7 +104,8 @@ impl Place {
             .expect("a thread may enter a namespace that its program made");
         let device = DeviceBuilder::new()
             .name("wire")
-            .mtu(MTU)
+            .mtu(size.mtu())
+            .offload(true)
             .build_sync()
             .expect("a TUN device can be made: /dev/net/tun");
         device.set_nonblocking(true).expect("a descriptor");
@@ -100,7 +123,8 @@ impl Place {
         }
         Self {
             device,
-            buffer: vec![0; usize::from(u16::MAX)],
+            buffer: vec![0; offload::BYTES + usize::from(u16::MAX)],
+            size,
             holder,
         }
     }
@@ -111,8 +135,10 @@ impl Place {
     ///
     /// If the device does not take it.
     pub fn send(&self, packet: &Packet) {
+        let packet = packet.bytes();
+        let header = offload::header(&packet, self.size.segment());
         self.device
-            .send(&packet.bytes())
+            .send(&[&header[..], &packet].concat())
             .expect("the device takes packets");
     }
 
@@ -128,7 +154,9 @@ impl Place {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) => panic!("the device cannot be read: {error}"),
             };
-            if let Some(packet) = Packet::read(&self.buffer[..length]) {
+            if let Some(packet) = self.buffer[..length].get(offload::BYTES..)
+                && let Some(packet) = Packet::read(packet)
+            {
                 return Some(packet);
             }
         }

@@ -7,14 +7,27 @@ use galileo_oracle::{
     reading::Reading,
     segment::{Mark, Segment, Way},
 };
-use galileo_probes::{Config, Exchange, Ledger, Role, Snapshot};
+use galileo_probes::{Config, Exchange, Feature, Ledger, Role, Snapshot};
 
 use super::{
     home::Home,
     peer::{Connection, Peer},
-    place::Family,
+    place::{Family, Size},
 };
 use crate::watch::Watch;
+
+/// What of the probes looks at connections.
+const SEEING: [Feature; 2] = [Feature::Network, Feature::Tcp];
+
+/// What was carried.
+pub struct Carried {
+    /// What went through the hook.
+    pub segments: Vec<Segment>,
+    /// The longest time that a segment took.
+    pub late_ns: u64,
+    /// The first of them that the probes saw.
+    pub seen_from: usize,
+}
 
 /// Probes that see the connections of this test only, and the place these are in.
 pub struct Stage {
@@ -24,8 +37,8 @@ pub struct Stage {
     pub watch: Watch,
     family: Family,
     role: Role,
-    /// How often the last conversation had more messages in a segment than the probes may look at.
-    pub exceeded: u64,
+    /// The largest segment that went through the hook so far, up and down.
+    pub largest: [usize; 2],
     // Goes last, as the probes are attached to it.
     home: Home,
 }
@@ -33,7 +46,7 @@ pub struct Stage {
 impl Stage {
     /// Sets everything up; none where probes may not be loaded. In the role given is the kernel's end.
     #[must_use]
-    pub fn new(family: Family, role: Role) -> Option<Self> {
+    pub fn new(family: Family, role: Role, size: Size) -> Option<Self> {
         let home = Home::enter();
         let watch = Watch::start(&Config {
             keep_query: true,
@@ -41,11 +54,11 @@ impl Stage {
             ..Config::default()
         })?;
         Some(Self {
-            peer: Peer::new(family),
+            peer: Peer::new(family, size),
             watch,
             family,
             role,
-            exceeded: 0,
+            largest: [0; 2],
             home,
         })
     }
@@ -59,18 +72,40 @@ impl Stage {
         }
     }
 
-    /// Carries these segments, those of the kernel's way in order; returns what went through the hook.
-    pub fn carry(&mut self, segments: &[Segment]) -> (Vec<Segment>, u64) {
+    /// Carries these segments, those of the kernel's way in order. The probes see them from number `from` on.
+    ///
+    /// # Panics
+    ///
+    /// If the probes cannot be attached again.
+    pub fn carry(&mut self, segments: &[Segment], from: usize) -> Carried {
         let ours = self.ours();
         let initial = segments
             .iter()
             .find(|segment| segment.way == ours && segment.mark == Mark::Syn)
             .map_or(0, |segment| segment.sequence);
+        let probes = &mut self.watch.probes;
+        if from > 0 {
+            for feature in SEEING {
+                probes.pause_feature(feature);
+            }
+        }
         let mut connection = match self.role {
             Role::Server => self.peer.client(initial),
             Role::Client => self.peer.server(initial),
         };
-        for segment in segments.iter().filter(|segment| segment.mark != Mark::Syn) {
+        let mut seen_from = 0;
+        for (number, segment) in segments.iter().enumerate() {
+            if from > 0 && number == from {
+                for feature in SEEING {
+                    probes
+                        .resume_feature(feature)
+                        .expect("they were attached before");
+                }
+                seen_from = connection.segments.len();
+            }
+            if segment.mark == Mark::Syn {
+                continue;
+            }
             if segment.way == ours {
                 connection.send(segment);
             } else {
@@ -81,7 +116,11 @@ impl Stage {
         let Connection {
             segments, late_ns, ..
         } = connection;
-        (segments, late_ns)
+        Carried {
+            segments,
+            late_ns,
+            seen_from,
+        }
     }
 
     /// Carries these segments and checks what was seen of them.
@@ -90,20 +129,32 @@ impl Stage {
     ///
     /// What does not agree.
     pub fn check(&mut self, segments: &[Segment]) -> Result<Recall, String> {
+        self.check_from(segments, 0)
+    }
+
+    /// As [`Stage::check`], of probes that see only the segments from number `from` on.
+    ///
+    /// # Errors
+    ///
+    /// What does not agree.
+    pub fn check_from(&mut self, segments: &[Segment], from: usize) -> Result<Recall, String> {
         let before = self.watch.snapshot();
         // Of earlier connections nothing is left to come: the hooks ran before their segments were read.
         self.watch.stream.drain();
-        let (carried, late_ns) = self.carry(segments);
-        let reading = Reading::of(&carried);
+        let carried = self.carry(segments, from);
+        for segment in &carried.segments {
+            let largest = &mut self.largest[segment.way.index()];
+            *largest = segment.payload.len().max(*largest);
+        }
+        let reading = Reading::of(&carried.segments).joined(&carried.segments, carried.seen_from);
         let mut exchanges = Vec::new();
         let begin = Instant::now();
         loop {
             exchanges.extend(self.watch.stream.drain());
             let since = self.watch.snapshot().since(&before);
-            self.exceeded = since.ledger[&Ledger::StepsExceeded];
             let counted = counted(&since);
             let result = self.common(&exchanges).and_then(|()| {
-                agreement::check(&reading, &seen(&exchanges), Some(counted), late_ns)
+                agreement::check(&reading, &seen(&exchanges), Some(counted), carried.late_ns)
             });
             // The hooks have run, so what fails now stays so; but a record may be visible a moment later.
             if result.is_ok() || begin.elapsed() > Duration::from_millis(20) {
@@ -135,11 +186,15 @@ fn seen(exchanges: &[Exchange]) -> Vec<Seen> {
             method: exchange.method.to_string(),
             path: exchange.path.to_string(),
             id: exchange.request_id.unwrap_or_default().to_string(),
+            trace: exchange.traceparent.unwrap_or_default().to_string(),
             status: exchange.status,
             interim: exchange.interim,
             request_bytes: exchange.request_bytes,
+            request_head_bytes: exchange.request_head_bytes,
             response_bytes: exchange.response_bytes,
+            response_head_bytes: exchange.response_head_bytes,
             start_ns: exchange.start_ns,
+            request_end_ns: exchange.request_end_ns,
             first_byte_ns: exchange.first_byte_ns,
             end_ns: exchange.end_ns,
             flags: exchange.flags,
@@ -154,6 +209,7 @@ fn counted(since: &Snapshot) -> Counted {
         match kind {
             Ledger::ClosedWithoutAnswer => counted.closed_without_answer += count,
             Ledger::JoinedLate => counted.joined_late += count,
+            Ledger::StepsExceeded => counted.crowded += count,
             Ledger::RingFull
             | Ledger::PendingLost
             | Ledger::CarryLost
@@ -162,7 +218,6 @@ fn counted(since: &Snapshot) -> Counted {
             | Ledger::Unparsable
             | Ledger::ListenerData
             | Ledger::NotHttp
-            | Ledger::StepsExceeded
             | Ledger::ScratchBusy
             | Ledger::StorageFailed
             | Ledger::LoadFailed => counted.other += count,

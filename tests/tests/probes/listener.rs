@@ -1,6 +1,12 @@
 //! First data that reaches the listener's socket, before there is one of the connection.
 
-use galileo_probes::{Config, Ledger, Role, Snapshot};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
+};
+
+use galileo_probes::{Config, Ledger, NetworkNamespace, Role, Snapshot, sockets};
 use galileo_tests::{
     free_port,
     http::Client,
@@ -13,15 +19,28 @@ use galileo_tests::{
 
 const CONNECTIONS: usize = 50;
 
-/// All exchanges are there in both roles, in the order of the connections, and nothing is left unclaimed.
+/// All exchanges are there in both roles, and nothing is left unclaimed.
 fn check(watch: &mut Watch, port: u16, pod: &Pod, least: u64, before: &Snapshot) {
-    let seen = watch.wait_for(port, 2 * CONNECTIONS);
+    check_count(watch, port, pod, CONNECTIONS, least, before);
+}
+
+/// As [`check`], of so many connections.
+fn check_count(
+    watch: &mut Watch,
+    port: u16,
+    pod: &Pod,
+    count: usize,
+    least: u64,
+    before: &Snapshot,
+) {
+    let seen = watch.wait_for(port, 2 * count);
     for role in [Role::Server, Role::Client] {
-        let found: Vec<_> = of_role(&seen, role)
+        let mut found: Vec<_> = of_role(&seen, role)
             .iter()
             .map(|exchange| (exchange.path.to_string(), exchange.status, exchange.flags))
             .collect();
-        let expected: Vec<_> = (0..CONNECTIONS)
+        found.sort_by_key(|(path, ..)| (path.len(), path.clone()));
+        let expected: Vec<_> = (0..count)
             .map(|index| (format!("/{index}"), 200, 0))
             .collect();
         assert_eq!(found, expected, "{role:?}");
@@ -43,8 +62,9 @@ listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 5)
 listener.bind(("127.0.0.1", int(sys.argv[1])))
-listener.listen(64)
+listener.listen(int(sys.argv[2]))
 print("ready")
+input()
 while True:
     peer, _ = listener.accept()
     head = b""
@@ -64,14 +84,62 @@ fn a_listener_that_defers_accepting_hides_no_request() {
     };
     let pod = Pod::new("deferring");
     let port = free_port();
-    let mut server = pod.python(DEFERRING, &[&port.to_string()]);
+    let mut server = pod.python(DEFERRING, &[&port.to_string(), "64"]);
     assert_eq!(server.line(), "ready");
+    server.say("accept");
     let before = watch.snapshot();
     for index in 0..CONNECTIONS {
         let reply = Client::connect(port).request("GET", &format!("/{index}"), "d", b"");
         assert_eq!(reply.status, 200);
     }
     check(&mut watch, port, &pod, CONNECTIONS as u64, &before);
+}
+
+fn read_answer(mut client: TcpStream) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") {
+        let mut some = [0; 100];
+        let read = client.read(&mut some).unwrap();
+        assert_ne!(read, 0, "the server closed the connection");
+        answer.extend_from_slice(&some[..read]);
+    }
+}
+
+#[test]
+fn a_request_turned_away_by_a_full_listener_is_one_exchange_when_it_comes_again() {
+    let _turn = turn();
+    let Some(mut watch) = Watch::start(&Config::default()) else {
+        return;
+    };
+    let pod = Pod::new("full");
+    let port = free_port();
+    // A backlog of 0 lets one in.
+    let mut server = pod.python(DEFERRING, &[&port.to_string(), "0"]);
+    assert_eq!(server.line(), "ready");
+    let before = watch.snapshot();
+    let connect = || {
+        let client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        client.set_nodelay(true).unwrap();
+        client
+    };
+    let mut clients = [connect(), connect()];
+    clients[0].write_all(b"GET /0 HTTP/1.1\r\n\r\n").unwrap();
+    clients[1].write_all(b"GET /1 HT").unwrap();
+    clients[1].write_all(b"TP/1.1\r\n\r\n").unwrap();
+    // Both pieces, and then what is sent again.
+    until("the second connection is turned away", || {
+        let sockets = sockets::tcp(&NetworkNamespace::own().unwrap()).unwrap();
+        let mut listeners = sockets.listeners.iter();
+        let ours = listeners.find(|listener| listener.local.port() == port)?;
+        (ours.drops >= 4).then_some(())
+    });
+    server.say("accept");
+    // Which of them is let in first is not known, and the server waits for its end.
+    let readers = clients.map(|client| thread::spawn(move || read_answer(client)));
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    check_count(&mut watch, port, &pod, 2, 1, &before);
 }
 
 /// Server and client in a network namespace of their own, as the server's side of fast open is off by default.

@@ -8,6 +8,8 @@ mod listener;
 mod losses;
 mod memory;
 mod network;
+mod older;
+mod parts;
 mod restart;
 mod servers;
 mod tcp;

@@ -77,13 +77,26 @@ fn compare(asked: &Asked, seen: &[Exchange], server: CgroupId) {
                 (&*exchange.method, &*exchange.path, exchange.status),
                 (*method, path.as_str(), reply.status)
             );
+            let (sent, received) = (reply.sent, reply.received);
             assert_eq!(
                 (exchange.request_bytes, exchange.response_bytes),
-                (reply.sent, reply.received),
+                (sent.0 + sent.1, received.0 + received.1),
+                "{method} {path}"
+            );
+            assert_eq!(
+                (exchange.request_head_bytes, exchange.request_body_bytes()),
+                (sent.0, Some(sent.1)),
+                "{method} {path}"
+            );
+            assert_eq!(
+                (exchange.response_head_bytes, exchange.response_body_bytes()),
+                received,
                 "{method} {path}"
             );
             assert_eq!(exchange.cgroup, owner, "{:?}", exchange.role);
-            assert!(exchange.start_ns <= exchange.first_byte_ns);
+            let request_end_ns = exchange.request_end_ns.unwrap();
+            assert!(exchange.start_ns <= request_end_ns);
+            assert!(request_end_ns <= exchange.first_byte_ns);
             assert!(exchange.first_byte_ns <= exchange.end_ns);
             assert_eq!(exchange.flags, 0, "{exchange:?}");
         }

@@ -8,7 +8,10 @@ use galileo_oracle::{
 };
 use galileo_probes::Role;
 use galileo_tests::{
-    segments::{place::Family, play::Stage},
+    segments::{
+        place::{Family, Size},
+        play::Stage,
+    },
     turn,
 };
 
@@ -56,7 +59,7 @@ fn everywhere(said: &[Said<'_>], expected: &[(&str, &str, u16)]) {
         .collect();
     assert_eq!(read, expected);
     for (family, role) in [(Family::V4, Role::Server), (Family::V6, Role::Client)] {
-        let Some(mut stage) = Stage::new(family, role) else {
+        let Some(mut stage) = Stage::new(family, role, Size::Whole) else {
             return;
         };
         for (at, (_, bytes)) in said.iter().enumerate() {
@@ -107,7 +110,7 @@ fn three_hundred_interim_answers_are_counted_as_255() {
         (Down, EMPTY),
     ]);
     for role in [Role::Server, Role::Client] {
-        let Some(mut stage) = Stage::new(Family::V4, role) else {
+        let Some(mut stage) = Stage::new(Family::V4, role, Size::Whole) else {
             return;
         };
         let recall = stage.check(&segments(&said, usize::MAX, 0));
@@ -136,7 +139,7 @@ fn bodies_that_look_like_heads_are_no_heads_wherever_they_are_cut() {
 fn a_status_that_cannot_be_never_leaves_the_kernel() {
     // D-02
     let _turn = turn();
-    let Some(mut stage) = Stage::new(Family::V4, Role::Server) else {
+    let Some(mut stage) = Stage::new(Family::V4, Role::Server, Size::Whole) else {
         return;
     };
     for status in [
@@ -154,7 +157,7 @@ fn a_first_write_of_every_size_is_read_whole() {
     // D-03: all sizes around those of what is looked at together and of what is carried over.
     let _turn = turn();
     for role in [Role::Server, Role::Client] {
-        let Some(mut stage) = Stage::new(Family::V6, role) else {
+        let Some(mut stage) = Stage::new(Family::V6, role, Size::Whole) else {
             return;
         };
         for size in (500..530)

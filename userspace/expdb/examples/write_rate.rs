@@ -146,10 +146,13 @@ fn exchange(number: u64) -> Exchange {
         remote_addr: [127, 0, 0, 1].into(),
         remote_port: 51_234,
         start_ns: trace.created_ns + 150_000,
+        request_end_ns: Some(trace.created_ns + 150_000),
         first_byte_ns: trace.created_ns + 2_200_000,
         end_ns: trace.created_ns + 2_250_000,
         request_bytes: 180,
+        request_head_bytes: Some(180),
         response_bytes: 790,
+        response_head_bytes: Some(178),
         request_id: Some(trace.request_id),
         flags: Vec::new(),
     }

@@ -12,11 +12,18 @@ const APPLICATION_ID: i64 = 0x4741_4c49;
 
 /// All migrations in order. A released one is never changed: files remember the checksums of those that made them.
 pub(crate) fn migrations() -> Vec<Migration> {
-    [(
-        1,
-        "experiments",
-        include_str!("../migrations/0001_experiments.sql"),
-    )]
+    [
+        (
+            1,
+            "experiments",
+            include_str!("../migrations/0001_experiments.sql"),
+        ),
+        (
+            2,
+            "exchange parts",
+            include_str!("../migrations/0002_exchange_parts.sql"),
+        ),
+    ]
     .into_iter()
     .map(|(version, name, sql)| {
         Migration::new(
@@ -166,6 +173,40 @@ mod tests {
         assert!(
             matches!(&older, Error::NewerSchema { found, known: k, .. } if (*found, *k) == (known + 1, known)),
             "{older}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_exchange_recorded_before_its_parts_were_told_apart_has_them_as_unknown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("galileo.db");
+        let mut connection = connect(&path).await;
+        let first = migrations().into_iter().take(1).collect();
+        migrate(&mut connection, &path, first).await.unwrap();
+        query(INSERT).execute(&mut connection).await.unwrap();
+        query(
+            "INSERT INTO exchanges VALUES ('run', 'server', NULL, NULL, 'c', 'measured', 'GET', '/', 200, '::1', 1,
+             '::1', 2, 10, 20, 30, 100, 200, NULL, NULL)",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        connection.close().await.unwrap();
+
+        let database = crate::Database::open(&path).await.unwrap();
+
+        let exchange = &database.exchanges("run").await.unwrap()[0];
+        assert_eq!((exchange.start_ns, exchange.request_end_ns), (10, None));
+        assert_eq!(
+            (exchange.request_bytes, exchange.response_bytes),
+            (100, 200)
+        );
+        assert_eq!(
+            (
+                exchange.request_body_bytes(),
+                exchange.response_body_bytes()
+            ),
+            (None, None)
         );
     }
 

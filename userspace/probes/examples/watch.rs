@@ -50,7 +50,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             seen += 1;
             if seen <= 20 {
                 println!(
-                    "{:?} {} → {}: {} {} {} in {} µs, {} B, {} B, id {:?}, flags {:?}",
+                    "{:?} {} → {}: {} {} {} in {} µs, {} + {:?} B, {} + {} B, id {:?}, flags {:?}",
                     exchange.role,
                     exchange.local,
                     exchange.remote,
@@ -58,8 +58,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                     exchange.path,
                     exchange.status,
                     (exchange.end_ns - exchange.start_ns) / 1_000,
-                    exchange.request_bytes,
-                    exchange.response_bytes,
+                    exchange.request_head_bytes,
+                    exchange.request_body_bytes(),
+                    exchange.response_head_bytes,
+                    exchange.response_body_bytes(),
                     exchange.request_id,
                     exchange.flag_names().collect::<Vec<_>>(),
                 );

@@ -1,6 +1,9 @@
 //! Single exchanges, as they come out of the ring buffer.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    mem::offset_of,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+};
 
 use arrayvec::ArrayString;
 use aya::maps::Map;
@@ -35,20 +38,44 @@ pub struct Exchange {
     pub interim: u8,
     /// First byte of the request, `CLOCK_BOOTTIME`.
     pub start_ns: u64,
+    /// Last byte of the request; none if that was not seen before the answer had ended: the answer was early, or the place in the
+    /// request's body was lost to bytes out of order (`flags` says which).
+    pub request_end_ns: Option<u64>,
     /// First byte of the final answer.
     pub first_byte_ns: u64,
     /// Last byte of the final answer.
     pub end_ns: u64,
-    /// Bytes of the request, head and body.
+    /// Bytes of the request, head and body; of a request whose end is not known, those of its head and the length it announced.
     pub request_bytes: u64,
-    /// Bytes of the final answer, head and body.
+    /// Bytes of the request's head, from the method up to and with the empty line.
+    pub request_head_bytes: u64,
+    /// Bytes of the final answer, head and body; interim answers count nowhere.
     pub response_bytes: u64,
+    /// Bytes of the final answer's head, from its version up to and with the empty line.
+    pub response_head_bytes: u64,
     /// `x-galileo-request-id` of the request.
     pub request_id: Option<Text<REQUEST_ID_BYTES>>,
     /// `traceparent` of the request (W3C Trace Context), if it is one of version 00.
     pub traceparent: Option<Text<TRACE_BYTES>>,
     /// Bits of [`flags`]: what is not plain or not certain.
     pub flags: u32,
+}
+
+/// What a record says before its path, which is there in each.
+type Fixed = [u8; ExchangeRecord::BEFORE_PATH];
+
+/// A field of a record that stands before its path.
+macro_rules! field {
+    ($record:expr, $($field:ident).+: $kind:ty) => {
+        plain::from_bytes::<$kind>(&$record[offset_of!(ExchangeRecord, $($field).+)..])
+    };
+}
+
+/// Where a field of the request lies in a record.
+macro_rules! of_request {
+    ($field:ident) => {
+        offset_of!(ExchangeRecord, request.$field)
+    };
 }
 
 /// Whose side of a connection.
@@ -61,6 +88,21 @@ pub enum Role {
 }
 
 impl Exchange {
+    /// Bytes of the request's body as they went over the wire: those of a body in chunks with its framing and trailers. None if the
+    /// request's end is not known.
+    #[must_use]
+    pub fn request_body_bytes(&self) -> Option<u64> {
+        self.request_end_ns
+            .map(|_| self.request_bytes.saturating_sub(self.request_head_bytes))
+    }
+
+    /// Bytes of the final answer's body as they went over the wire: see [`Exchange::request_body_bytes`]. Of an answer that was cut
+    /// off those that came.
+    #[must_use]
+    pub fn response_body_bytes(&self) -> u64 {
+        self.response_bytes.saturating_sub(self.response_head_bytes)
+    }
+
     /// The names of the flags that are set.
     pub fn flag_names(&self) -> impl Iterator<Item = &'static str> + '_ {
         flags::NAMES
@@ -71,13 +113,28 @@ impl Exchange {
     }
 
     /// Reads a record; none if what it says is no HTTP: a method that is no token, a target with control characters.
+    ///
+    /// In place, as a copy of the record would cost as much as all else.
+    #[inline]
     fn read(bytes: &[u8], keep_query: bool) -> Option<Self> {
-        let record = whole(bytes)?;
-        let request = &record.request;
-        let method = request.method.get(..usize::from(request.method_len))?;
-        let target = request.path.get(..usize::from(request.path_len))?;
-        let id = request.id.get(..usize::from(request.id_len))?;
-        let trace = request.trace.get(..usize::from(request.trace_len))?;
+        let record: &Fixed = bytes.first_chunk()?;
+        let text_at = |at: usize, length: u16| match usize::from(length) {
+            // A record without them ends before they would begin.
+            0 => Some(&[][..]),
+            length => bytes.get(at..at + length),
+        };
+        let method = of_request!(method);
+        let method =
+            record.get(method..method + usize::from(field!(record, request.method_len: u8)))?;
+        let path_len = field!(record, request.path_len: u16);
+        let target =
+            text_at(of_request!(path), path_len).filter(|path| path.len() <= PATH_BYTES)?;
+        let id_len = field!(record, request.id_len: u8);
+        let id =
+            text_at(of_request!(id), id_len.into()).filter(|id| id.len() <= REQUEST_ID_BYTES)?;
+        let trace_len = field!(record, request.trace_len: u8);
+        let trace = text_at(of_request!(trace), trace_len.into())
+            .filter(|trace| trace.len() <= TRACE_BYTES)?;
         if method.is_empty()
             || !method.iter().all(|byte| IS_TOKEN[usize::from(*byte)])
             || target.iter().any(u8::is_ascii_control)
@@ -90,7 +147,7 @@ impl Exchange {
             target.split(|byte| *byte == b'?').next().unwrap_or(target)
         };
         let truncated_in_query = !keep_query && path.len() < target.len();
-        let mut flags = u32::from(request.flags) | record.flags;
+        let mut flags = u32::from(field!(record, request.flags: u16)) | field!(record, flags: u32);
         if truncated_in_query {
             flags &= !flags::PATH_TRUNCATED;
         }
@@ -98,36 +155,41 @@ impl Exchange {
         if !is_whole {
             flags |= flags::PATH_TRUNCATED;
         }
+        let request_end_ns = field!(record, request.end_ns: u64);
         Some(Self {
-            cgroup: CgroupId(record.cgroup_id),
-            role: if record.role == role::SERVER {
+            cgroup: CgroupId(field!(record, cgroup_id: u64)),
+            role: if field!(record, role: u8) == role::SERVER {
                 Role::Server
             } else {
                 Role::Client
             },
-            local: address(record.local_addr, record.local_port),
-            remote: address(record.remote_addr, record.remote_port),
+            local: address(
+                field!(record, local_addr: [u8; 16]),
+                field!(record, local_port: u16),
+            ),
+            remote: address(
+                field!(record, remote_addr: [u8; 16]),
+                field!(record, remote_port: u16),
+            ),
             method: text(method).0,
             path,
-            status: record.status,
-            interim: record.interim,
-            start_ns: request.start_ns,
-            first_byte_ns: record.first_byte_ns,
-            end_ns: record.end_ns,
-            request_bytes: request.bytes,
-            response_bytes: record.response_bytes,
+            status: field!(record, status: u16),
+            interim: field!(record, interim: u8),
+            start_ns: field!(record, request.start_ns: u64),
+            // The request may end on one CPU while on another its answer already has.
+            request_end_ns: (request_end_ns != 0 && flags & flags::EARLY_ANSWER == 0)
+                .then_some(request_end_ns),
+            first_byte_ns: field!(record, first_byte_ns: u64),
+            end_ns: field!(record, end_ns: u64),
+            request_bytes: field!(record, request.bytes: u64),
+            request_head_bytes: field!(record, request.head_bytes: u32).into(),
+            response_bytes: field!(record, response_bytes: u64),
+            response_head_bytes: field!(record, response_head_bytes: u32).into(),
             traceparent: is_traceparent(trace).then(|| text(trace).0),
             request_id: (!id.is_empty()).then(|| text(id).0),
             flags,
         })
     }
-}
-
-/// The record of which the ring carries what is used: see [`ExchangeRecord::bytes`]. None if it is shorter than that.
-fn whole(bytes: &[u8]) -> Option<ExchangeRecord> {
-    let record: ExchangeRecord = plain::from_bytes(bytes);
-    let used = bytes.len().min(size_of::<ExchangeRecord>());
-    (used >= ExchangeRecord::BEFORE_PATH && used >= record.bytes()).then_some(record)
 }
 
 /// W3C Trace Context, 3.2.2: `version-format` of version 00, whose ids are not all zeros.
@@ -164,7 +226,13 @@ static IS_TOKEN: [bool; 256] = {
 };
 
 /// The text that these bytes are, and whether it has room for all of it: what is not UTF-8 takes more than it did.
+#[inline]
 fn text<const N: usize>(bytes: &[u8]) -> (Text<N>, bool) {
+    if let Ok(whole) = str::from_utf8(bytes)
+        && let Ok(text) = Text::from(whole)
+    {
+        return (text, true);
+    }
     let mut text = Text::new();
     for chunk in bytes.utf8_chunks() {
         let replaced = if chunk.invalid().is_empty() {
@@ -205,7 +273,7 @@ impl ExchangeStream {
         })
     }
 
-    /// Waits until there are exchanges and returns those that are there, see [`ExchangeStream::drain`]. Cancel safe.
+    /// Waits until there are exchanges and returns the next of them, at most 64, so that they stay in the cache. Cancel safe.
     ///
     /// # Errors
     ///
@@ -244,6 +312,7 @@ impl ExchangeStream {
 }
 
 /// Reads a record, or counts it as unreadable.
+#[inline]
 fn read(record: &[u8], keep_query: bool, unreadable: &mut u64) -> Option<Exchange> {
     let exchange = Exchange::read(record, keep_query);
     *unreadable += u64::from(exchange.is_none());
@@ -252,18 +321,7 @@ fn read(record: &[u8], keep_query: bool, unreadable: &mut u64) -> Option<Exchang
 
 #[cfg(test)]
 mod tests {
-    use std::mem::offset_of;
-
-    use galileo_ebpf_abi::Request;
-
     use super::*;
-
-    /// Where a field of the request lies in a record.
-    macro_rules! of_request {
-        ($field:ident) => {
-            offset_of!(ExchangeRecord, request) + offset_of!(Request, $field)
-        };
-    }
 
     fn record(method: &[u8], path: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; size_of::<ExchangeRecord>()];
@@ -284,6 +342,34 @@ mod tests {
 
         assert_eq!((&*exchange.method, &*exchange.path), ("GET", "/a"));
         assert_eq!(Exchange::read(&bytes[..used - 1], false), None);
+    }
+
+    #[test]
+    fn the_end_and_the_body_of_a_request_are_known_only_if_it_ended_before_its_answer() {
+        let mut bytes = record(b"POST", b"/");
+        let mut set = |at: usize, value: u8| bytes[at] = value;
+        set(of_request!(bytes), 90);
+        set(of_request!(head_bytes), 60);
+        set(of_request!(end_ns), 7);
+        set(offset_of!(ExchangeRecord, response_bytes), 50);
+        set(offset_of!(ExchangeRecord, response_head_bytes), 50);
+
+        let ended = Exchange::read(&bytes, false).unwrap();
+        bytes[offset_of!(ExchangeRecord, flags)] = flags::EARLY_ANSWER as u8;
+        let early = Exchange::read(&bytes, false).unwrap();
+        bytes[offset_of!(ExchangeRecord, flags)] = 0;
+        bytes[of_request!(end_ns)] = 0;
+        let unknown = Exchange::read(&bytes, false).unwrap();
+
+        assert_eq!(
+            (ended.request_end_ns, ended.request_body_bytes()),
+            (Some(7), Some(30))
+        );
+        assert_eq!(ended.response_body_bytes(), 0);
+        for one in [early, unknown] {
+            assert_eq!((one.request_end_ns, one.request_body_bytes()), (None, None));
+            assert_eq!((one.request_bytes, one.request_head_bytes), (90, 60));
+        }
     }
 
     #[test]

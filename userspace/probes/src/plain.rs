@@ -13,7 +13,7 @@ pub(crate) unsafe trait Plain: Copy {}
 
 macro_rules! plain {
     ($($kind:ty),* $(,)?) => {
-        // SAFETY: `#[repr(C)]` structures of integers and of arrays and structures of these, see galileo-ebpf-abi.
+        // SAFETY: integers, arrays of them, and `#[repr(C)]` structures of these, see galileo-ebpf-abi.
         $(unsafe impl Plain for $kind {})*
     };
 }
@@ -32,11 +32,16 @@ plain!(
     abi::PairSet,
     abi::SlotLedger,
     abi::TcpCounters,
+    u8,
+    u16,
+    u32,
+    u64,
+    [u8; 16],
+    [u64; 8],
 );
-// SAFETY: integers.
-unsafe impl Plain for [u64; 8] {}
 
 /// The value that these bytes are the first of, and zeros the rest; bytes beyond its size are left out.
+#[inline]
 pub(crate) fn from_bytes<T: Plain>(bytes: &[u8]) -> T {
     let mut value = MaybeUninit::<T>::zeroed();
     let used = bytes.len().min(size_of::<T>());

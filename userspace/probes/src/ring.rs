@@ -15,8 +15,11 @@ use crate::{Error, consumer::Consumer};
 const BUSY: Duration = Duration::from_millis(10);
 /// How often while none come. The kernel side wakes the reader earlier if the ring fills.
 const IDLE: Duration = Duration::from_secs(1);
-/// Records handed out at once, at most.
-const BATCH: usize = 4_096;
+/// Records handed out at once, at most, to who waits for them: what is made of them stays in the cache, where it would
+/// otherwise push out what the observed programs have there.
+const BATCH: usize = 64;
+/// Records handed out at once, at most, to who does not wait.
+const DRAINED: usize = 4_096;
 /// Looks in a row without a record after which none are said to come.
 const CALM: u32 = 10;
 
@@ -55,7 +58,7 @@ impl Ring {
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<(), Error> {
         loop {
-            let end = self.collect(batch, &mut read);
+            let end = self.collect(batch, BATCH, &mut read);
             if !batch.is_empty() {
                 self.empty_looks = 0;
                 return Ok(());
@@ -73,14 +76,14 @@ impl Ring {
         }
     }
 
-    /// Puts what `read` makes of what lies in the ring now into `batch`: of at most [`BATCH`] records, so that events which go
+    /// Puts what `read` makes of what lies in the ring now into `batch`: of at most [`DRAINED`] records, so that events which go
     /// on cannot hold the caller.
     pub(crate) fn drain<T>(
         &mut self,
         batch: &mut Vec<T>,
         mut read: impl FnMut(&[u8]) -> Option<T>,
     ) {
-        if let Err(error) = self.collect(batch, &mut read) {
+        if let Err(error) = self.collect(batch, DRAINED, &mut read) {
             tracing::error!(%error, "records stay unread");
         }
     }
@@ -88,11 +91,12 @@ impl Ring {
     fn collect<T>(
         &mut self,
         batch: &mut Vec<T>,
+        most: usize,
         read: &mut impl FnMut(&[u8]) -> Option<T>,
     ) -> Result<(), Error> {
         let Readable(consumer) = self.ring.get_mut();
         let mut end = Ok(());
-        for _ in 0..BATCH {
+        for _ in 0..most {
             match consumer.next(&mut *read) {
                 Ok(Some(made)) => batch.extend(made),
                 Ok(None) => break,

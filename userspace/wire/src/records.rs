@@ -190,18 +190,40 @@ pub struct Exchange {
     pub remote_port: u16,
     /// First byte of the request.
     pub start_ns: u64,
+    /// Last byte of the request; none if it was not seen before the answer had ended, or who recorded it did not tell.
+    pub request_end_ns: Option<u64>,
     /// First byte of the answer.
     pub first_byte_ns: u64,
     /// Last byte of the answer.
     pub end_ns: u64,
-    /// Bytes of the request, head and body.
+    /// Bytes of the request, head and body; of a request whose end is not known, those of its head and the length it announced.
     pub request_bytes: u64,
+    /// Bytes of the request's head, up to and with the empty line; none if who recorded it did not tell head and body apart.
+    pub request_head_bytes: Option<u64>,
     /// Bytes of the answer, head and body.
     pub response_bytes: u64,
+    /// Bytes of the answer's head, as `request_head_bytes`.
+    pub response_head_bytes: Option<u64>,
     /// `x-galileo-request-id` of the request, if it had one.
     pub request_id: Option<String>,
     /// What is not certain about this exchange; empty for plain traffic.
     pub flags: Vec<String>,
+}
+
+impl Exchange {
+    /// Bytes of the request's body on the wire, framing of chunks and trailers included; none if they are not known: the request's
+    /// end is not, or head and body were not told apart.
+    #[must_use]
+    pub fn request_body_bytes(&self) -> Option<u64> {
+        self.request_end_ns?;
+        self.request_bytes.checked_sub(self.request_head_bytes?)
+    }
+
+    /// Bytes of the answer's body on the wire, framing of chunks and trailers included; none if head and body were not told apart.
+    #[must_use]
+    pub fn response_body_bytes(&self) -> Option<u64> {
+        self.response_bytes.checked_sub(self.response_head_bytes?)
+    }
 }
 
 /// One figure at one time, as telemetry is stored: `(timestamp, metric, subsystem, node, value)`.

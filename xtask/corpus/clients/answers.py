@@ -15,6 +15,16 @@ def tell(**what):
     print(json.dumps(what), flush=True)
 
 
+def each(run, *failures):
+    """Runs every plan that comes in, and tells how it ended. `failures`: what else a run may fail with."""
+    for plan in plans():
+        try:
+            run(plan)
+            tell(done=True)
+        except (OSError, EOFError, ValueError, LookupError, *failures) as error:
+            tell(error=repr(error))
+
+
 def hold(plan, index):
     """In the middle of a plan that says so: waits until the probes are attached."""
     if plan["hold"] and index == len(plan["requests"]) // 2:

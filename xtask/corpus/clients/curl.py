@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 
-from answers import body_of, interims, plans, tell
+from answers import body_of, each, interims, tell
 
 FOLDER = pathlib.Path(sys.argv[1])
 
@@ -88,9 +88,4 @@ def run(plan):
              request_bytes=bytes_of["head"] + bytes_of["body"] if whole else None)
 
 
-for plan in plans():
-    try:
-        run(plan)
-        tell(done=True)
-    except (OSError, ValueError, KeyError) as error:
-        tell(error=repr(error))
+each(run)

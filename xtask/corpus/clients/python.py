@@ -2,7 +2,7 @@
 import http.client
 import socket
 
-from answers import EVIL, body_of, hold, interims, plans, tell
+from answers import EVIL, body_of, each, hold, interims, tell
 
 
 class Counted(socket.socket):
@@ -86,17 +86,16 @@ def exchange(plan, request, connection):
     return connection
 
 
-for plan in plans():
-    try:
-        connection = None
-        for index, request in enumerate(plan["requests"]):
-            hold(plan, index)
-            if request["method"] == "CONNECT":
-                tunnel(plan, request)
-            else:
-                connection = exchange(plan, request, connection)
-        if connection:
-            connection.close()
-        tell(done=True)
-    except (OSError, http.client.HTTPException) as error:
-        tell(error=repr(error))
+def run(plan):
+    connection = None
+    for index, request in enumerate(plan["requests"]):
+        hold(plan, index)
+        if request["method"] == "CONNECT":
+            tunnel(plan, request)
+        else:
+            connection = exchange(plan, request, connection)
+    if connection:
+        connection.close()
+
+
+each(run, http.client.HTTPException)

@@ -2,7 +2,7 @@
 import socket
 import struct
 
-from answers import EVIL, body_of, chunks_of, head_of, hold, plans, tell
+from answers import EVIL, body_of, chunks_of, each, head_of, hold, tell
 
 
 class Connection:
@@ -60,12 +60,13 @@ class Connection:
         return int(head[9:12]), fields, len(head), head[:8] == b"HTTP/1.0"
 
     def answer(self, method):
-        """One final answer: status, its bytes, the interim ones before it, whether the server closes."""
+        """One final answer: status, its bytes and its head's, the interim ones before it, whether the server closes."""
         interim = 0
         status, fields, count, old = self.head()
         while status < 200 and status != 101:
             interim += 1
             status, fields, count, old = self.head()
+        head = count
         closes = fields.get("connection") == "close" or (old and fields.get("connection") != "keep-alive")
         if method == "HEAD" or status in (101, 204, 304) or (method == "CONNECT" and status == 200):
             pass
@@ -86,7 +87,8 @@ class Connection:
             while self.more():
                 pass
             count += len(self.take(len(self.data)))
-        return {"status": status, "response_bytes": count, "interim": interim}, closes
+        said = {"status": status, "interim": interim, "response_bytes": count, "response_head_bytes": head}
+        return said, closes
 
     def close(self, hard=False):
         if hard:
@@ -98,6 +100,10 @@ def message(plan, request):
     head = head_of(request, plan["host"] if ":" not in plan["host"] else f"[{plan['host']}]")
     body = body_of(request)
     return head, chunks_of(body) if request["chunked"] else body
+
+
+def bytes_of(head, body):
+    return {"request_bytes": len(head) + len(body), "request_head_bytes": len(head)}
 
 
 def one(connection, plan, request):
@@ -112,7 +118,7 @@ def one(connection, plan, request):
     if plan["manner"] == "half-close":
         connection.socket.shutdown(socket.SHUT_WR)
     answer, closes = connection.answer(request["method"])
-    tell(id=request["id"], request_bytes=len(head) + len(body), **answer)
+    tell(id=request["id"], **bytes_of(head, body), **answer)
     if answer["status"] == 101 or request["method"] == "CONNECT":
         connection.send(EVIL)
         connection.head()
@@ -156,7 +162,7 @@ def pipelined(plan):
         connection.send(b"".join(head + body for head, body in parts))
         for request, (head, body) in zip(batch, parts):
             answer, _ = connection.answer(request["method"])
-            tell(id=request["id"], request_bytes=len(head) + len(body), **answer)
+            tell(id=request["id"], **bytes_of(head, body), **answer)
     connection.close()
 
 
@@ -178,9 +184,4 @@ def broken_off(plan):
 
 
 MANNERS = {"pipelined": pipelined, "broken-off": broken_off}
-for plan in plans():
-    try:
-        MANNERS.get(plan["manner"], one_by_one)(plan)
-        tell(done=True)
-    except (OSError, EOFError, ValueError, IndexError) as error:
-        tell(error=repr(error))
+each(lambda plan: MANNERS.get(plan["manner"], one_by_one)(plan))

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 
-from answers import body_of, chunks_of, head_of, plans, tell
+from answers import body_of, chunks_of, each, head_of, tell
 
 FOLDER = pathlib.Path(sys.argv[1])
 SCRIPT = pathlib.Path(__file__).with_name("wrk.lua")
@@ -50,9 +50,4 @@ def run(plan):
         raise OSError(f"{told} of {len(messages)} were answered within 10 s; wrk says: {' '.join(summary.split())}")
 
 
-for plan in plans():
-    try:
-        run(plan)
-        tell(done=True)
-    except (OSError, ValueError, KeyError) as error:
-        tell(error=repr(error))
+each(run)

@@ -89,7 +89,6 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     request_queue_size = 128
-    daemon_threads = True
 
 
 class Both(Server):

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::case::{CASES, Case};
+use super::case::Case;
+use super::cases::CASES;
 use super::client::Client;
 use super::server::Server;
 use crate::machine;

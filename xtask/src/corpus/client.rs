@@ -37,8 +37,12 @@ pub(super) struct Said {
     pub status: u16,
     /// Bytes sent for it; none if the client cannot know.
     pub request_bytes: Option<u64>,
+    /// Those of its head alone.
+    pub request_head_bytes: Option<u64>,
     /// Bytes of the final answer; none if the client cannot know.
     pub response_bytes: Option<u64>,
+    /// Those of its head alone.
+    pub response_head_bytes: Option<u64>,
     /// Interim answers; none if the client cannot know.
     pub interim: Option<u8>,
     /// It broke the exchange off.

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::case::{ID, Request, TRACE};
 use super::client::Said;
+use super::request::{ID, Request, TRACE};
 use super::watcher::{Role, Seen};
 
 /// Bytes of a path that the probes keep at least.
@@ -184,6 +184,16 @@ fn differs(truth: &Truth, one: &Seen, ground: &Ground) -> Option<String> {
             .iter()
             .any(|(one, value)| *one == name && value == told),
     };
+    // Unknown if the answer came first, or the place in the body was lost.
+    let request_end_is_right = match one.request_end_ns {
+        Some(end) => (one.start_ns..=one.end_ns).contains(&end) && !has("early_answer"),
+        None => has("early_answer") || has("reordered"),
+    };
+    let parts_are_right = one.request_body_bytes.is_some() == one.request_end_ns.is_some()
+        && one
+            .request_body_bytes
+            .is_none_or(|body| one.request_head_bytes + body == one.request_bytes)
+        && one.response_head_bytes + one.response_body_bytes == one.response_bytes;
     let checks = [
         (one.method == request.method, "method"),
         (path_is_right, "path"),
@@ -198,6 +208,8 @@ fn differs(truth: &Truth, one: &Seen, ground: &Ground) -> Option<String> {
             one.start_ns <= one.first_byte_ns && one.first_byte_ns <= one.end_ns,
             "times",
         ),
+        (request_end_is_right, "end of the request"),
+        (parts_are_right, "head and body"),
         (!has("reordered") || ground.reordered, "marked as reordered"),
         (
             !has("head_cut") || head > SEARCHED_HEAD,
@@ -236,6 +248,16 @@ fn differs(truth: &Truth, one: &Seen, ground: &Ground) -> Option<String> {
             said.response_bytes,
             "bytes of the answer",
         ),
+        (
+            one.request_head_bytes,
+            said.request_head_bytes,
+            "bytes of the request's head",
+        ),
+        (
+            one.response_head_bytes,
+            said.response_head_bytes,
+            "bytes of the answer's head",
+        ),
     ];
     known
         .iter()
@@ -245,7 +267,7 @@ fn differs(truth: &Truth, one: &Seen, ground: &Ground) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::case::CASES;
+    use super::super::cases::CASES;
     use super::*;
 
     const GROUND: Ground = Ground {
@@ -264,7 +286,9 @@ mod tests {
                     id: Some(request.id.clone()),
                     status: 200,
                     request_bytes: Some(100),
+                    request_head_bytes: Some(100),
                     response_bytes: Some(50),
+                    response_head_bytes: Some(45),
                     interim: Some(0),
                     ..Said::default()
                 },
@@ -293,11 +317,16 @@ mod tests {
             status: 200,
             interim: 0,
             request_bytes: 100,
+            request_head_bytes: 100,
+            request_body_bytes: Some(0),
             response_bytes: 50,
+            response_head_bytes: 45,
+            response_body_bytes: 5,
             id: Some(truth.request.id.clone()),
             traceparent: Some(truth.request.headers[1].1.clone()),
             flags: Vec::new(),
             start_ns: 1,
+            request_end_ns: Some(1),
             first_byte_ns: 2,
             end_ns: 2,
         }
@@ -344,7 +373,7 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_wrong_lowers_the_precision() {
-        let spoilers: [fn(&mut Seen); 12] = [
+        let spoilers: [fn(&mut Seen); 18] = [
             |one| one.method = "PUT".to_owned(),
             |one| one.path.push('x'),
             |one| one.status = 404,
@@ -356,6 +385,18 @@ mod tests {
             |one| one.cgroup = 1,
             |one| one.remote = "10.0.0.1:4000".parse().unwrap(),
             |one| one.end_ns = 0,
+            |one| one.request_end_ns = Some(3),
+            |one| one.request_end_ns = None,
+            |one| one.request_body_bytes = Some(1),
+            |one| one.response_head_bytes += 1,
+            |one| {
+                one.request_head_bytes -= 1;
+                one.request_body_bytes = Some(1);
+            },
+            |one| {
+                one.response_head_bytes -= 1;
+                one.response_body_bytes += 1;
+            },
             |one| one.flags.push("reordered".to_owned()),
         ];
         let truths = truths(1);

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::case::{CASES, Case};
+use super::case::Case;
+use super::cases::CASES;
 use super::client::Client;
 use super::exceptions::{self, EXCEPTIONS};
 use super::judge::Score;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::case::{Case, OVERTAKEN, Plan};
+use super::case::{Case, Plan};
+use super::cases::OVERTAKEN;
 use super::chosen::Chosen;
 use super::client::{self, Client, Said};
 use super::judge::{self, Ground, Score, Truth};

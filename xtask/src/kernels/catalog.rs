@@ -25,14 +25,21 @@ pub(crate) struct Kernel {
     pub(crate) suite: &'static str,
     /// The package that depends on the newest of its kind.
     pub(crate) package: &'static str,
+    /// What it is booted with besides what all are.
+    pub(crate) arguments: &'static str,
 }
 
 /// Each of Debian's releases has one; the oldest is the oldest that the probes are for. "Cloud" kernels lack drivers of real
 /// hardware only.
-const KERNELS: [Kernel; 9] = [
+const KERNELS: [Kernel; 10] = [
     x86("5.10", "bullseye"),
     x86("6.1", "bookworm"),
     x86("6.12", "trixie"),
+    // Debian's preempt in few places of the kernel only; this one anywhere, also within our programs.
+    Kernel {
+        arguments: "preempt=full",
+        ..x86("6.12-preempt", "trixie")
+    },
     x86("newest", "sid"),
     arm("5.10", "bullseye"),
     arm("6.1", "bookworm"),
@@ -43,6 +50,7 @@ const KERNELS: [Kernel; 9] = [
         architecture: Architecture::Arm,
         suite: "trixie",
         package: "linux-image-arm64-16k",
+        arguments: "",
     },
     arm("newest", "sid"),
 ];
@@ -66,6 +74,7 @@ const fn x86(name: &'static str, suite: &'static str) -> Kernel {
         architecture: Architecture::X86,
         suite,
         package: "linux-image-cloud-amd64",
+        arguments: "",
     }
 }
 
@@ -75,6 +84,7 @@ const fn arm(name: &'static str, suite: &'static str) -> Kernel {
         architecture: Architecture::Arm,
         suite,
         package: "linux-image-cloud-arm64",
+        arguments: "",
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) architecture: Architecture,
     pub(crate) image: &'a Path,
     pub(crate) initramfs: &'a Path,
+    /// What the kernel is told besides what every one is.
+    pub(crate) arguments: &'a str,
     /// Variables of the first process.
     pub(crate) environment: &'a [(&'a str, &'a str)],
     /// Where to keep what the console says.
@@ -92,7 +94,10 @@ impl Guest<'_> {
             Architecture::Arm => ("qemu-system-aarch64", "virt", "cortex-a76", "ttyAMA0"),
         };
         // Only what is an emergency may come between the lines of the self-test.
-        let mut arguments = format!("console={console} quiet loglevel=1 panic=-1");
+        let mut arguments = format!(
+            "console={console} quiet loglevel=1 panic=-1 {}",
+            self.arguments
+        );
         for (name, value) in self.environment {
             arguments += &format!(" {name}={value}");
         }

@@ -19,22 +19,42 @@ fn expected(pair: &Pair) -> Seen {
         status: pair.status,
         interim: pair.interim,
         request_bytes: pair.request.len() as u64,
+        request_head_bytes: head_bytes(&pair.request),
         response_bytes: pair.response.len() as u64,
+        response_head_bytes: head_bytes(&pair.response),
         start_ns: 0,
+        request_end_ns: None,
         first_byte_ns: 0,
         end_ns: 0,
         flags: 0,
     }
 }
 
+/// Bytes up to and with the first empty line.
+fn head_bytes(message: &[u8]) -> u32 {
+    let before = message.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    before.expect("a head has an end") as u32 + 4
+}
+
 fn without_times(seen: &Seen) -> Seen {
     Seen {
         start_ns: 0,
+        request_end_ns: None,
         first_byte_ns: 0,
         end_ns: 0,
         flags: 0,
         ..seen.clone()
     }
+}
+
+/// First and last byte of the request, then of the answer.
+fn times_of(seen: &Seen) -> (u64, Option<u64>, u64, u64) {
+    (
+        seen.start_ns,
+        seen.request_end_ns,
+        seen.first_byte_ns,
+        seen.end_ns,
+    )
 }
 
 /// How much there is of something: under Miri, which is some hundred times slower than a processor, a part of it.
@@ -60,6 +80,7 @@ proptest! {
                 now += 1;
                 connection.segment(requests, now, part);
             }
+            let end = now;
             for part in cut(&pair.before, &cuts[2 * index + 1]) {
                 now += 1;
                 connection.segment(answers, now, part);
@@ -69,7 +90,7 @@ proptest! {
                 now += 1;
                 connection.segment(answers, now, part);
             }
-            times.push((start, first, now));
+            times.push((start, Some(end), first, now));
         }
         let seen = connection.seen(role);
         prop_assert_eq!(
@@ -77,7 +98,7 @@ proptest! {
             pairs.iter().map(expected).collect::<Vec<_>>()
         );
         prop_assert_eq!(
-            seen.iter().map(|seen| (seen.start_ns, seen.first_byte_ns, seen.end_ns)).collect::<Vec<_>>(),
+            seen.iter().map(times_of).collect::<Vec<_>>(),
             times
         );
         for seen in &seen {
@@ -97,18 +118,32 @@ proptest! {
         let (requests, answers) = directions(role);
         let mut connection = Connection::new();
         let stream: Vec<u8> = pairs.iter().flat_map(|pair| pair.request.clone()).collect();
-        for part in cut(&stream, &up) {
-            connection.segment(requests, 1, part);
+        // When each byte came.
+        let mut asked = Vec::new();
+        for (now, part) in (1..).zip(cut(&stream, &up)) {
+            connection.segment(requests, now, part);
+            asked.resize(asked.len() + part.len(), now);
         }
         let stream: Vec<u8> = pairs.iter().flat_map(|pair| [&pair.before[..], &pair.response].concat()).collect();
-        for part in cut(&stream, &down) {
-            connection.segment(answers, 2, part);
+        let mut answered = Vec::new();
+        for (now, part) in (1_000..).zip(cut(&stream, &down)) {
+            connection.segment(answers, now, part);
+            answered.resize(answered.len() + part.len(), now);
+        }
+        let (mut asked, mut answered) = (&asked[..], &answered[..]);
+        let mut times = Vec::new();
+        for pair in &pairs {
+            let (request, after) = asked.split_at(pair.request.len());
+            let (answer, behind) = answered[pair.before.len()..].split_at(pair.response.len());
+            times.push((request[0], request.last().copied(), answer[0], answer[answer.len() - 1]));
+            (asked, answered) = (after, behind);
         }
         let seen = connection.seen(role);
         prop_assert_eq!(
             seen.iter().map(without_times).collect::<Vec<_>>(),
             pairs.iter().map(expected).collect::<Vec<_>>()
         );
+        prop_assert_eq!(seen.iter().map(times_of).collect::<Vec<_>>(), times);
         for (index, seen) in seen.iter().enumerate() {
             prop_assert_eq!(seen.flags & flags::PIPELINED != 0, index > 0);
         }

@@ -25,19 +25,27 @@ pub struct Seen {
     pub status: u16,
     pub interim: u8,
     pub request_bytes: u64,
+    pub request_head_bytes: u32,
     pub response_bytes: u64,
+    pub response_head_bytes: u32,
     pub start_ns: u64,
+    pub request_end_ns: Option<u64>,
     pub first_byte_ns: u64,
     pub end_ns: u64,
     pub flags: u32,
 }
 
+/// `MAX_TAIL_CALL_CNT` of the kernel; 32 in some versions.
+pub const TAIL_CALLS: u32 = 32;
+
 /// One end of a connection, watched twice: as the object does, and by the steps alone. What comes out must be the same.
 pub struct Connection {
     watches: [Watch; 2],
     next_seq: [u32; 2],
-    /// Most steps that one segment took, each of them a tail call in the object but the first reading.
+    /// Most steps that one segment took, each of them a tail call in the object.
     pub steps: u32,
+    /// How many a segment may take.
+    pub limit: u32,
 }
 
 struct Watch {
@@ -58,6 +66,21 @@ struct Maps {
     early: RefCell<Option<Box<Early>>>,
     /// Where TCP stands, if it has received bytes that were not seen here.
     received: Cell<Option<u32>>,
+}
+
+/// Tail calls of a segment.
+struct Calls {
+    used: u32,
+    limit: u32,
+}
+
+impl Calls {
+    /// Makes one; false if there are none left.
+    fn spend(&mut self) -> bool {
+        let fine = self.used < self.limit;
+        self.used += u32::from(fine);
+        fine
+    }
 }
 
 impl Outside for Maps {
@@ -129,8 +152,11 @@ impl Outside for Maps {
                 status: record.status,
                 interim: record.interim,
                 request_bytes: request.bytes,
+                request_head_bytes: request.head_bytes,
                 response_bytes: record.response_bytes,
+                response_head_bytes: record.response_head_bytes,
                 start_ns: request.start_ns,
+                request_end_ns: (request.end_ns != 0).then_some(request.end_ns),
                 first_byte_ns: record.first_byte_ns,
                 end_ns: record.end_ns,
                 flags: u32::from(request.flags) | record.flags,
@@ -147,7 +173,7 @@ const NEXT_SEQ: [u32; 2] = [u32::MAX - 100, u32::MAX - 7];
 const STALE: u8 = b'\n';
 
 impl Watch {
-    fn new(plain: bool, next_seq: [u32; 2], begun: bool) -> Self {
+    fn new(plain: bool, next_seq: [u32; 2], begun: [bool; 2]) -> Self {
         // SAFETY: both consist of integers only, for which zero is a value.
         let (mut socket, mut segment) = unsafe {
             (
@@ -159,7 +185,7 @@ impl Watch {
         socket.role = role::UNKNOWN;
         segment.window.bytes.fill(STALE);
         for direction in [RECEIVED, SENT] {
-            let next_seq = next_seq[direction as usize];
+            let (next_seq, begun) = (next_seq[direction as usize], begun[direction as usize]);
             connection::synchronise(&mut socket, direction, Place { next_seq, begun });
         }
         Self {
@@ -188,14 +214,22 @@ impl Watch {
         plain::body(maps, socket, direction, sequence, length, || now_ns)
     }
 
-    /// What `packet` and the step programs of the object do; returns how many steps it took.
-    fn at(&mut self, direction: u32, now_ns: u64, sequence: u32, payload: &[u8], how: u32) -> u32 {
+    /// What `packet` and the step programs of the object do, with the tail calls there are.
+    fn at(
+        &mut self,
+        direction: u32,
+        now_ns: u64,
+        sequence: u32,
+        payload: &[u8],
+        how: u32,
+        calls: &mut Calls,
+    ) {
         let length = payload.len() as u32;
         let ends = how != last::NO;
         if (length == 0 && !ends)
             || connection::stream(&mut self.socket, direction).state == state::SILENT
         {
-            return 0;
+            return;
         }
         let mut packet = vec![0; HEADERS as usize];
         packet.extend_from_slice(payload);
@@ -207,13 +241,13 @@ impl Watch {
                 self.is_plain(direction, now_ns, sequence, length)
             };
             if whole {
-                return 0;
+                return;
             }
         }
         let (socket, segment, maps) = (&mut *self.socket, &mut *self.segment, &self.maps);
         let order = connection::place(maps, socket, direction, sequence, length, how);
         let ahead = match order {
-            Order::Old => return 0,
+            Order::Old => return,
             Order::Follows(ahead) => ahead,
             Order::Early => 0,
         };
@@ -223,13 +257,14 @@ impl Watch {
         segment.next_seq = sequence.wrapping_add(length);
         segment.last = how;
         segment.run = 0;
-        // A tail call to keep it, one that looks what follows.
-        let mut steps = 0;
         let next_seq = connection::stream(socket, direction).next_seq;
         let received = maps.received.get().unwrap_or(next_seq);
         let is_level = received.wrapping_sub(next_seq) as i32 <= 0;
-        let is_kept = order == Order::Early && direction == RECEIVED && is_level && {
-            steps += 1;
+        let tries = order == Order::Early && direction == RECEIVED;
+        if tries {
+            calls.spend();
+        }
+        let is_kept = tries && is_level && {
             let mut early = maps.early.borrow_mut();
             // SAFETY: it consists of integers only, for which zero is a value.
             let early = early.get_or_insert_with(|| unsafe { Box::new_zeroed().assume_init() });
@@ -238,11 +273,13 @@ impl Watch {
         if order == Order::Early && !is_kept {
             connection::give_up(maps, socket, direction);
         }
-        if !is_kept {
-            steps += Self::walk(maps, segment, socket, direction);
+        if tries && !is_kept {
+            calls.spend();
         }
-        while connection::has_early(socket, direction) {
-            steps += 1;
+        if !is_kept {
+            Self::walk(maps, segment, socket, direction, calls);
+        }
+        while connection::has_early(socket, direction) && calls.spend() {
             let this = connection::stream(socket, direction);
             let mut early = maps.early.borrow_mut();
             let kept = early.as_mut().expect("something was kept");
@@ -250,66 +287,78 @@ impl Watch {
                 break;
             }
             drop(early);
-            steps += Self::walk(maps, segment, socket, direction);
+            if !calls.spend() {
+                connection::exceeded(maps, segment, socket, direction);
+                break;
+            }
+            Self::walk(maps, segment, socket, direction, calls);
         }
         let this = connection::stream(socket, direction);
         assert!(this.flags & mark::SYNCED != 0);
-        steps.saturating_sub(1)
     }
 
-    /// All steps of a segment; returns how many.
-    fn walk(maps: &Maps, segment: &mut Segment, socket: &mut Socket, direction: u32) -> u32 {
-        let mut steps = 0;
+    /// All steps of a segment, the first of which runs already.
+    fn walk(
+        maps: &Maps,
+        segment: &mut Segment,
+        socket: &mut Socket,
+        direction: u32,
+        calls: &mut Calls,
+    ) {
         let mut next = Next::Read;
         while next != Next::Finish {
             let mut step = Step::Scan;
             if next == Next::Read {
                 step = connection::read(maps, segment, socket, direction);
-                steps += 1;
                 if step == Step::Nothing {
                     break;
+                }
+                if !calls.spend() {
+                    return connection::exceeded(maps, segment, socket, direction);
                 }
             }
             segment.event = step as u32;
             if step == Step::Scan {
                 loop {
                     segment.event = connection::scan(segment, socket, direction) as u32;
-                    steps += 1;
-                    if !connection::scan_on(maps, segment, socket, direction) {
+                    let goes_on = connection::scan_on(maps, segment, socket, direction);
+                    if !calls.spend() {
+                        return connection::exceeded(maps, segment, socket, direction);
+                    }
+                    if !goes_on {
                         break;
                     }
                 }
             }
             connection::act(maps, segment, socket, direction);
-            steps += 1;
             next = connection::next(segment, socket, direction);
+            if next != Next::Finish && !calls.spend() {
+                connection::exceeded(maps, segment, socket, direction);
+                break;
+            }
         }
         connection::finish(maps, segment, socket, direction);
-        steps
     }
 }
 
 impl Connection {
     /// A connection that begins.
     pub fn new() -> Self {
-        Self::watched(NEXT_SEQ, true)
+        Self::joined(NEXT_SEQ, [true; 2])
     }
 
     /// A connection through which data went before it was watched.
     pub fn older() -> Self {
-        Self::watched(NEXT_SEQ, false)
+        Self::joined(NEXT_SEQ, [false; 2])
     }
 
-    /// A connection that begins, with these sequence numbers of the first byte received and sent.
-    pub fn with_numbers(next_seq: [u32; 2]) -> Self {
-        Self::watched(next_seq, true)
-    }
-
-    fn watched(next_seq: [u32; 2], begun: bool) -> Self {
+    /// A connection with these sequence numbers of the next byte received and sent, which may be the first.
+    pub fn joined(next_seq: [u32; 2], begun: [bool; 2]) -> Self {
         Self {
             watches: [true, false].map(|plain| Watch::new(plain, next_seq, begun)),
             next_seq,
             steps: 0,
+            limit: u32::MAX,
         }
     }
 
@@ -345,8 +394,12 @@ impl Connection {
     /// A segment with any sequence number.
     pub fn at(&mut self, direction: u32, now_ns: u64, sequence: u32, payload: &[u8], how: u32) {
         for watch in &mut self.watches {
-            let steps = watch.at(direction, now_ns, sequence, payload, how);
-            self.steps = self.steps.max(steps);
+            let mut calls = Calls {
+                used: 0,
+                limit: self.limit,
+            };
+            watch.at(direction, now_ns, sequence, payload, how, &mut calls);
+            self.steps = self.steps.max(calls.used);
         }
     }
 

@@ -7,4 +7,6 @@ mod cases;
 mod cuts;
 mod driver;
 mod fuzz;
+mod older;
+mod parts;
 mod traffic;

@@ -2,7 +2,7 @@
 
 use super::{
     Oddities,
-    message::{self, Body, Message},
+    message::{self, Body, Chunk, Message},
 };
 use crate::dice::Dice;
 
@@ -146,6 +146,31 @@ impl Conversation {
     }
 }
 
+impl Conversation {
+    /// Gives some of its messages bodies of up to 150 kB, as far as they have one that can grow.
+    pub fn enlarge(&mut self, dice: &mut Dice) {
+        for _ in 0..dice.between(1, 3) {
+            let at = dice.below(self.pairs.len());
+            let pair = &mut self.pairs[at];
+            let message = if dice.one_in(3) {
+                &mut pair.request
+            } else {
+                &mut pair.answer
+            };
+            let length = dice.between(10_000, 150_000);
+            let data = dice.bytes(length);
+            match &mut message.body {
+                Body::None => {}
+                Body::Plain(bytes) => *bytes = data,
+                Body::Chunked(chunks, _, _) => {
+                    let size = format!("{length:x}");
+                    chunks.insert(dice.below(chunks.len() + 1), Chunk { data, size });
+                }
+            }
+        }
+    }
+}
+
 fn target(dice: &mut Dice, odd: Oddities) -> String {
     let length = match dice.below(12) {
         0 => dice.between(100, 160),
@@ -198,21 +223,15 @@ fn request(dice: &mut Dice, odd: Oddities) -> Message {
             "X-Galileo-Request-Id",
             "X-GALILEO-REQUEST-ID",
         ]);
-        let blank = if odd.blanks_behind && dice.one_in(8) {
-            dice.pick(&["  ", "	"])
-        } else if dice.one_in(6) {
-            ""
-        } else {
-            " "
-        };
-        let behind = if odd.blanks_behind && dice.one_in(10) {
-            " "
-        } else {
-            ""
-        };
+        let (blank, behind) = blanks(dice, odd);
         let length = dice.between(1, 44);
         let at = dice.below(message.fields.len() + 1);
         let field = format!("{name}:{blank}{}{behind}", dice.letters(length));
+        message.fields.insert(at, field);
+    }
+    if dice.one_in(3) {
+        let field = traceparent(dice, odd);
+        let at = dice.below(message.fields.len() + 1);
         message.fields.insert(at, field);
     }
     message.framing_at = dice.below(message.fields.len() + 1);
@@ -229,6 +248,40 @@ fn request(dice: &mut Dice, odd: Oddities) -> Message {
         message.with_body(dice, odd);
     }
     message
+}
+
+/// What stands before a value, and behind it.
+fn blanks(dice: &mut Dice, odd: Oddities) -> (&'static str, &'static str) {
+    let before = if odd.blanks_behind && dice.one_in(8) {
+        dice.pick(&["  ", "\t"])
+    } else if dice.one_in(6) {
+        ""
+    } else {
+        " "
+    };
+    let behind = if odd.blanks_behind && dice.one_in(10) {
+        " "
+    } else {
+        ""
+    };
+    (before, behind)
+}
+
+/// A `traceparent` field, now and then one that is not to be taken for one.
+fn traceparent(dice: &mut Dice, odd: Oddities) -> String {
+    let name = dice.pick(&["traceparent", "Traceparent", "TRACEPARENT", "traceParent"]);
+    let (blank, behind) = blanks(dice, odd);
+    let (trace, span) = (dice.digits(32), dice.digits(16));
+    let marks = dice.digits(2);
+    let value = match dice.below(12) {
+        0 => format!("01-{trace}-{span}-{marks}"),
+        1 => format!("00-{trace}-{span}-{marks}-later"),
+        2 => format!("00-{trace}-{span}-{}", marks.to_uppercase() + "X"),
+        3 => format!("00-{}-{span}-{marks}", "0".repeat(32)),
+        4 => format!("00-{trace}-{}-{marks}", "0".repeat(16)),
+        _ => format!("00-{trace}-{span}-{marks}"),
+    };
+    format!("{name}:{blank}{value}{behind}")
 }
 
 fn method_of(request: &Message) -> &str {

@@ -126,6 +126,7 @@ impl Message {
             vec![
                 "X-T: HTTP/1.1 500".to_owned(),
                 "x-galileo-request-id: wrong".to_owned(),
+                format!("traceparent: 00-{}-{}-00", "1".repeat(32), "2".repeat(16)),
             ]
         } else {
             Vec::new()
@@ -220,6 +221,7 @@ pub(super) fn fields(dice: &mut Dice, odd: Oddities) -> Vec<String> {
             1 => "Content-Length-X: 77".to_owned(),
             2 => "Transfer-Note: chunked".to_owned(),
             3 => "x-galileo-other: 1".to_owned(),
+            13 if odd.like_id => "traceparent-of: 3".to_owned(),
             4 if odd.like_id => "x-galileo-request-id-of: 2".to_owned(),
             12 if odd.like_id => "Transfer-Encodings: x".to_owned(),
             5 => "X-Empty:".to_owned(),

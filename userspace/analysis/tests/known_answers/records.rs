@@ -103,10 +103,13 @@ pub fn exchange(number: u32, replica: &str, start_ns: u64, end_ns: u64) -> Excha
         remote_addr: local,
         remote_port: 40_000,
         start_ns,
+        request_end_ns: Some(start_ns),
         first_byte_ns: end_ns,
         end_ns,
         request_bytes: 100,
+        request_head_bytes: Some(100),
         response_bytes: 100,
+        response_head_bytes: Some(98),
         request_id: Some(format!("0123456789:{number}")),
         flags: vec![],
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::fixture::{CLOCK, create, database_with_run, exchange, hop, record_traces, trace};
 
 /// Fields as issue and documentation list them.
-const EXCHANGE_FIELDS: [&str; 19] = [
+const EXCHANGE_FIELDS: [&str; 24] = [
     "role",
     "service",
     "replica",
@@ -25,10 +25,15 @@ const EXCHANGE_FIELDS: [&str; 19] = [
     "remote_addr",
     "remote_port",
     "start_ns",
+    "request_end_ns",
     "first_byte_ns",
     "end_ns",
     "request_bytes",
+    "request_head_bytes",
+    "request_body_bytes",
     "response_bytes",
+    "response_head_bytes",
+    "response_body_bytes",
     "request_id",
     "flags",
 ];
@@ -51,6 +56,8 @@ fn odd_exchange() -> Exchange {
     Exchange {
         service: None,
         path: HOSTILE.to_owned(),
+        request_end_ns: None,
+        response_head_bytes: None,
         request_id: None,
         flags: vec!["upgraded".to_owned(), "head_cut".to_owned()],
         ..exchange(2)
@@ -145,6 +152,14 @@ async fn ndjson_has_every_field_of_every_record() {
     assert_eq!(
         exchanges[0].as_object().unwrap().len(),
         EXCHANGE_FIELDS.len()
+    );
+    let bodies = exchanges
+        .iter()
+        .map(|line| (&line["request_body_bytes"], &line["response_body_bytes"]))
+        .collect::<Vec<_>>();
+    assert_eq!(
+        bodies,
+        [(&json!(20), &json!(612)), (&Value::Null, &Value::Null)]
     );
 }
 

@@ -97,10 +97,13 @@ pub fn exchange(number: u64) -> Exchange {
         remote_addr: "::1".parse().unwrap(),
         remote_port: 50_001,
         start_ns: 1_000 * number + 40,
+        request_end_ns: Some(1_000 * number + 60),
         first_byte_ns: 1_000 * number + 300,
         end_ns: 1_000 * number + 350,
         request_bytes: 120,
+        request_head_bytes: Some(100),
         response_bytes: 780,
+        response_head_bytes: Some(168),
         request_id: Some(format!("0123456789:{number}")),
         flags: Vec::new(),
     }

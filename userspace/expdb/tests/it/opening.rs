@@ -165,7 +165,7 @@ async fn a_database_of_a_newer_program_is_refused_with_both_versions() {
             &error,
             Error::NewerSchema {
                 found: 99,
-                known: 1,
+                known: 2,
                 ..
             }
         ),

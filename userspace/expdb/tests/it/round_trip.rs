@@ -63,13 +63,16 @@ prop_compose! {
         (service, replica, cgroup, method, path) in any::<(Option<String>, Option<String>, String, String, String)>(),
         status in any::<u16>(),
         (local_addr, local_port, remote_addr, remote_port) in any::<(std::net::IpAddr, u16, std::net::IpAddr, u16)>(),
-        (start_ns, first_byte_ns, end_ns, request_bytes, response_bytes) in any::<(u64, u64, u64, u64, u64)>(),
+        (start_ns, request_end_ns, first_byte_ns, end_ns) in any::<(u64, Option<u64>, u64, u64)>(),
+        (request_bytes, request_head_bytes) in any::<(u64, Option<u64>)>(),
+        (response_bytes, response_head_bytes) in any::<(u64, Option<u64>)>(),
         request_id in option::of(any::<String>()),
         flags in vec(any::<String>(), 0..3),
     ) -> Exchange {
         Exchange {
             role, service, replica, cgroup, phase, method, path, status, local_addr, local_port, remote_addr, remote_port,
-            start_ns, first_byte_ns, end_ns, request_bytes, response_bytes, request_id, flags,
+            start_ns, request_end_ns, first_byte_ns, end_ns, request_bytes, request_head_bytes, response_bytes,
+            response_head_bytes, request_id, flags,
         }
     }
 }

@@ -169,10 +169,13 @@ fn named(exchange: &Exchange, names: &Names, phases: &Phases) -> records::Exchan
         remote_addr: exchange.remote.ip(),
         remote_port: exchange.remote.port(),
         start_ns: exchange.start_ns,
+        request_end_ns: exchange.request_end_ns,
         first_byte_ns: exchange.first_byte_ns,
         end_ns: exchange.end_ns,
         request_bytes: exchange.request_bytes,
+        request_head_bytes: Some(exchange.request_head_bytes),
         response_bytes: exchange.response_bytes,
+        response_head_bytes: Some(exchange.response_head_bytes),
         request_id: exchange.request_id.map(|id| id.to_string()),
     }
 }

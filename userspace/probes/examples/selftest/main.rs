@@ -15,6 +15,7 @@ mod init;
 mod ledger;
 mod network;
 mod report;
+mod senders;
 
 use std::{error::Error, path::Path, process::ExitCode};
 
@@ -74,6 +75,7 @@ fn run() -> Outcome {
     let before = probes.snapshot()?;
     cpu::check(&probes)?;
     network::check(&probes)?;
+    senders::check(&probes)?;
     let seen = http::check(&mut stream)?;
     ledger::check(&probes.snapshot()?.since(&before), seen);
     Ok(())

@@ -196,10 +196,13 @@ fn request(
         remote_addr: local,
         remote_port: 50_000,
         start_ns: start,
+        request_end_ns: Some(start),
         first_byte_ns: end - 10 * MICROSECOND,
         end_ns: end,
         request_bytes: 220,
+        request_head_bytes: Some(220),
         response_bytes: 640,
+        response_head_bytes: Some(128),
         request_id: Some(id),
         flags: vec![],
     });

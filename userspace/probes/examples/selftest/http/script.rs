@@ -43,8 +43,10 @@ pub(crate) struct Expected {
     pub(crate) id: Option<String>,
     pub(crate) status: u16,
     pub(crate) interim: u8,
-    pub(crate) request_bytes: u64,
-    pub(crate) response_bytes: u64,
+    /// Bytes of head and body.
+    pub(crate) request: (u64, u64),
+    /// Bytes of head and body.
+    pub(crate) response: (u64, u64),
     pub(crate) flags: u32,
 }
 
@@ -95,16 +97,16 @@ impl Script {
         for piece in answer {
             self.answer(piece);
         }
-        self.expect(method, length(request), status, length(answer))
+        self.expect(method, joined(request), status, joined(answer))
     }
 
-    /// Expects an exchange with the path and id that are next.
+    /// Expects an exchange of these messages, with the path and id that are next.
     pub(crate) fn expect(
         &mut self,
         method: &str,
-        request_bytes: u64,
+        request: impl AsRef<[u8]>,
         status: u16,
-        response_bytes: u64,
+        answer: impl AsRef<[u8]>,
     ) -> &mut Expected {
         self.expected.push(Expected {
             kind: self.kind,
@@ -113,8 +115,8 @@ impl Script {
             id: Some(self.id()),
             status,
             interim: 0,
-            request_bytes,
-            response_bytes,
+            request: parts(request.as_ref()),
+            response: parts(answer.as_ref()),
             flags: 0,
         });
         let last = self.expected.len() - 1;
@@ -122,31 +124,43 @@ impl Script {
     }
 }
 
-/// Bytes of all pieces.
-pub(crate) fn length(pieces: &[impl AsRef<[u8]>]) -> u64 {
-    pieces.iter().map(|piece| piece.as_ref().len() as u64).sum()
+fn joined(pieces: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let pieces: Vec<_> = pieces.iter().map(AsRef::as_ref).collect();
+    pieces.concat()
+}
+
+/// Bytes of head and body.
+fn parts(message: &[u8]) -> (u64, u64) {
+    let before = message.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let head = before.map_or(message.len(), |before| before + 4);
+    (head as u64, (message.len() - head) as u64)
 }
 
 impl Expected {
     /// What is wrong about a report of this exchange; none if nothing is.
     pub(crate) fn difference(&self, seen: &Exchange) -> Option<String> {
+        // Of a request that went on behind its answer, neither its end nor the bytes of its body are known.
+        let has_end = self.flags & flags::EARLY_ANSWER == 0;
         let expected = (
             self.method.as_str(),
             self.id.as_deref(),
             self.status,
             self.interim,
-            self.request_bytes,
-            self.response_bytes,
+            (self.request.0, has_end.then_some(self.request.1)),
+            self.response,
             names(self.flags),
+            true,
         );
         let found = (
             seen.method.as_str(),
             seen.request_id.as_deref(),
             seen.status,
             seen.interim,
-            seen.request_bytes,
-            seen.response_bytes,
+            (seen.request_head_bytes, seen.request_body_bytes()),
+            (seen.response_head_bytes, seen.response_body_bytes()),
             names(seen.flags),
+            seen.request_end_ns
+                .is_none_or(|end| (seen.start_ns..=seen.end_ns).contains(&end)),
         );
         (expected != found).then(|| format!("{}: {expected:?} became {found:?}", self.path))
     }
