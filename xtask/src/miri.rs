@@ -6,9 +6,13 @@
 //! What cannot run there, as Miri has no kernel: all that makes system calls of its own, which is the rest of galileo-probes
 //! (mapped arrays, loading, attaching), and the object itself, which the verifier walks instead.
 
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::process;
 use crate::repository::Repository;
@@ -40,35 +44,107 @@ pub(crate) fn run(repository: &Repository) -> Result<()> {
             "nightly",
         ]))?;
     }
-    let all: &[&str] = &[
-        "--package",
-        "galileo-ebpf-abi",
-        "--package",
-        "galileo-ebpf-core",
-    ];
-    let records: &[&str] = &[
-        "--package",
-        "galileo-probes",
-        "--lib",
-        "--",
-        "exchange::",
-        "plain::",
-        "durations::",
-    ];
-    for what in [all, records] {
-        process::run(
-            Command::new("rustup")
-                .args(["run", "nightly", "cargo", "miri", "test"])
-                .args(what)
-                .current_dir(repository.root())
-                .env("PROPTEST_CASES", CASES)
-                // The same cases each time, and nothing written down: Miri has no folder to write to.
-                .env("PROPTEST_RNG_SEED", "10")
-                .env(
-                    "MIRIFLAGS",
-                    "-Zmiri-disable-isolation -Zmiri-symbolic-alignment-check",
-                ),
-        )?;
+    // Built one after the other, with all processors; Miri itself runs on one, so the tests are shared out.
+    let mut jobs = Vec::new();
+    for tested in &TESTED {
+        let names = tested.names(repository)?;
+        jobs.extend(names.chunks(TOGETHER).map(|some| (tested, some.to_vec())));
     }
-    Ok(())
+    process::announce("running the tests");
+    let jobs = Mutex::new(jobs);
+    // A lock of its own for each: others take theirs meanwhile. Nobody panics while holding it.
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        while let Some((tested, names)) = next() {
+            tested.run(repository, &names)?;
+        }
+        Ok(())
+    };
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+/// Tests that one process runs. To begin takes some seconds.
+const TOGETHER: usize = 5;
+
+/// Some tests of one package.
+struct Tested {
+    targets: &'static [&'static str],
+    /// Which of them; all if none is named.
+    only: &'static [&'static str],
+}
+
+const TESTED: [Tested; 4] = [
+    Tested {
+        targets: &["--package", "galileo-ebpf-abi", "--lib"],
+        only: &[],
+    },
+    Tested {
+        targets: &["--package", "galileo-probes", "--lib"],
+        only: &["exchange::", "plain::", "durations::"],
+    },
+    Tested {
+        targets: &["--package", "galileo-ebpf-core", "--lib"],
+        only: &[],
+    },
+    Tested {
+        targets: &["--package", "galileo-ebpf-core", "--test", "*"],
+        only: &[],
+    },
+];
+
+impl Tested {
+    /// Builds them and asks for their names.
+    fn names(&self, repository: &Repository) -> Result<Vec<String>> {
+        let mut command = self.command(repository);
+        process::run(command.arg("--no-run"))?;
+        let list = process::output(
+            self.command(repository)
+                .args(["--", "--list", "--format", "terse"])
+                .args(self.only),
+        )?;
+        let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    /// Runs those of these names, and tells in the end what they said: two at once would talk across each other.
+    fn run(&self, repository: &Repository, names: &[String]) -> Result<()> {
+        let output = self
+            .command(repository)
+            .args(["--", "--exact"])
+            .args(names)
+            .output()
+            .context("cannot start `rustup`")?;
+        print!("{}", String::from_utf8_lossy(&output.stdout));
+        if !output.status.success() {
+            eprint!("{}", String::from_utf8_lossy(&output.stderr));
+            bail!(
+                "Miri ended with {} in one of: {}",
+                output.status,
+                names.join(", ")
+            );
+        }
+        Ok(())
+    }
+
+    fn command(&self, repository: &Repository) -> Command {
+        let mut command = Command::new("rustup");
+        command
+            .args(["run", "nightly", "cargo", "miri", "test"])
+            .args(self.targets)
+            .current_dir(repository.root())
+            .env("PROPTEST_CASES", CASES)
+            // The same cases each time, and nothing written down: Miri has no folder to write to.
+            .env("PROPTEST_RNG_SEED", "10")
+            .env(
+                "MIRIFLAGS",
+                "-Zmiri-disable-isolation -Zmiri-symbolic-alignment-check",
+            );
+        command
+    }
 }
