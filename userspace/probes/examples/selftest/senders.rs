@@ -1,11 +1,10 @@
-//! Tasks that send on one CPU and wake at any moment: where the kernel is fully preemptible, one may preempt another within the
-//! programs, and they leave these in any order.
+//! Tasks that send on one CPU without ever sleeping, so that each is preempted when its slice ends: where the kernel is fully
+//! preemptible within the programs, too, and they leave these in any order.
 
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     thread,
-    time::Duration,
 };
 
 use galileo_probes::{Ledger, Probes};
@@ -13,13 +12,13 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::{Outcome, report::Report};
 
-/// More than a CPU has work spaces.
-const TASKS: usize = 12;
+/// As many as have a work space each, and leave one to what is received meanwhile.
+const TASKS: usize = 3;
 /// Of each task.
-const EXCHANGES: u64 = 100;
+const EXCHANGES: u64 = 1500;
 
-const REQUEST: &[u8] = b"GET /sender HTTP/1.1\r\n\r\n";
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+/// Of a line in each head: the longer heads are, the more of the time is spent in the programs.
+const PADDING: usize = 7_000;
 
 pub(crate) fn check(probes: &Probes) -> Outcome {
     let before = probes.snapshot()?;
@@ -32,9 +31,9 @@ pub(crate) fn check(probes: &Probes) -> Outcome {
         server.set_nodelay(true)?;
         pairs.push((client, server));
     }
-    let tasks = (1..).zip(pairs).map(|(number, (client, server))| {
-        thread::spawn(move || converse(client, server, Duration::from_micros(40 * number)))
-    });
+    let tasks = pairs
+        .into_iter()
+        .map(|(client, server)| thread::spawn(move || converse(&client, &server)));
     for task in tasks.collect::<Vec<_>>() {
         task.join().map_err(|_| "a sending task panicked")??;
     }
@@ -56,16 +55,17 @@ pub(crate) fn check(probes: &Probes) -> Outcome {
     Ok(())
 }
 
-/// Speaks with itself, with a pause before each message, on the first CPU.
-fn converse(client: TcpStream, server: TcpStream, pause: Duration) -> std::io::Result<()> {
+/// Speaks with itself on the first CPU.
+fn converse(client: &TcpStream, server: &TcpStream) -> std::io::Result<()> {
     let mut first = CpuSet::new();
     first.set(0);
     sched_setaffinity(None, &first)?;
+    let padding = "p".repeat(PADDING);
+    let request = format!("GET /sender HTTP/1.1\r\nX-Pad: {padding}\r\n\r\n");
+    let answer = format!("HTTP/1.1 200 OK\r\nX-Pad: {padding}\r\nContent-Length: 0\r\n\r\n");
     for _ in 0..EXCHANGES {
-        for (mut from, mut to, message) in [(&client, &server, REQUEST), (&server, &client, ANSWER)]
-        {
-            thread::sleep(pause);
-            from.write_all(message)?;
+        for (mut from, mut to, message) in [(client, server, &request), (server, client, &answer)] {
+            from.write_all(message.as_bytes())?;
             to.read_exact(&mut vec![0; message.len()])?;
         }
     }
