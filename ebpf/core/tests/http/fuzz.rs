@@ -62,27 +62,10 @@ pub fn play(segments: &[Segment], role: u8, from: usize) -> Result<Recall, Strin
             how,
         );
     }
-    let seen: Vec<_> = connection
-        .seen(role)
-        .into_iter()
-        .map(|seen| agreement::Seen {
-            method: seen.method,
-            path: seen.path,
-            id: seen.id,
-            trace: trace(&seen.trace),
-            status: seen.status,
-            interim: seen.interim,
-            request_bytes: seen.request_bytes,
-            request_head_bytes: seen.request_head_bytes.into(),
-            response_bytes: seen.response_bytes,
-            response_head_bytes: seen.response_head_bytes.into(),
-            start_ns: seen.start_ns,
-            request_end_ns: seen.request_end_ns,
-            first_byte_ns: seen.first_byte_ns,
-            end_ns: seen.end_ns,
-            flags: seen.flags,
-        })
-        .collect();
+    let mut seen = connection.seen(role);
+    for one in &mut seen {
+        one.trace = trace(&one.trace);
+    }
     let mut counted = Counted::default();
     for (kind, count) in connection.ledger() {
         match kind {
