@@ -388,13 +388,19 @@ impl Connection {
 
     /// The exchanges so far, all of which must have been seen in this role.
     pub fn seen(&self, expected: u8) -> Vec<Seen> {
+        let seen = self.seen_as_any();
+        assert!(seen.iter().all(|(role, _)| *role == expected));
+        seen.into_iter().map(|(_, seen)| seen).collect()
+    }
+
+    /// The exchanges so far, with the role in which they were seen.
+    pub fn seen_as_any(&self) -> Vec<(u8, Seen)> {
         let [seen, by_steps] = self
             .watches
             .each_ref()
             .map(|watch| watch.maps.seen.borrow());
         assert_eq!(*seen, *by_steps);
-        assert!(seen.iter().all(|(role, _)| *role == expected));
-        seen.iter().map(|(_, seen)| seen.clone()).collect()
+        seen.clone()
     }
 
     /// How often a kind was counted.
