@@ -150,7 +150,7 @@ pub fn check(
     let Some(counts) = counted else {
         return Ok(recall);
     };
-    if missing > 0 && !reading.partial && counts.all() == 0 {
+    if missing > 0 && !reading.may_wait() && !reading.partial && counts.all() == 0 {
         return Err(report("missing, and not counted", reading, seen, counted));
     }
     if reading.disturbed.is_none() && !reading.partial && !reading.wrong && !reading.tunnel {

@@ -215,6 +215,12 @@ impl Reader<'_> {
             let (last, latest) = self.up.ended(asked.start..end);
             time(last)..=time(latest.max(self.up.whole(end - 1)))
         });
+        // What begins like the name of the protocol, behind empty lines, may be an answer until more of it has come.
+        let begins = if before.is_none() && asked.start > 0 && request.method.starts_with('H') {
+            asked.start + b"HTTP/".len() - 1
+        } else {
+            asked.start
+        };
         let (id, id_ends) = request.head.id.clone().unwrap_or_default();
         let (trace, trace_ends) = request.head.trace.clone().unwrap_or_default();
         let is_near = |end: usize| end.saturating_sub(asked.start) <= SEARCHED;
@@ -231,7 +237,7 @@ impl Reader<'_> {
             request_head_bytes: head_bytes,
             response_bytes: answer.len() as u64..=answer.len() as u64,
             response_head_bytes: head.bytes.len() as u64,
-            start_ns: time(self.up.first_seen(asked.start))..=time(self.up.whole(asked.start)),
+            start_ns: time(self.up.first_seen(asked.start))..=time(self.up.whole(begins)),
             request_end_ns,
             first_byte_ns: time(self.down.first_seen(head.bytes.start))
                 ..=time(self.down.whole(head.bytes.start)),

@@ -7,7 +7,7 @@ use galileo_oracle::{
     reading::Reading,
     segment::{Mark, Segment, Way},
 };
-use galileo_probes::{Config, Exchange, Feature, Ledger, Role, Snapshot};
+use galileo_probes::{Config, Exchange, Feature, Ledger, Role, Snapshot, flags};
 
 use super::{
     home::Home,
@@ -167,7 +167,9 @@ impl Stage {
     /// Checks what all exchanges have in common.
     fn common(&self, exchanges: &[Exchange]) -> Result<(), String> {
         for exchange in exchanges {
-            let fine = exchange.role == self.role
+            // What lies in a body that had begun may look like the other end's messages.
+            let resumed = exchange.flags & flags::RESUMED != 0;
+            let fine = (exchange.role == self.role || resumed)
                 && exchange.cgroup == self.home.id
                 && exchange.local.ip() == self.family.kernel()
                 && exchange.remote.ip() == self.family.peer();

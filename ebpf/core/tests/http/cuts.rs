@@ -31,9 +31,9 @@ fn expected(pair: &Pair) -> Seen {
 }
 
 /// Bytes up to and with the first empty line.
-fn head_bytes(message: &[u8]) -> u32 {
+fn head_bytes(message: &[u8]) -> u64 {
     let before = message.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-    before.expect("a head has an end") as u32 + 4
+    before.expect("a head has an end") as u64 + 4
 }
 
 fn without_times(seen: &Seen) -> Seen {

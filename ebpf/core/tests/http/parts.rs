@@ -41,7 +41,7 @@ fn message((head, body): (&str, &str)) -> Vec<u8> {
 
 /// Bytes of the request's head and body, and of the answer's.
 fn sizes(seen: &Seen) -> [u64; 4] {
-    let heads = [seen.request_head_bytes, seen.response_head_bytes].map(u64::from);
+    let heads = [seen.request_head_bytes, seen.response_head_bytes];
     [
         heads[0],
         seen.request_bytes - heads[0],

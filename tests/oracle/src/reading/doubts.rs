@@ -110,7 +110,15 @@ impl Reading {
         Some(self)
     }
 
-    /// The same of who saw only the segments from this one on. Nothing but what begins then can be seen whole, and of that it is
+    /// Whether some of it may still be waiting to be looked at: what was kept behind a hole, when what filled it took all the steps
+    /// that there are.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        self.disturbed
+            .is_some_and(|first| self.steps[first..].iter().sum::<usize>() > STEPS)
+    }
+
+    /// As [`Reading::crowded`], of who saw only the segments from this one on. Nothing but what begins then can be seen whole, and of that it is
     /// not known whether it is the answer to what was asked then, unless nothing was said before.
     #[must_use]
     pub fn joined(mut self, segments: &[Segment], from: usize) -> Self {
