@@ -90,11 +90,12 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
     let prev_key: u64 = ctx.arg(1);
     let next_key: u64 = ctx.arg(2);
     let cpu_index = this_cpu();
-    let Some(cpu) = CPUS.get_ptr_mut(cpu_index) else {
+    let Some(this) = CPUS.get_ptr_mut(cpu_index) else {
         return 0;
     };
-    // SAFETY: a map value; only this CPU writes it, and others read it under this CPU's run-queue lock.
-    let cpu = unsafe { &mut *cpu };
+    // SAFETY: a map value; only this CPU writes it, with interrupts off. Other CPUs read it under this CPU's run-queue lock, and
+    // user space through its mapping, whole words, guarded by the numbers that `publish` writes.
+    let cpu = unsafe { &mut *this };
 
     let mut prev_slot = SLOT_IDLE;
     let mut prev = None;
@@ -116,6 +117,8 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
         }
     }
 
+    // SAFETY: as above. Anew, as `settle_late` has looked at it by itself, and so has `arrive` below.
+    let cpu = unsafe { &mut *this };
     // The next task: its cgroup is the one it had when it last left a CPU.
     let mut next_slot = SLOT_IDLE;
     let mut next = None;
@@ -157,6 +160,8 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
         }
         arrive::<STEP>(cpu, cpu_index, task, now, run_began, prev_slot);
     }
+    // SAFETY: as above.
+    let cpu = unsafe { &mut *this };
     if runnable && prev_slot < SLOT_UNKNOWN {
         runqueue::remember_waiter(cpu, prev_key, now);
     }
@@ -188,7 +193,7 @@ fn note(kind: Ledger) {
 /// Stores a number after all that was stored before, as a reader on another CPU sees it where stores keep their order.
 #[inline(always)]
 fn publish(word: &mut u32, value: u32) {
-    // SAFETY: a store to a field in map memory; the compiler moves no other store across it.
+    // SAFETY: a store of an aligned word through an exclusive reference; the compiler moves no other store across it.
     unsafe {
         asm!("*(u32 *)({word} + 0) = {value}", word = in(reg) word, value = in(reg) u64::from(value));
     };

@@ -4,7 +4,8 @@
 //! What is seen of it is kept by its two ends, until the connection goes on with a socket of its own and claims it. Several CPUs may see
 //! segments of one connection here, so each looks under the [`guard`] of what is kept. An entry is never removed, only
 //! marked as claimed: what is removed serves another connection at once, also if a CPU still looks at it. What is
-//! pushed out instead was not looked at for a thousand connections.
+//! pushed out instead was not looked at for a thousand connections; whoever looks at it in that moment all the same reads or writes
+//! another connection's, guard and all.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
@@ -42,10 +43,11 @@ pub fn of(segment: &Segment) -> Option<&'static mut Socket> {
 
 #[inline(always)]
 fn kept(ends: Ends) -> Option<&'static mut Socket> {
-    // SAFETY: a map value that only segments of these two ends use, one after the other but for the guard.
-    FIRSTS
-        .get_ptr_mut(ends)
-        .map(|socket| unsafe { &mut *socket })
+    let first = FIRSTS.get_ptr_mut(ends)?;
+    // SAFETY: memory of a preallocated map, which stays while the program runs. Who looks at more than the guard's words takes the
+    // guard first. If it was pushed out it may be another connection's meanwhile, and what is read mixed. It consists of integers,
+    // each of which may have any value: lengths and places are masked or checked where they are used.
+    Some(unsafe { &mut *first })
 }
 
 /// Bit of the cookie of what was not claimed yet; cookies of sockets count up from 1 and never come near.

@@ -22,12 +22,12 @@ use galileo_ebpf_core::{
     plain::{self, Piece},
     socket::{Carry, Outside, PIPELINED, Pipeline, Segment, Socket},
     window::{FRESH, Window},
-    words::copy_words,
+    words::{Words, copy_words},
 };
 
 use crate::{
     firsts,
-    ledger::{MMAPABLE, add, count_duration, count_for, opaque},
+    ledger::{MMAPABLE, add, count_duration, count_for, field, opaque},
     net, spaces,
 };
 
@@ -154,7 +154,8 @@ pub fn enter(
     way: u32,
     space: u32,
 ) {
-    // SAFETY: the control buffer belongs to this run of the program and those it tail-calls.
+    // SAFETY: the context is valid for the run. The kernel saves and clears these 20 bytes for a program that names them, and
+    // gives TCP its own back (`__bpf_prog_run_save_cb`); programs that are tail-called find in them what the one before wrote.
     unsafe { (*ctx.skb.skb).cb[0] = space };
     // Nothing follows it only if there is no step to call: HTTP is off on this machine.
     read(ctx, segment, socket, way);
@@ -208,15 +209,15 @@ fn finish(
 
 #[inline(always)]
 fn go_on(ctx: &SkBuffContext, way: u32, step: u32) {
-    // SAFETY: the arrays hold the step programs, which never return here.
-    unsafe {
-        if way == RECEIVED {
-            STEPS_RECEIVED.tail_call(ctx, step);
-        } else if way == SENT {
-            STEPS_SENT.tail_call(ctx, step);
-        } else {
-            STEPS_FIRST.tail_call(ctx, step);
-        }
+    if way == RECEIVED {
+        // SAFETY: the context is this program's. What is called does not return here, and needs nothing of this stack.
+        unsafe { STEPS_RECEIVED.tail_call(ctx, step) };
+    } else if way == SENT {
+        // SAFETY: as above.
+        unsafe { STEPS_SENT.tail_call(ctx, step) };
+    } else {
+        // SAFETY: as above.
+        unsafe { STEPS_FIRST.tail_call(ctx, step) };
     }
 }
 
@@ -316,8 +317,9 @@ pub fn follow_received(ctx: SkBuffContext) -> i32 {
 /// back.
 #[inline(always)]
 fn taken(ctx: &SkBuffContext, way: u32) -> Option<(&'static mut Segment, &'static mut Socket)> {
-    // SAFETY: as in `enter`.
-    let segment = spaces::segment(unsafe { (*ctx.skb.skb).cb[0] })?;
+    // SAFETY: as in `enter`, which wrote this number, or `keep_early`. Whether there is a space of it is looked up.
+    let space = unsafe { (*ctx.skb.skb).cb[0] };
+    let segment = spaces::segment(space)?;
     if let Some(socket) = socket(ctx, segment, way) {
         return Some((segment, socket));
     }
@@ -472,15 +474,12 @@ impl Outside for Here<'_> {
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool {
         // At least 1 and at most FRESH, in a form that the verifier follows.
         let length = (opaque(length as usize - 1) & (FRESH - 1)) as u32 + 1;
-        // SAFETY: at < CARRY and length ≤ FRESH, so the target lies within `bytes`.
-        let failed = unsafe {
-            bpf_skb_load_bytes(
-                self.ctx.skb.skb.cast(),
-                offset,
-                window.bytes.as_mut_ptr().add(at as usize).cast(),
-                length,
-            )
-        };
+        // SAFETY: `Carry::restore` gives an `at` of less than CARRY, or it is 0: within `bytes`.
+        let target = unsafe { window.bytes.as_mut_ptr().add(at as usize) };
+        // SAFETY: the context is valid for the run. CARRY + FRESH bytes lie in the window, so from the target on there are as many
+        // as are asked for; the verifier checks both for every caller.
+        let failed =
+            unsafe { bpf_skb_load_bytes(self.ctx.skb.skb.cast(), offset, target.cast(), length) };
         failed == 0
     }
 
@@ -499,7 +498,7 @@ impl Outside for Here<'_> {
         if beyond_one >= KEPT {
             return false;
         }
-        // SAFETY: the target has KEPT bytes.
+        // SAFETY: the context is valid for the run. The target has KEPT bytes, and no more are asked for.
         let failed = unsafe {
             bpf_skb_load_bytes(
                 self.ctx.skb.skb.cast(),
@@ -536,7 +535,10 @@ impl Outside for Here<'_> {
         {
             kept = carry;
         }
-        // SAFETY: a map value that only this direction of this socket uses; it is read before it is removed.
+        // SAFETY: null, or memory of a map that stays while the program runs: of this socket, see `net::storage`; or of a
+        // preallocated one, where an entry that was pushed out may be another connection's meanwhile, and what is read mixed. It
+        // consists of integers, each of which may have any value: `restore` masks the length of the line, and user space checks
+        // those of the texts.
         let carry = unsafe { kept.as_ref() }?;
         let length = carry.restore(request, window);
         if first {
@@ -570,7 +572,7 @@ impl Outside for Here<'_> {
         let Some(pending) = FIRST_PIPELINED.get_ptr(key) else {
             return false;
         };
-        // SAFETY: a map value that only this socket uses; copied before it is removed.
+        // SAFETY: memory of a preallocated map, as in `take_carry`; copied before it is removed.
         copy_words(request, unsafe { &*pending });
         // It may have been pushed out in between, which is as good.
         let _ = FIRST_PIPELINED.remove(key);
@@ -587,7 +589,8 @@ impl Outside for Here<'_> {
         } else if (self.way == FIRST || is_first(key.cookie))
             && let Some(pending) = FIRST_PIPELINED.get_ptr_mut(key)
         {
-            // SAFETY: a map value that only this socket uses.
+            // SAFETY: memory of a preallocated map, as in `take_carry`. Only this connection changes it, under its guard or its
+            // lock; if it was pushed out, another one's request is changed, in whole words.
             change(unsafe { &mut *pending });
         }
     }
@@ -602,12 +605,10 @@ impl Outside for Here<'_> {
             record.end_ns.saturating_sub(record.request.start_ns),
         );
         let given = if record.bytes() <= size_of::<Short>() {
-            give(
-                // SAFETY: a record is longer, and consists of integers.
-                unsafe { &*core::ptr::from_ref(record).cast::<Short>() },
-                self.slot,
-                wake(record),
-            )
+            let begin = core::ptr::from_ref(record).cast::<Short>();
+            // SAFETY: a record is longer, as asserted below, aligned to eight, and has no padding, see `Words`.
+            let short = unsafe { &*begin };
+            give(short, self.slot, wake(record))
         } else {
             give(record, self.slot, wake(record))
         };
@@ -621,16 +622,21 @@ impl Outside for Here<'_> {
 /// know it where memory of the ring is asked for; that is faster than to have the kernel copy any number of bytes there.
 type Short = [u64; (ExchangeRecord::BEFORE_PATH + SHORT_PATH) / 8];
 
+const _: () = assert!(size_of::<Short>() < size_of::<ExchangeRecord>());
+
 /// Puts a record into the ring. False if there is no room.
 #[inline(always)]
-fn give<T: Copy + 'static>(record: &T, slot: u32, wake: u32) -> bool {
+fn give<T: Words + 'static>(record: &T, slot: u32, wake: u32) -> bool {
     let Some(mut place) = EXCHANGES.reserve::<T>(0) else {
         return false;
     };
     // Before the ring's memory is written to: an atomic addition behind that would wait for it.
     count_for(slot, Ledger::ExchangesSeen, 1);
-    // SAFETY: every byte of it is written here. All values of integers are valid.
-    copy_words(unsafe { place.assume_init_mut() }, record);
+    // SAFETY: memory of the ring, which is this run's until it is handed over. It holds some bytes or other, and all bytes are
+    // values of integers.
+    let target = unsafe { place.assume_init_mut() };
+    // All of it: there is no padding.
+    copy_words(target, record);
     place.submit(u64::from(wake));
     true
 }
@@ -660,15 +666,12 @@ fn count_exchange(slot: u32, role: u8, duration_ns: u64) {
     let Some(counters) = HTTP.get_ptr_mut(slot_index(slot)) else {
         return;
     };
-    // SAFETY: a map value, added to atomically.
-    unsafe {
-        if role == role::SERVER {
-            add(&raw mut (*counters).exchanges[0], 1);
-            add(&raw mut (*counters).duration_ns[0], duration_ns);
-            count_duration(&raw mut (*counters).server_buckets, duration_ns);
-        } else {
-            add(&raw mut (*counters).exchanges[1], 1);
-            add(&raw mut (*counters).duration_ns[1], duration_ns);
-        }
+    if role == role::SERVER {
+        add(field!(counters.exchanges[0]), 1);
+        add(field!(counters.duration_ns[0]), duration_ns);
+        count_duration(field!(counters.server_buckets), duration_ns);
+    } else {
+        add(field!(counters.exchanges[1]), 1);
+        add(field!(counters.duration_ns[1]), duration_ns);
     }
 }

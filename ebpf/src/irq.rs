@@ -22,8 +22,11 @@ static INTERRUPTS: Array<CpuInterrupts> = Array::with_max_entries(256, MMAPABLE)
 fn this_cpu() -> Option<&'static mut CpuInterrupts> {
     // SAFETY: a helper without arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    // SAFETY: a map value. Only this CPU writes it; an interrupt within a softirq adds before the softirq goes on.
-    INTERRUPTS.get_ptr_mut(cpu).map(|cpu| unsafe { &mut *cpu })
+    let cpu = INTERRUPTS.get_ptr_mut(cpu)?;
+    // SAFETY: a map value, which only this CPU writes; user space reads its words whole, through its mapping. An interrupt that
+    // comes within a softirq's program has the same value, and is done before that goes on. The only word that both write is
+    // `softirq_since_ns`: at worst the interrupt's time is counted as the softirq's too.
+    Some(unsafe { &mut *cpu })
 }
 
 #[inline(always)]

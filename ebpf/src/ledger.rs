@@ -36,8 +36,7 @@ pub fn count(kind: Ledger) {
 #[inline(always)]
 pub fn count_many(kind: Ledger, events: u32) {
     if let Some(counter) = LEDGER.get_ptr_mut(kind as u32) {
-        // SAFETY: a map value, added to atomically.
-        add(unsafe { &raw mut (*counter).count }, u64::from(events));
+        add(field!(counter.count), u64::from(events));
     }
 }
 
@@ -45,8 +44,7 @@ pub fn count_many(kind: Ledger, events: u32) {
 #[inline(always)]
 pub fn take_back(kind: Ledger) {
     if let Some(counter) = LEDGER.get_ptr_mut(kind as u32) {
-        // SAFETY: as in `count`.
-        add(unsafe { &raw mut (*counter).count }, u64::MAX);
+        add(field!(counter.count), u64::MAX);
     }
 }
 
@@ -56,21 +54,33 @@ pub fn take_back(kind: Ledger) {
 pub fn count_for(slot: u32, kind: Ledger, events: u32) {
     match LEDGER_OF.get_ptr_mut(slot_index(slot)) {
         Some(ledger) if slot < SLOT_UNKNOWN => {
-            // SAFETY: a map value; the number of the kind lies below the number of counters, see `SlotLedger`.
-            let counter = unsafe { (&raw mut (*ledger).counts).cast::<u32>().add(kind as usize) };
+            let counters = field!(ledger.counts).cast::<u32>();
+            // SAFETY: the number of the kind lies below the number of counters, as asserted next to `SlotLedger`.
+            let counter = unsafe { counters.add(kind as usize) };
             add_u32(counter, u64::from(events));
         }
         _ => count_many(kind, events),
     }
 }
 
-/// Adds to a total in map memory that several CPUs write: `total` is a field of a map value.
+/// The address of a field of a map value, of which the value is given as the pointer that the map gave: `field!(value.name)`.
+macro_rules! field {
+    ($value:ident.$($name:tt)+) => {
+        // SAFETY: a map value, which stays while the program runs; only the address is taken.
+        unsafe { &raw mut (*$value).$($name)+ }
+    };
+}
+pub(crate) use field;
+
+/// Adds to a total in map memory that several CPUs write: `total` is a field of a map value. No caller need promise that: the
+/// verifier refuses an object in which it could be any other pointer, or not aligned.
 ///
 /// Written out because the compiler's target has no atomics, and because this form, which yields no result, is the one
 /// that kernels before 5.12 know.
 #[inline(always)]
 pub fn add(total: *mut u64, value: u64) {
-    // SAFETY: the verifier checks that the address lies in a map value; the addition is atomic.
+    // SAFETY: the verifier checks that the address is that of an aligned word of a map value; the addition is atomic, and user
+    // space reads the word whole.
     unsafe {
         asm!("lock *(u64 *)({total} + 0) += {value}", total = in(reg) total, value = in(reg) value)
     };
@@ -95,12 +105,13 @@ pub fn add_u32(total: *mut u32, value: u64) {
     };
 }
 
-/// Counts a duration in a histogram in map memory.
+/// Counts a duration in a histogram in map memory; `buckets` as the total of [`add`].
 #[inline(always)]
 pub fn count_duration(buckets: *mut [u32; BUCKETS], ns: u64) {
     let bucket = opaque(histogram::bucket(ns));
     if bucket < BUCKETS {
-        // SAFETY: within the array.
-        add_u32(unsafe { buckets.cast::<u32>().add(bucket) }, 1);
+        // SAFETY: within the array, as just checked.
+        let bucket = unsafe { buckets.cast::<u32>().add(bucket) };
+        add_u32(bucket, 1);
     }
 }

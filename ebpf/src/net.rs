@@ -3,7 +3,7 @@
 use core::{arch::asm, mem::offset_of};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_tcp_sock},
     btf_maps::SkStorage,
     helpers::{
         bpf_get_socket_cookie, bpf_skb_load_bytes,
@@ -67,17 +67,21 @@ pub fn storage<T>(
     } else {
         0
     };
-    // SAFETY: the helper takes a socket that is not null, and gives a map value or null.
-    unsafe {
+    // SAFETY: a map of this object, and a socket that is not null, which the verifier checks; the value begins as zeros.
+    let value = unsafe {
         bpf_sk_storage_get(
             map.cast_mut().cast(),
             sk.cast(),
             core::ptr::null_mut(),
             flags,
         )
-        .cast::<T>()
-        .as_mut()
-    }
+    };
+    // SAFETY: null, or a value of this map: a `T`, which consists of integers, aligned to eight; it stays while the program runs
+    // (RCU). Others may hold it too: each direction writes its own stream, under the guard if it receives, and `connections` the
+    // field `tcp`, under the socket's lock. What they share (the slot, the role, the flags of the exchange, the other
+    // direction's `may_resume`, counts where a lost place is found again) is written in whole words or bytes, each of which may
+    // have any value.
+    unsafe { value.cast::<T>().as_mut() }
 }
 
 /// The packet's socket.
@@ -124,7 +128,8 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     let mut listening = false;
     let mut socket = None;
     if let (Some(_), Some(sk)) = (&tcp, sk) {
-        // SAFETY: not null; the verifier checks the access.
+        // SAFETY: not null; the kernel translates the access. `state` may be read of any socket, also of one that is no full
+        // one (`bpf_sock_common_is_valid_access`).
         listening = unsafe { (*sk).state == LISTEN };
         if !listening {
             socket = socket_of(sk, true);
@@ -306,12 +311,21 @@ pub fn look(
 #[inline(always)]
 pub fn is_level(ctx: &SkBuffContext, socket: &mut Socket) -> bool {
     let Some(sk) = sk(ctx) else { return false };
-    // SAFETY: a socket that is not null; the helper gives null for what is no full TCP socket.
-    let Some(tcp) = (unsafe { bpf_tcp_sock(sk).as_ref() }) else {
+    let Some(tcp) = tcp_sock(sk) else {
         return false;
     };
     let next_seq = connection::stream(socket, RECEIVED).next_seq;
     tcp.rcv_nxt.wrapping_sub(next_seq) as i32 <= 0
+}
+
+/// What TCP counts of a socket, which is not null; none if it is no full TCP socket.
+#[inline(always)]
+fn tcp_sock(sk: *mut bpf_sock) -> Option<&'static bpf_tcp_sock> {
+    // SAFETY: a socket that is not null, which the verifier checks.
+    let tcp = unsafe { bpf_tcp_sock(sk) };
+    // SAFETY: null, or TCP's own counts, which stay while the program runs; the kernel translates each read of a field. TCP
+    // writes them on other CPUs meanwhile: each is read once and whole, and two may be of different moments.
+    unsafe { tcp.as_ref() }
 }
 
 /// The time on the clock that all records use.
@@ -325,10 +339,7 @@ pub fn now_ns() -> u64 {
 #[inline(always)]
 fn introduce(sk: *mut bpf_sock, socket: &mut Socket, direction: u32) {
     socket.role = role::UNKNOWN;
-    // SAFETY: a socket that is not null; the helper gives null for what is no full TCP socket.
-    let Some(tcp) = (unsafe { bpf_tcp_sock(sk).as_ref() }) else {
-        return;
-    };
+    let Some(tcp) = tcp_sock(sk) else { return };
     let received = Place {
         next_seq: tcp.rcv_nxt,
         begun: tcp.bytes_received == 0,
@@ -386,20 +397,17 @@ const TCP_BYTES: usize = 20;
 /// protocol, or an IPv6 packet with extension headers.
 #[inline(always)]
 fn tcp(ctx: &SkBuffContext) -> Option<Tcp> {
-    // SAFETY: the context is valid for the run; the verifier knows these two as the bounds of the packet.
-    let (data, end) = unsafe {
-        (
-            (*ctx.skb.skb).data as usize as *const u8,
-            (*ctx.skb.skb).data_end as usize as *const u8,
-        )
-    };
-    let byte = |at: usize| {
-        // SAFETY: the verifier checks that the bounds were looked at before.
-        unsafe { *data.add(at) }
-    };
+    // SAFETY: the context is valid for the run; the verifier knows this as the begin of the packet.
+    let data = unsafe { (*ctx.skb.skb).data } as usize as *const u8;
+    // SAFETY: as above, as its end.
+    let end = unsafe { (*ctx.skb.skb).data_end } as usize as *const u8;
     if data.wrapping_add(20 + TCP_BYTES) > end {
         return None;
     }
+    let byte = |at: usize| {
+        // SAFETY: at < 20, and so many bytes lie before `end`, as just checked; the verifier refuses what does not.
+        unsafe { *data.wrapping_add(at) }
+    };
     let header = match byte(0) >> 4 {
         4 if byte(9) == TCP => usize::from(byte(0) & 0xf) * 4,
         6 if byte(6) == TCP => 40,
@@ -410,11 +418,13 @@ fn tcp(ctx: &SkBuffContext) -> Option<Tcp> {
         return None;
     }
     let word = |at: usize| {
-        // SAFETY: as above, for the TCP header.
-        u32::from_be(unsafe { tcp.add(at).cast::<u32>().read_unaligned() })
+        // SAFETY: at + 4 ≤ TCP_BYTES, and TCP_BYTES from `tcp` on lie before `end`, as just checked.
+        u32::from_be(unsafe { tcp.wrapping_add(at).cast::<u32>().read_unaligned() })
     };
-    // SAFETY: as above.
-    let (length, flags) = unsafe { (*tcp.add(12) >> 4, *tcp.add(13)) };
+    // SAFETY: as above: 12 < TCP_BYTES.
+    let length = unsafe { *tcp.wrapping_add(12) } >> 4;
+    // SAFETY: as above: 13 < TCP_BYTES.
+    let flags = unsafe { *tcp.wrapping_add(13) };
     Some(Tcp {
         header: header as u32,
         payload: header as u32 + u32::from(length) * 4,
@@ -458,20 +468,35 @@ fn ends(ctx: &SkBuffContext, tcp: &Tcp, direction: u32) -> Option<Ends> {
     })
 }
 
+/// What consists of bytes.
+///
+/// # Safety
+///
+/// Any bytes are a value of it: a byte, or an array of these.
+unsafe trait Bytes {}
+
+// SAFETY: a byte.
+unsafe impl Bytes for u8 {}
+
+// SAFETY: an array of what consists of bytes.
+unsafe impl<T: Bytes, const N: usize> Bytes for [T; N] {}
+
+/// Copies what begins at `offset` of the packet.
 #[inline(always)]
-fn load<T>(ctx: &SkBuffContext, offset: u32) -> Option<T> {
+fn load<T: Bytes>(ctx: &SkBuffContext, offset: u32) -> Option<T> {
     let mut value = core::mem::MaybeUninit::<T>::uninit();
-    // SAFETY: the helper fills the whole value or fails; the types used here are bytes.
-    unsafe {
-        let failed = bpf_skb_load_bytes(
+    // SAFETY: the context is valid for the run, and the value has as many bytes as are asked for.
+    let failed = unsafe {
+        bpf_skb_load_bytes(
             ctx.skb.skb.cast(),
             offset,
             value.as_mut_ptr().cast(),
             size_of::<T>() as u32,
-        );
-        if failed != 0 {
-            return None;
-        }
-        Some(value.assume_init())
+        )
+    };
+    if failed != 0 {
+        return None;
     }
+    // SAFETY: the helper fills all bytes or fails, and any bytes are a value.
+    Some(unsafe { value.assume_init() })
 }

@@ -51,7 +51,9 @@ pub fn is_current(slot: u32) -> bool {
 /// The slot of a cgroup, given now if it had none; [`SLOT_UNKNOWN`] if none is free, which is counted.
 #[inline(always)]
 pub fn slot_of(cgroup_id: u64) -> u32 {
-    // SAFETY: the value is a plain number that is written once, before it can be found.
+    // SAFETY: memory of a preallocated map, which stays while the program runs. The value is a plain number that is written once,
+    // before it can be found. If user space deletes the entry in between, it may be that of another cgroup that came since: then
+    // one event is counted for that.
     if let Some(slot) = unsafe { SLOT_OF.get(cgroup_id) } {
         return *slot;
     }
@@ -67,7 +69,7 @@ fn assign(cgroup_id: u64) -> u32 {
     let Some(owner) = OWNERS.get_ptr_mut(slot_index(slot)) else {
         return SLOT_UNKNOWN;
     };
-    // SAFETY: a map value; the place was free, so nobody else writes this word.
+    // SAFETY: an aligned word of a map value; the place was free, so nobody else writes it. User space reads it whole.
     unsafe { (*owner).cgroup_id = cgroup_id };
     if SLOT_OF
         .insert(cgroup_id, slot, u64::from(BPF_NOEXIST))

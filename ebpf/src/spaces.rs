@@ -8,7 +8,7 @@
 use aya_ebpf::{macros::map, maps::PerCpuArray};
 use galileo_ebpf_core::socket::Segment;
 
-use crate::busy;
+use crate::{busy, ledger::field};
 
 /// How many a CPU has.
 const SPACES: u32 = 4;
@@ -16,13 +16,13 @@ const SPACES: u32 = 4;
 #[map]
 static SEGMENTS: PerCpuArray<Segment> = PerCpuArray::with_max_entries(SPACES, 0);
 
-/// The space of this number, which [`acquire`] gave to this run.
+/// The space of this number, which [`acquire`] gave to this run. None if there is no such number.
 #[inline(always)]
 pub fn segment(number: u32) -> Option<&'static mut Segment> {
-    // SAFETY: a map value of this CPU, which is this run's only.
-    SEGMENTS
-        .get_ptr_mut(number)
-        .map(|segment| unsafe { &mut *segment })
+    let segment = SEGMENTS.get_ptr_mut(number)?;
+    // SAFETY: a map value of this CPU. The program before this one took its word `busy` for this run, and nobody else takes it
+    // before `release`; who tries meanwhile touches that word only, which is not looked at through this reference.
+    Some(unsafe { &mut *segment })
 }
 
 /// Takes a free space: its number, and it. None if there is none.
@@ -30,9 +30,8 @@ pub fn segment(number: u32) -> Option<&'static mut Segment> {
 pub fn acquire() -> Option<(u32, &'static mut Segment)> {
     for number in 0..SPACES {
         let segment = SEGMENTS.get_ptr_mut(number)?;
-        // SAFETY: a map value of this CPU.
-        if busy::take(unsafe { &raw mut (*segment).busy }) {
-            // SAFETY: as above; it is this run's only now.
+        if busy::take(field!(segment.busy)) {
+            // SAFETY: as in `segment`: its word `busy` is this run's now.
             return Some((number, unsafe { &mut *segment }));
         }
     }

@@ -37,7 +37,7 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
-    ledger::{MMAPABLE, add, count, count_duration, count_for},
+    ledger::{MMAPABLE, add, count, count_duration, count_for, field},
     net,
     slots::{SLOTS, slot_of},
 };
@@ -141,8 +141,7 @@ fn timer(ctx: &SockOpsContext, expired: bool) {
     }
     socket.tcp.timeouts += 1;
     if let Some(counters) = counters(socket) {
-        // SAFETY: a map value, added to atomically.
-        unsafe { add(&raw mut (*counters).timeouts, 1) };
+        add(field!(counters.timeouts), 1);
         settle(ctx, &mut socket.tcp, counters);
     }
 }
@@ -186,28 +185,25 @@ fn ends(ctx: &SockOpsContext, before: u32) {
     let segments_in = read::<{ offset_of!(bpf_sock_ops, segs_in) }>(ctx);
     let end = ending(before, seen.state & EXPIRED != 0, segments_in);
     let now_ns = now_ns();
-    // SAFETY: a map value, added to atomically.
-    unsafe {
-        if seen.established_ns == 0 {
-            let failed = match end {
-                end::REFUSED => &raw mut (*counters).refused,
-                end::TIMED_OUT => &raw mut (*counters).timed_out,
-                _ => &raw mut (*counters).abandoned,
-            };
-            add(failed, 1);
-        } else {
-            add(&raw mut (*counters).closed, 1);
-            if end != end::CLOSED {
-                add(&raw mut (*counters).aborted, 1);
-            }
-            let established_ns = now_ns.saturating_sub(seen.established_ns);
-            add(&raw mut (*counters).established_ns, established_ns);
-            // In eighths of a microsecond.
-            let rtt_ns = u64::from(read::<{ offset_of!(bpf_sock_ops, srtt_us) }>(ctx)) * 125;
-            if rtt_ns != 0 {
-                add(&raw mut (*counters).rtt_ns, rtt_ns);
-                count_duration(&raw mut (*counters).rtt_buckets, rtt_ns);
-            }
+    if seen.established_ns == 0 {
+        let failed = match end {
+            end::REFUSED => field!(counters.refused),
+            end::TIMED_OUT => field!(counters.timed_out),
+            _ => field!(counters.abandoned),
+        };
+        add(failed, 1);
+    } else {
+        add(field!(counters.closed), 1);
+        if end != end::CLOSED {
+            add(field!(counters.aborted), 1);
+        }
+        let established_ns = now_ns.saturating_sub(seen.established_ns);
+        add(field!(counters.established_ns), established_ns);
+        // In eighths of a microsecond.
+        let rtt_ns = u64::from(read::<{ offset_of!(bpf_sock_ops, srtt_us) }>(ctx)) * 125;
+        if rtt_ns != 0 {
+            add(field!(counters.rtt_ns), rtt_ns);
+            count_duration(field!(counters.rtt_buckets), rtt_ns);
         }
     }
     if CONNECTIONS_READ.get(0).is_some_and(|read| *read != 0) {
@@ -227,35 +223,34 @@ fn tell(ctx: &SockOpsContext, seen: &TcpSocket, cgroup_id: u64, slot: u32, end: 
     let Some(mut entry) = CONNECTIONS.reserve::<ConnectionRecord>(0) else {
         return count_for(slot, Ledger::ConnectionRingFull, 1);
     };
-    let record = entry.as_mut_ptr();
-    // SAFETY: the ring gave this much memory; every field is written before it is handed over. The context is valid for
-    // the run.
-    unsafe {
-        let ops = ctx.ops;
-        (*record).cgroup_id = cgroup_id;
-        (*record).begin_ns = seen.begin_ns;
-        (*record).established_ns = seen.established_ns;
-        (*record).end_ns = now_ns;
-        (*record).bytes_received = (*ops).bytes_received;
-        (*record).bytes_acked = (*ops).bytes_acked;
-        addresses(ctx, record);
-        (*record).local_port = (*ops).local_port as u16;
-        // In network order, as a number of 32 bits.
-        (*record).remote_port = u32::from_be((*ops).remote_port) as u16;
-        (*record).active = u8::from(seen.state & ACTIVE != 0);
-        (*record).end = end;
-        (*record).reserved = 0;
-        (*record).srtt_8us = (*ops).srtt_us;
-        (*record).min_rtt_us = (*ops).rtt_min;
-        (*record).segments = Segments {
-            retransmits: (*ops).total_retrans,
-            timeouts: seen.timeouts,
-            received: (*ops).segs_in,
-            sent: (*ops).segs_out,
-            data_received: (*ops).data_segs_in,
-            data_sent: (*ops).data_segs_out,
-        };
-    }
+    // SAFETY: memory of the ring, which is this run's until it is handed over. It holds some bytes or other, and all bytes are
+    // values of integers. Every field is written below, and there is no padding, see the record's size.
+    let record = unsafe { entry.assume_init_mut() };
+    // SAFETY: the context is valid for the run, and the kernel translates each read of a field.
+    let ops = unsafe { &*ctx.ops };
+    record.cgroup_id = cgroup_id;
+    record.begin_ns = seen.begin_ns;
+    record.established_ns = seen.established_ns;
+    record.end_ns = now_ns;
+    record.bytes_received = ops.bytes_received;
+    record.bytes_acked = ops.bytes_acked;
+    addresses(ctx, record);
+    record.local_port = ops.local_port as u16;
+    // In network order, as a number of 32 bits.
+    record.remote_port = u32::from_be(ops.remote_port) as u16;
+    record.active = u8::from(seen.state & ACTIVE != 0);
+    record.end = end;
+    record.reserved = 0;
+    record.srtt_8us = ops.srtt_us;
+    record.min_rtt_us = ops.rtt_min;
+    record.segments = Segments {
+        retransmits: ops.total_retrans,
+        timeouts: seen.timeouts,
+        received: ops.segs_in,
+        sent: ops.segs_out,
+        data_received: ops.data_segs_in,
+        data_sent: ops.data_segs_out,
+    };
     entry.submit(u64::from(wake));
     count_for(slot, Ledger::ConnectionsSeen, 1);
 }
@@ -266,12 +261,8 @@ const INET6: u32 = 10;
 const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
 /// Copies the addresses word by word.
-///
-/// # Safety
-///
-/// `record` is memory of the ring.
 #[inline(always)]
-unsafe fn addresses(ctx: &SockOpsContext, record: *mut ConnectionRecord) {
+fn addresses(ctx: &SockOpsContext, record: &mut ConnectionRecord) {
     const LOCAL6: usize = offset_of!(bpf_sock_ops, local_ip6);
     const REMOTE6: usize = offset_of!(bpf_sock_ops, remote_ip6);
     let (local, remote) = if ctx.family() == INET6 {
@@ -294,15 +285,16 @@ unsafe fn addresses(ctx: &SockOpsContext, record: *mut ConnectionRecord) {
         let remote = read::<{ offset_of!(bpf_sock_ops, remote_ip4) }>(ctx);
         ([0, 0, MAPPED, local], [0, 0, MAPPED, remote])
     };
-    // SAFETY: as asked for; the addresses are aligned to eight.
-    unsafe {
-        (&raw mut (*record).local_addr)
-            .cast::<[u32; 4]>()
-            .write(local);
-        (&raw mut (*record).remote_addr)
-            .cast::<[u32; 4]>()
-            .write(remote);
-    }
+    put(&mut record.local_addr, local);
+    put(&mut record.remote_addr, remote);
+}
+
+/// Writes an address of a record, each of which stands at a multiple of four.
+#[inline(always)]
+fn put(place: &mut [u8; 16], words: [u32; 4]) {
+    let place = core::ptr::from_mut(place).cast::<[u32; 4]>();
+    // SAFETY: an exclusive reference to as many bytes, aligned to four as asserted next to `ConnectionRecord`.
+    unsafe { place.write(words) };
 }
 
 /// Reads a word of the context at a fixed place. Written out because the compiler makes one read at a place that it
@@ -323,27 +315,24 @@ fn read<const OFFSET: usize>(ctx: &SockOpsContext) -> u32 {
 fn settle(ctx: &SockOpsContext, connection: &mut TcpSocket, counters: *mut TcpCounters) {
     let retransmits = read::<{ offset_of!(bpf_sock_ops, total_retrans) }>(ctx);
     let data_segments = read::<{ offset_of!(bpf_sock_ops, data_segs_out) }>(ctx);
-    // SAFETY: a map value, added to atomically.
-    unsafe {
-        if connection.state & COUNTED == 0 && connection.established_ns != 0 {
-            connection.state |= COUNTED;
-            let opened = if connection.state & ACTIVE != 0 {
-                &raw mut (*counters).connected
-            } else {
-                &raw mut (*counters).accepted
-            };
-            add(opened, 1);
-        }
-        if retransmits != connection.retransmits {
-            let more = retransmits.wrapping_sub(connection.retransmits);
-            add(&raw mut (*counters).retransmits, u64::from(more));
-            connection.retransmits = retransmits;
-        }
-        if data_segments != connection.data_segments {
-            let more = data_segments.wrapping_sub(connection.data_segments);
-            add(&raw mut (*counters).data_segments, u64::from(more));
-            connection.data_segments = data_segments;
-        }
+    if connection.state & COUNTED == 0 && connection.established_ns != 0 {
+        connection.state |= COUNTED;
+        let opened = if connection.state & ACTIVE != 0 {
+            field!(counters.connected)
+        } else {
+            field!(counters.accepted)
+        };
+        add(opened, 1);
+    }
+    if retransmits != connection.retransmits {
+        let more = retransmits.wrapping_sub(connection.retransmits);
+        add(field!(counters.retransmits), u64::from(more));
+        connection.retransmits = retransmits;
+    }
+    if data_segments != connection.data_segments {
+        let more = data_segments.wrapping_sub(connection.data_segments);
+        add(field!(counters.data_segments), u64::from(more));
+        connection.data_segments = data_segments;
     }
 }
 
@@ -369,14 +358,15 @@ fn counters(socket: &mut Socket) -> Option<*mut TcpCounters> {
 #[inline(always)]
 fn of_slot(slot: u32) -> Option<*mut TcpCounters> {
     let counters = TCP.get_ptr_mut(slot_index(slot))?;
-    // SAFETY: a map value; user space writes this word with one store.
+    // SAFETY: an aligned word of a map value; user space writes it with one store.
     (unsafe { (*counters).generation } == slot_generation(slot)).then_some(counters)
 }
 
 /// Null while the kernel handles a connection that is no full socket yet.
 #[inline(always)]
 fn sk(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
-    // SAFETY: the context is valid for the run; the verifier checks the access and wants the null check below.
+    // SAFETY: the context is valid for the run, and all members of the union are this pointer or its 64 bits; the verifier checks
+    // the access and wants the null check below.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     (!sk.is_null()).then_some(sk)
 }

@@ -21,7 +21,7 @@ use galileo_ebpf_abi::{
 use galileo_ebpf_core::connection::RECEIVED;
 
 use crate::{
-    ledger::{MMAPABLE, add, count},
+    ledger::{MMAPABLE, add, count, field},
     slots::SLOTS,
 };
 
@@ -48,7 +48,7 @@ static FREE_INTERFACES: Stack<u32> = Stack::with_max_entries(INTERFACE_ENTRIES, 
 #[inline(always)]
 pub fn of_slot(slot: u32) -> Option<*mut CgroupTraffic> {
     let here = TRAFFIC.get_ptr_mut(slot_index(slot))?;
-    // SAFETY: a map value; user space writes this word with one store.
+    // SAFETY: an aligned word of a map value; user space writes it with one store.
     (unsafe { (*here).generation } == slot_generation(slot)).then_some(here)
 }
 
@@ -64,43 +64,38 @@ pub fn count_packet(
     // SAFETY: the context is valid for the run. At egress the device is set before the hook runs (`ip_output`).
     let interface = unsafe { (*ctx.skb.skb).ifindex };
     let traffic = if interface == LOOPBACK {
-        // SAFETY: a map value; only its address is taken.
-        unsafe { &raw mut (*here).loopback }
+        field!(here.loopback)
     } else {
         elsewhere(here, slot, interface)
     };
-    // SAFETY: a map value, added to atomically.
-    unsafe {
-        if direction == RECEIVED {
-            add(&raw mut (*traffic).rx_bytes, u64::from(length));
-            add(&raw mut (*traffic).rx_packets, 1);
-        } else {
-            add(&raw mut (*traffic).tx_bytes, u64::from(length));
-            add(&raw mut (*traffic).tx_packets, 1);
-        }
+    if direction == RECEIVED {
+        add(field!(traffic.rx_bytes), u64::from(length));
+        add(field!(traffic.rx_packets), 1);
+    } else {
+        add(field!(traffic.tx_bytes), u64::from(length));
+        add(field!(traffic.tx_packets), 1);
     }
 }
 
 /// Where the traffic of a cgroup over an interface other than loopback is counted.
 #[inline(always)]
 fn elsewhere(here: *mut CgroupTraffic, slot: u32, interface: u32) -> *mut Traffic {
-    // SAFETY: a map value; the word is read and written whole, and any value of it is checked.
-    let last = unsafe { (&raw const (*here).recent).read_volatile() };
+    let recently = field!(here.recent);
+    // SAFETY: an aligned word of a map value, read and written whole, as others write it; any value of it is checked.
+    let last = unsafe { recently.read_volatile() };
     let entry = if last >> 32 == u64::from(interface) && last != 0 {
         last as u32
     } else {
         let entry = entry_of(InterfaceKey { slot, interface });
         if entry != FULL {
             // SAFETY: as above.
-            unsafe { (&raw mut (*here).recent).write_volatile(recent(interface, entry)) };
+            unsafe { recently.write_volatile(recent(interface, entry)) };
         }
         entry
     };
     match INTERFACES.get_ptr_mut(entry) {
-        // SAFETY: a map value; only its address is taken.
-        Some(entry) => unsafe { &raw mut (*entry).traffic },
-        // SAFETY: as above.
-        None => unsafe { &raw mut (*here).elsewhere },
+        Some(entry) => field!(entry.traffic),
+        None => field!(here.elsewhere),
     }
 }
 
@@ -110,7 +105,9 @@ const FULL: u32 = u32::MAX;
 /// The entry of a slot and an interface, given now if they had none; [`FULL`] if none is free, which is counted.
 #[inline(always)]
 fn entry_of(key: InterfaceKey) -> u32 {
-    // SAFETY: the value is a plain number that is written once, before it can be found.
+    // SAFETY: memory of a preallocated map, which stays while the program runs. The value is a plain number that is written once,
+    // before it can be found. If user space deletes the entry in between, it may be that of another pair that came since: then
+    // one packet is counted for that.
     if let Some(entry) = unsafe { INTERFACE_OF.get(key) } {
         return *entry;
     }
@@ -123,7 +120,8 @@ fn entry_of(key: InterfaceKey) -> u32 {
         .is_ok()
     {
         if let Some(traffic) = INTERFACES.get_ptr_mut(entry) {
-            // SAFETY: a map value; the entry was free, so nobody else writes this word.
+            // SAFETY: an aligned word of a map value; the entry was free, so nobody else writes it. Others may have found the
+            // entry already and add to it; user space takes it as free until this is written.
             unsafe { (*traffic).owner = key.owner() };
         }
         return entry;

@@ -146,3 +146,9 @@ const _: () = assert!(size_of::<TcpCounters>() == 13 * 8 + BUCKETS * 4);
 const _: () = assert!(size_of::<TcpCounters>().is_multiple_of(8));
 const _: () = assert!(size_of::<TcpSocket>() == 32);
 const _: () = assert!(size_of::<ConnectionRecord>() == 120);
+// The object writes them as words of 32 bits.
+const _: () = assert!(
+    core::mem::offset_of!(ConnectionRecord, local_addr).is_multiple_of(4)
+        && core::mem::offset_of!(ConnectionRecord, remote_addr).is_multiple_of(4)
+        && align_of::<ConnectionRecord>() >= 4
+);

@@ -6,7 +6,7 @@ use aya_ebpf::{macros::map, maps::Array};
 use galileo_ebpf_abi::{CpuLine, SLOT_UNKNOWN, Task, slot_generation, slot_index};
 
 use crate::{
-    ledger::{MMAPABLE, add},
+    ledger::{MMAPABLE, add, field},
     slots::{self, is_current},
 };
 
@@ -23,8 +23,10 @@ static SLOT_COUNT: u32 = 1024;
 pub(super) fn line(cpu_index: u32, slot: u32) -> Option<&'static mut CpuLine> {
     // SAFETY: a constant of this object; volatile, as user space sets it after compiling.
     let slots = unsafe { ptr::read_volatile(&raw const SLOT_COUNT) };
-    // SAFETY: a map value; only this CPU writes it, with interrupts off.
-    let line = unsafe { &mut *CPU_LINES.get_ptr_mut(cpu_index * slots + slot_index(slot))? };
+    let line = CPU_LINES.get_ptr_mut(cpu_index * slots + slot_index(slot))?;
+    // SAFETY: a map value; only this CPU writes it, with interrupts off, and no caller has two of one slot at once. User space
+    // reads its words whole, through its mapping, and looks at what `publish` wrote before and after.
+    let line = unsafe { &mut *line };
     if line.generation != slot_generation(slot) && !begin_line(line, slot) {
         return None;
     }
@@ -64,11 +66,7 @@ pub(super) fn count_run(cpu_index: u32, task: &mut Task, ran_ns: u64, runnable: 
     if task.migrations != 0
         && let Some(counters) = slots::counters(task.slot)
     {
-        // SAFETY: a map value, added to atomically.
-        add(
-            unsafe { &raw mut (*counters).migrations },
-            u64::from(task.migrations),
-        );
+        add(field!(counters.migrations), u64::from(task.migrations));
         task.migrations = 0;
     }
 }

@@ -9,7 +9,7 @@ use galileo_ebpf_core::runqueue;
 
 use super::CPUS;
 use crate::{
-    ledger::{MMAPABLE, add, count},
+    ledger::{MMAPABLE, add, count, field},
     slots::is_current,
 };
 
@@ -27,7 +27,8 @@ pub(super) fn blame(cpu_index: u32, key: u64, ns: u64) {
     let Some(pairs) = PAIRS.get_ptr_mut(cpu_index * PAIR_SETS as u32 + set) else {
         return;
     };
-    // SAFETY: a map value; only this CPU writes it, with interrupts off.
+    // SAFETY: a map value; only this CPU writes it, with interrupts off, and this reference is gone when `place` makes another.
+    // User space reads its words whole, through its mapping, and looks at `evictions` before and after.
     if !runqueue::add_to_pair(unsafe { &mut *pairs }, key, ns) {
         place(cpu_index, set, key, ns);
     }
@@ -43,10 +44,17 @@ extern "C" fn place(cpu_index: u32, set: u32, key: u64, ns: u64) -> u32 {
     ) else {
         return 0;
     };
-    // SAFETY: map values; only this CPU writes them, with interrupts off.
-    let (cpu, pairs) = unsafe { (&mut *cpu, &mut *pairs) };
+    let (used, evictions, evicted) = (
+        field!(cpu.pairs_used),
+        field!(cpu.evictions),
+        field!(cpu.evicted),
+    );
+    // SAFETY: as in `blame`.
+    let pairs = unsafe { &mut *pairs };
     if runqueue::take_place(pairs, key, ns) {
-        cpu.pairs_used[(set as usize / 64) & (PAIR_SETS / 64 - 1)] |= 1 << (set & 63);
+        // SAFETY: as of `evictions` below.
+        let used = unsafe { &mut *used };
+        used[(set as usize / 64) & (PAIR_SETS / 64 - 1)] |= 1 << (set & 63);
         return 0;
     }
     // A pair of which one is gone was read before its slot became another's.
@@ -58,10 +66,15 @@ extern "C" fn place(cpu_index: u32, set: u32, key: u64, ns: u64) -> u32 {
         }
     }
     // In turn, so that a pair that is entered often comes back to a place that one of the others leaves.
-    let evictions = cpu.evictions;
-    let way = &mut pairs.ways[(evictions / 2) as usize & (PAIR_WAYS - 1)];
-    cpu.evictions = evictions + 1;
-    cpu.evicted[(evictions / 2) as usize & (EVICTED - 1)] = way.key;
+    // SAFETY: a map value; only this CPU writes it, with interrupts off. Whoever calls this may hold the whole `CpuState`, of
+    // which it looks at none of these three fields: they are this function's.
+    let evictions = unsafe { &mut *evictions };
+    // SAFETY: as above.
+    let evicted = unsafe { &mut *evicted };
+    let turn = *evictions;
+    let way = &mut pairs.ways[(turn / 2) as usize & (PAIR_WAYS - 1)];
+    *evictions = turn + 1;
+    evicted[(turn / 2) as usize & (EVICTED - 1)] = way.key;
     if let Some(total) = MATRIX.get_ptr_mut(way.key) {
         add(total, way.ns);
     } else if MATRIX.insert(way.key, way.ns, 0).is_err() {
@@ -69,6 +82,6 @@ extern "C" fn place(cpu_index: u32, set: u32, key: u64, ns: u64) -> u32 {
         count(Ledger::MatrixFull);
     }
     *way = Pair { key, ns };
-    cpu.evictions = evictions + 2;
+    *evictions = turn + 2;
     0
 }

@@ -16,15 +16,19 @@ static TASKS: Tasks = Tasks(UnsafeCell::new([runqueue::FREE_TASK; TASK_PLACES as
 
 struct Tasks(UnsafeCell<[Task; TASK_PLACES as usize]>);
 
-// SAFETY: see `task_at`.
+// SAFETY: each access is a load or store of one aligned word of a `Task`. Two CPUs look at one task under its own locks only;
+// where they look at one place for two tasks, any mixture of these is found out by `key`, or makes one of them look new.
 unsafe impl Sync for Tasks {}
 
 #[inline(always)]
 fn task_at(place: u32) -> &'static mut Task {
     let place = opaque(place as usize) & (TASK_PLACES as usize - 1);
-    // SAFETY: within the array. Two CPUs may look at one place at once, but at one task only under its own locks; two
-    // tasks that take the same free place at the same moment make one of them look new later.
-    unsafe { &mut *TASKS.0.get().cast::<Task>().add(place) }
+    let first = TASKS.0.get().cast::<Task>();
+    // SAFETY: within the array, as `place` is masked by its length.
+    let task = unsafe { first.add(place) };
+    // SAFETY: as above, and never freed. Another CPU, or a search for another task, may have this place too, see `Sync` above;
+    // two tasks that take the same free place at the same moment make one of them look new later.
+    unsafe { &mut *task }
 }
 
 /// What is known of a task.

@@ -7,7 +7,7 @@ use galileo_ebpf_core::runqueue;
 
 use super::{CPUS, lines::line, matrix::blame, tasks::find, this_cpu};
 use crate::{
-    ledger::{add, count, count_duration},
+    ledger::{add, count, count_duration, field},
     slots,
 };
 
@@ -93,14 +93,13 @@ pub(super) fn come_back<const STATE: bool>(cpu_index: u32, task: &mut Task) {
             (line(cpu_index, task.slot), slots::counters(task.slot))
         {
             line.wait_ns += ns;
-            // SAFETY: a map value, added to atomically.
-            add(unsafe { &raw mut (*counters).wait_unexplained_ns }, ns);
+            add(field!(counters.wait_unexplained_ns), ns);
         }
     }
 }
 
 /// Accounts what a task that left this CPU at `since` waited so far, if it waits still: the history will not reach back
-/// that far when it gets a CPU.
+/// that far when it gets a CPU. The last thing that a switch does.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text")]
@@ -121,7 +120,7 @@ pub(super) fn account_old(cpu_index: u32, key: u64, since: u64, now: u64) {
     task.settled_ns += now - since;
     account(cpu_index, task.slot, since, now);
     if let Some(cpu) = CPUS.get_ptr_mut(cpu_index) {
-        // SAFETY: a map value; only this CPU writes it, with interrupts off.
+        // SAFETY: as in `switch`, which calls this last and looks at its own no more; `account` is done with its.
         runqueue::remember_waiter(unsafe { &mut *cpu }, key, now);
     }
 }
@@ -146,8 +145,7 @@ pub(super) fn settle_late(cpu: &CpuState, cpu_index: u32, task: &mut Task) {
 fn end_wait(task: &mut Task, ns: u64) {
     let ns = ns + core::mem::take(&mut task.settled_ns);
     if let Some(counters) = slots::counters(task.slot) {
-        // SAFETY: a map value, added to atomically.
-        count_duration(unsafe { &raw mut (*counters).wait_buckets }, ns);
+        count_duration(field!(counters.wait_buckets), ns);
     }
 }
 
@@ -163,7 +161,8 @@ pub(super) extern "C" fn account(waited_for: u32, victim: u32, since: u64, until
     else {
         return 0;
     };
-    // SAFETY: a map value; the run-queue lock that is held keeps that CPU from switching.
+    // SAFETY: a map value; the run-queue lock that is held keeps that CPU from switching. If it is this one, whoever calls this
+    // writes nothing of it meanwhile, and `place` only what is not looked at here.
     let waited_for = unsafe { &*waited_for };
     line.wait_ns += until.saturating_sub(since);
     let left = runqueue::settle(waited_for, since, until, |slot, ns| {
@@ -178,8 +177,7 @@ pub(super) extern "C" fn account(waited_for: u32, victim: u32, since: u64, until
     if left != 0
         && let Some(counters) = slots::counters(victim)
     {
-        // SAFETY: a map value, added to atomically.
-        add(unsafe { &raw mut (*counters).wait_unexplained_ns }, left);
+        add(field!(counters.wait_unexplained_ns), left);
     }
     0
 }
