@@ -23,6 +23,7 @@ use crate::{
     order::Early,
     socket::{Outside, Segment, Socket, last},
     window::{CARRY, FRESH},
+    words::set,
 };
 
 /// Index of the received direction.
@@ -228,7 +229,7 @@ fn begin(this: &mut Stream, segment: &mut Segment) {
     this.first_ns = segment.now_ns;
     let request = &mut segment.carry.request;
     request.start_ns = segment.now_ns;
-    request.end_ns = 0;
+    set(&mut request.end_ns, 0);
     request.head_bytes = 0;
     request.flags = 0;
     request.method_len = 0;

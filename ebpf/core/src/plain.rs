@@ -13,6 +13,7 @@ use crate::{
     opening::starts_like_a_request,
     socket::{Outside, Socket},
     window::{FRESH, Window, first, matches, text},
+    words::set,
 };
 
 /// Turns of the loop over lines: one for sixteen bytes or one for a line, whichever ends first.
@@ -108,8 +109,8 @@ pub fn message(
     let request = &mut socket.record.request;
     if !answer {
         // Until it is one: an answer is taken for this request's if that has begun.
-        request.start_ns = 0;
-        request.end_ns = 0;
+        set(&mut request.start_ns, 0);
+        set(&mut request.end_ns, 0);
         request.head_bytes = head;
         request.flags = 0;
         request.id_len = 0;

@@ -48,6 +48,14 @@ pub fn copy_words<T: Words>(target: &mut T, source: &T) {
     }
 }
 
+/// Sets a word by itself. Of several that are set to zero one after the other, the compiler makes a call of its `memset`, which
+/// costs more, and which a program that makes tail calls may not make on arm64 before 6.0.
+#[inline(always)]
+pub fn set(word: &mut u64, value: u64) {
+    // SAFETY: an exclusive reference to an integer.
+    unsafe { core::ptr::from_mut(word).write_volatile(value) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

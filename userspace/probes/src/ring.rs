@@ -97,8 +97,9 @@ impl Ring {
         let Readable(consumer) = self.ring.get_mut();
         let mut end = Ok(());
         for _ in 0..most {
-            match consumer.next(&mut *read) {
-                Ok(Some(made)) => batch.extend(made),
+            // Put there from within, as what is made is large and would be moved on every way out.
+            match consumer.next(|record| batch.extend(read(record))) {
+                Ok(Some(())) => {}
                 Ok(None) => break,
                 Err(error) => {
                     end = Err(error);
