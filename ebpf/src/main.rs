@@ -7,6 +7,8 @@
 //! | [`steps`] | the same, cut off | what each step of [`cpu`] costs |
 //! | [`net`] | `cgroup_skb`, both directions | finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
+//! | [`outside`] | called by [`http`] | the packet's bytes, and what is kept of a connection between its segments |
+//! | [`records`] | called by [`outside`] | a record of each exchange, and counts by cgroup |
 //! | [`tcp`] | `sock_ops` | connections: opened, failed, ended, retransmissions, round trips |
 //! | [`firsts`] | called by [`net`] | what comes on a listener's socket |
 //! | [`spaces`] | called by [`net`] and [`http`] | work spaces of a CPU |
@@ -31,6 +33,8 @@ mod ledger;
 #[cfg(feature = "log")]
 mod messages;
 mod net;
+mod outside;
+mod records;
 mod slots;
 mod spaces;
 mod steps;

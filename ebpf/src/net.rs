@@ -22,8 +22,9 @@ use galileo_ebpf_core::{
 
 use crate::{
     firsts, guard,
-    http::{self, FIRST, here},
+    http::{self, FIRST},
     ledger::count,
+    outside::here,
     slots::slot_of,
     spaces, traffic,
 };

@@ -1,8 +1,9 @@
 //! The eBPF object: compiled reproducibly into `ebpf/prebuilt`, so that users need neither nightly nor LLVM.
 //!
-//! In reading order: [`compilers`] (what it takes), [`compile`] (the build), [`prune`] (what of it is kept), [`source`]
+//! In reading order: [`compilers`] (what it takes), [`compile`] (the build), [`prune`] (what of it is kept), [`calls`] (what no kernel may be given), [`source`]
 //! and [`manifest`] (what the committed object says it came from), [`check`] (whether that is so).
 
+mod calls;
 mod check;
 mod compile;
 mod compilers;

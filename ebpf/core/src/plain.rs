@@ -84,7 +84,9 @@ pub fn message(
     let own = stream(socket, direction).count;
     let turn = if answer {
         let request = &socket.record.request;
-        request.sequence == own && request.start_ns != 0
+        // If requests before this one were missed, those that were kept are given up first.
+        let missed = socket.resumed != 0 && socket.resumed.wrapping_sub(own) as i32 > 0;
+        request.sequence == own && request.start_ns != 0 && !missed
     } else {
         own == other(socket, direction).count
     };

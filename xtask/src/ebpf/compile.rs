@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{compilers, prune};
+use super::{calls, compilers, prune};
 use crate::process;
 use crate::repository::Repository;
 
@@ -59,7 +59,11 @@ pub(crate) fn compile(repository: &Repository, kind: Kind) -> Result<Vec<u8>> {
 
     let path = target.join(TARGET).join("release").join("galileo-ebpf");
     let object = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    prune::prune(&object)
+    let object = prune::prune(&object)?;
+    if kind == Kind::Release {
+        calls::none_beside_tail_calls(&object)?;
+    }
+    Ok(object)
 }
 
 /// The compiler's flags, in the form of `CARGO_ENCODED_RUSTFLAGS`.
