@@ -232,8 +232,9 @@ fn answer_end(
         settle(socket, first_byte_ns);
     }
     let request = &socket.record.request;
-    // If its place was lost in its body, it is not known when it ended, or will.
-    if request.end_ns == 0 && u32::from(request.flags) & flags::REORDERED == 0 {
+    // It may end on another CPU just now. If its place was lost in its body, it is not known when it ended, or will.
+    let ended = request.end_ns != 0 && request.end_ns <= end_ns;
+    if !ended && u32::from(request.flags) & flags::REORDERED == 0 {
         marks |= flags::EARLY_ANSWER;
     }
     let role = socket.role;

@@ -23,10 +23,10 @@ pub(super) const EXCEPTIONS: &[Exception] = &[Exception {
     server: None,
     client: None,
     case: "reordered-heads",
-    least_recall: 0.99,
-    reason: "Of what overtakes a missing part of a head, four segments are kept (`ebpf/core/src/order.rs`), and a run of the programs makes \
-             33 tail calls at most, which a head of 7 kB whose first segment comes last nearly takes: what is beyond is given up and \
-             counted.",
+    least_recall: 0.97,
+    reason: "Of what overtakes a missing part of a head, four runs of 1,536 bytes are kept (`ebpf/core/src/order.rs`), and a run of the \
+             programs makes 33 tail calls at most. The largest of forty heads has 7 kB: if its first segment comes last, the others do not \
+             fit, and it is given up and counted.",
 }];
 
 impl Exception {
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn only_little_of_the_recall_is_excused_and_only_where_it_is_known() {
         assert!(excused("reordered-heads", 995, 995));
-        assert!(!excused("reordered-heads", 985, 985));
+        assert!(!excused("reordered-heads", 965, 965));
         assert!(!excused("reordered-heads", 995, 994));
         assert!(!excused("keep-alive", 995, 995));
     }

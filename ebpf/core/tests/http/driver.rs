@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
 };
 
-use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, role};
+use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, flags, role};
 use galileo_ebpf_core::{
     connection::{self, Next, Order, Place, RECEIVED, SENT, Step},
     http::{mark, state},
@@ -139,7 +139,9 @@ impl Outside for Maps {
                 response_bytes: record.response_bytes,
                 response_head_bytes: record.response_head_bytes.into(),
                 start_ns: request.start_ns,
-                request_end_ns: (request.end_ns != 0).then_some(request.end_ns),
+                // As the record's reader has it.
+                request_end_ns: (request.end_ns != 0 && record.flags & flags::EARLY_ANSWER == 0)
+                    .then_some(request.end_ns),
                 first_byte_ns: record.first_byte_ns,
                 end_ns: record.end_ns,
                 flags: u32::from(request.flags) | record.flags,
