@@ -5,7 +5,8 @@
 //! segments of one connection here, so each looks under the [`guard`] of what is kept. An entry is never removed, only
 //! marked as claimed: what is removed serves another connection at once, also if a CPU still looks at it. What is
 //! pushed out instead was not looked at for a thousand connections; whoever looks at it in that moment all the same reads or writes
-//! another connection's, guard and all.
+//! another connection's. If it leaves the guard of that, nobody gets in any more: the first data of that one connection is not seen, but
+//! counted (`SocketBusy`), until it is pushed out itself.
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,

@@ -174,8 +174,8 @@ fn go_on(ctx: &SkBuffContext, way: u32, step: u32) {
     }
 }
 
-/// Hook: tail-called from [`act_received`]. Context: as [`net::ingress`]. Kernel: 5.10. Maps: `SOCKETS`, `SEGMENTS`,
-/// `CARRY_RECEIVED`.
+/// Hook: tail-called from [`act_received`] and [`keep_received`]. Context: as [`net::ingress`]. Kernel: 5.10. Maps: `SOCKETS`,
+/// `SEGMENTS`, those of [`crate::outside`] and of [`crate::records`].
 #[cgroup_skb]
 #[inline(always)]
 pub fn read_received(ctx: SkBuffContext) -> i32 {
@@ -191,7 +191,8 @@ pub fn read_sent(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// Hook: tail-called from [`net::ingress`], [`read_received`] and [`act_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`.
+/// Hook: tail-called from [`net::ingress`], [`read_received`], [`follow_received`] and [`act_received`], and from itself. Context,
+/// kernel: as there. Maps: `SOCKETS`, `SEGMENTS`, `EARLY`.
 #[cgroup_skb]
 #[inline(always)]
 pub fn scan_received(ctx: SkBuffContext) -> i32 {
@@ -199,7 +200,7 @@ pub fn scan_received(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// Hook: tail-called from [`net::egress`], [`read_sent`] and [`act_sent`]. Context, kernel, maps: as [`scan_received`].
+/// Hook: tail-called from [`net::egress`], [`read_sent`] and [`act_sent`], and from itself. Context, kernel, maps: as [`scan_received`].
 #[cgroup_skb]
 #[inline(always)]
 pub fn scan_sent(ctx: SkBuffContext) -> i32 {
@@ -207,8 +208,8 @@ pub fn scan_sent(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// Hook: tail-called from [`scan_received`], [`net::ingress`] and [`read_received`]. Context, kernel: as there. Maps: `SOCKETS`, `SEGMENTS`, `CARRY_RECEIVED`,
-/// `PIPELINES`, `HTTP`, `EXCHANGES`.
+/// Hook: tail-called from [`scan_received`], [`net::ingress`], [`read_received`] and [`follow_received`]. Context, kernel: as there.
+/// Maps: as [`read_received`].
 #[cgroup_skb]
 #[inline(always)]
 pub fn act_received(ctx: SkBuffContext) -> i32 {
@@ -257,7 +258,7 @@ pub fn keep_received(ctx: SkBuffContext) -> i32 {
     1
 }
 
-/// Hook: tail-called from [`keep_received`], [`read_received`] and [`act_received`], and from itself. Context, kernel: as there. Maps:
+/// Hook: tail-called from [`net::ingress`], [`keep_received`], [`read_received`] and [`act_received`], and from itself. Context, kernel: as there. Maps:
 /// those of [`keep_received`] and [`read_received`].
 #[cgroup_skb]
 #[inline(always)]

@@ -7,12 +7,12 @@
 //! | [`steps`] | the same, cut off | what each step of [`cpu`] costs |
 //! | [`net`] | `cgroup_skb`, both directions | finds the socket and its segment |
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
-//! | [`outside`] | called by [`http`] | the packet's bytes, and what is kept of a connection between its segments |
+//! | [`outside`] | called by [`http`] and [`net`] | the packet's bytes, and what is kept of a connection between its segments |
 //! | [`records`] | called by [`outside`] | a record of each exchange, and counts by cgroup |
 //! | [`tcp`] | `sock_ops` | connections: opened, failed, ended, retransmissions, round trips |
-//! | [`firsts`] | called by [`net`] | what comes on a listener's socket |
+//! | [`firsts`] | called by [`net`] and [`http`] | what comes on a listener's socket |
 //! | [`spaces`] | called by [`net`] and [`http`] | work spaces of a CPU |
-//! | [`guard`] | called by [`net`] | one CPU at a time for what a socket receives |
+//! | [`guard`] | called by [`net`] and [`firsts`] | one CPU at a time for what a socket receives |
 //! | [`busy`] | called by [`guard`] and [`spaces`] | a word that keeps something to one run |
 //! | [`traffic`] | called by [`net`] | bytes and packets by interface |
 //! | [`slots`] | – | the dense slot of a cgroup |

@@ -103,8 +103,8 @@ pub fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
 const LISTEN: u32 = 10;
 
 /// Hook: `cgroup_skb` ingress at the cgroup2 root. Context: softirq or process; after routing, before TCP orders segments.
-/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `SLOT_OF`, `SEGMENTS`, those of
-/// [`crate::traffic`].
+/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `BLANK`, `SLOT_OF`, `SEGMENTS`, those of [`crate::traffic`], of [`crate::outside`]
+/// and of [`crate::records`].
 #[cgroup_skb]
 #[inline(always)]
 pub fn ingress(ctx: SkBuffContext) -> i32 {

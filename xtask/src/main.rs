@@ -1,8 +1,8 @@
 //! The build tool of Galileo, called as `cargo xtask <command>`.
 //!
 //! In reading order: [`repository`] (where things lie), [`process`] (how programs are run), [`progress`] (how far they
-//! are), [`namespace`] (networks of our own), [`machine`] (what a machine needs), [`demo`], [`test`], [`fuzz`], [`bench`],
-//! [`corpus`], [`ebpf`], [`kernels`], [`deny`] and [`miri`].
+//! are), [`namespace`] (networks of our own), [`cgroup`] (where programs run), [`machine`] (what a machine needs), [`demo`],
+//! [`test`], [`fuzz`], [`bench`], [`corpus`], [`ebpf`], [`kernels`], [`deny`] and [`miri`].
 
 #![forbid(unsafe_code)]
 

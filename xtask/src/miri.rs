@@ -109,7 +109,14 @@ impl Tested {
                 .args(self.only),
         )?;
         let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
-        Ok(names.map(str::to_owned).collect())
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        // Any of them lets a test pass, so one that does not fit any more would not be noticed.
+        for filter in self.only {
+            if !names.iter().any(|name| name.contains(filter)) {
+                bail!("no test is called {filter}");
+            }
+        }
+        Ok(names)
     }
 
     /// Runs those of these names, and tells in the end what they said: two at once would talk across each other.

@@ -233,8 +233,9 @@ fn answer_end(
     }
     let request = &socket.record.request;
     // It may end on another CPU just now. If its place was lost in its body, it is not known when it ended, or will.
-    let ended = request.end_ns != 0 && request.end_ns <= end_ns;
-    if !ended && u32::from(request.flags) & flags::REORDERED == 0 {
+    let request_end_ns = request.end_ns;
+    let lost = request_end_ns == 0 && u32::from(request.flags) & flags::REORDERED != 0;
+    if !lost && (request_end_ns == 0 || request_end_ns > end_ns) {
         marks |= flags::EARLY_ANSWER;
     }
     let role = socket.role;

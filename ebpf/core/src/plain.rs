@@ -86,7 +86,9 @@ pub fn message(
         let request = &socket.record.request;
         // If requests before this one were missed, those that were kept are given up first.
         let missed = socket.resumed != 0 && socket.resumed.wrapping_sub(own) as i32 > 0;
-        request.sequence == own && request.start_ns != 0 && !missed
+        // An answer that began before this request is another one's: the steps say so.
+        let begun = request.start_ns != 0 && request.start_ns <= now_ns;
+        request.sequence == own && begun && !missed
     } else {
         own == other(socket, direction).count
     };

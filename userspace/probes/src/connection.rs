@@ -147,7 +147,7 @@ impl ConnectionStream {
         Ok(stream)
     }
 
-    /// Waits until there are connections and returns those that are there, see [`ConnectionStream::drain`]. Cancel safe.
+    /// Waits until there are connections and returns the next of them, at most 64, see [`ConnectionStream::drain`]. Cancel safe.
     ///
     /// # Errors
     ///

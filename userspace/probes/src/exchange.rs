@@ -156,6 +156,7 @@ impl Exchange {
             flags |= flags::PATH_TRUNCATED;
         }
         let request_end_ns = field!(record, request.end_ns: u64);
+        let end_ns = field!(record, end_ns: u64);
         Some(Self {
             cgroup: CgroupId(field!(record, cgroup_id: u64)),
             role: if field!(record, role: u8) == role::SERVER {
@@ -177,10 +178,12 @@ impl Exchange {
             interim: field!(record, interim: u8),
             start_ns: field!(record, request.start_ns: u64),
             // The request may end on one CPU while on another its answer already has.
-            request_end_ns: (request_end_ns != 0 && flags & flags::EARLY_ANSWER == 0)
+            request_end_ns: (request_end_ns != 0
+                && request_end_ns <= end_ns
+                && flags & flags::EARLY_ANSWER == 0)
                 .then_some(request_end_ns),
             first_byte_ns: field!(record, first_byte_ns: u64),
-            end_ns: field!(record, end_ns: u64),
+            end_ns,
             request_bytes: field!(record, request.bytes: u64),
             request_head_bytes: field!(record, request.head_bytes: u32).into(),
             response_bytes: field!(record, response_bytes: u64),

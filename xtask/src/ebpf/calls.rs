@@ -15,6 +15,13 @@ const PROGRAMS: &[u8] = b"cgroup/skb";
 /// If one of these programs calls a function, or if `object` is no ELF file.
 pub(crate) fn none_beside_tail_calls(object: &[u8]) -> Result<()> {
     let builder = Builder::read(object).context("the object cannot be read as ELF")?;
+    let is_programs =
+        |section: &object::build::elf::Section<'_>| section.name.as_slice() == PROGRAMS;
+    if !builder.sections.iter().any(is_programs) {
+        bail!(
+            "the object has no section cgroup/skb, in which the programs with tail calls are to be"
+        );
+    }
     let mut calls = Vec::new();
     for section in &builder.sections {
         let name: &[u8] = &section.name;

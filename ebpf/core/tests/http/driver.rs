@@ -140,7 +140,9 @@ impl Outside for Maps {
                 response_head_bytes: record.response_head_bytes.into(),
                 start_ns: request.start_ns,
                 // As the record's reader has it.
-                request_end_ns: (request.end_ns != 0 && record.flags & flags::EARLY_ANSWER == 0)
+                request_end_ns: (request.end_ns != 0
+                    && request.end_ns <= record.end_ns
+                    && record.flags & flags::EARLY_ANSWER == 0)
                     .then_some(request.end_ns),
                 first_byte_ns: record.first_byte_ns,
                 end_ns: record.end_ns,

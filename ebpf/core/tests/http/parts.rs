@@ -309,3 +309,26 @@ fn the_end_of_a_request_in_whose_body_the_place_was_lost_stays_unknown() {
     );
     assert_eq!(seen[0].request_head_bytes as usize, head.len());
 }
+
+#[test]
+fn an_answer_that_ended_before_a_reordered_request_did_is_early() {
+    let mut connection = Connection::new();
+    connection.segment(0, 1, b"PUT /c HTTP/1.1\r\nContent-Length: 6\r\n\r\nab");
+    connection.miss(0, b"cd");
+    connection.segment(0, 9, b"ef");
+    // As on another CPU, where its time was taken before.
+    connection.segment(1, 4, EMPTY);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(
+        (seen[0].request_end_ns, seen[0].flags),
+        (None, flags::REORDERED | flags::EARLY_ANSWER)
+    );
+}
+
+#[test]
+fn an_answer_that_began_before_its_request_is_another_ones() {
+    let mut connection = Connection::new();
+    connection.segment(0, 5, b"GET /a HTTP/1.1\r\n\r\n");
+    connection.segment(1, 4, EMPTY);
+    assert_eq!(connection.seen(role::SERVER), []);
+}

@@ -28,7 +28,13 @@ pub async fn count(port: u16) -> Outcome<Value> {
     println!("counted");
     seen.add_until(port, &mut stream, &mut told).await?;
     status.requests_at_rest()?;
-    seen.add(port, stream.drain())?;
+    loop {
+        let rest = stream.drain();
+        if rest.is_empty() {
+            break;
+        }
+        seen.add(port, rest)?;
+    }
     let ledger = probes.snapshot()?.ledger;
     let of = |kind| ledger.get(&kind).copied().unwrap_or(0);
     let lost: u64 = ledger
