@@ -354,6 +354,7 @@ mod tests {
         set(of_request!(bytes), 90);
         set(of_request!(head_bytes), 60);
         set(of_request!(end_ns), 7);
+        set(offset_of!(ExchangeRecord, end_ns), 8);
         set(offset_of!(ExchangeRecord, response_bytes), 50);
         set(offset_of!(ExchangeRecord, response_head_bytes), 50);
 
@@ -361,6 +362,8 @@ mod tests {
         bytes[offset_of!(ExchangeRecord, flags)] = flags::EARLY_ANSWER as u8;
         let early = Exchange::read(&bytes, false).unwrap();
         bytes[offset_of!(ExchangeRecord, flags)] = 0;
+        bytes[of_request!(end_ns)] = 9;
+        let later = Exchange::read(&bytes, false).unwrap();
         bytes[of_request!(end_ns)] = 0;
         let unknown = Exchange::read(&bytes, false).unwrap();
 
@@ -369,7 +372,7 @@ mod tests {
             (Some(7), Some(30))
         );
         assert_eq!(ended.response_body_bytes(), 0);
-        for one in [early, unknown] {
+        for one in [early, later, unknown] {
             assert_eq!((one.request_end_ns, one.request_body_bytes()), (None, None));
             assert_eq!((one.request_bytes, one.request_head_bytes), (90, 60));
         }
