@@ -27,6 +27,20 @@ pub(crate) fn mount_point() -> Result<PathBuf> {
         .context("no cgroup2 is mounted: mount -t cgroup2 none /sys/fs/cgroup/unified")
 }
 
+/// Removes cgroups, with what runs in them, of runs that were killed: their names are `prefix`, the id of the process that made
+/// them, and more.
+pub(crate) fn remove_remains(mount: &Path, prefix: &str) {
+    for entry in fs::read_dir(mount).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let id = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(prefix)?.split('-').next());
+        if id.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            drop(Group::of(entry.path()));
+        }
+    }
+}
+
 /// A cgroup; its processes end and it goes when this is dropped.
 pub(crate) struct Group {
     folder: PathBuf,

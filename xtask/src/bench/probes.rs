@@ -16,6 +16,7 @@ use super::nginx::Nginx;
 use super::page::{Kept, Measured, Recall, Seen};
 use super::rows::{self, Row};
 use super::wrk::Wrk;
+use crate::cgroup;
 use crate::machine::{self, Purpose};
 use crate::process::{self, Running};
 use crate::progress::Progress;
@@ -81,6 +82,7 @@ const LOADING: u64 = 3;
 
 pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
     machine::prepare(Purpose::Test)?;
+    cgroup::remove_remains(&cgroup::mount_point()?, "galileo-bench-");
     process::announce("building the measuring program");
     let mut bench = Bench {
         program: example(repository, "galileo-probes", "bench")?,

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cgroup::Group;
+use crate::cgroup::{self, Group};
 use crate::namespace::Namespace;
 
 /// Names of cgroups and folders begin with that; the id of the process that made them follows.
@@ -45,9 +45,7 @@ pub(super) fn remove_remains(mount: &Path) {
             .map(|entry| entry.path())
             .collect()
     };
-    for folder in names(mount) {
-        drop(Group::of(folder));
-    }
+    cgroup::remove_remains(mount, PREFIX);
     for folder in names(&std::env::temp_dir()) {
         drop(Folder(folder));
     }
