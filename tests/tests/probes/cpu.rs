@@ -54,12 +54,16 @@ fn cpu_time_of_a_spinning_process_is_what_getrusage_says() {
     );
 }
 
-/// Reads the CPU clock of a process that runs on another CPU, exact to now (`clock_getcpuclockid(3)`).
+/// Reads the CPU clock of another process (`clock_getcpuclockid(3)`): exact to the last time that the scheduler's accounts were
+/// brought up to date on the CPU it runs on, at the latest by a tick, or by the first one after the host held that CPU.
 const CLOCK: &str = r#"
 import sys, time
 clock = (~int(sys.argv[1]) << 3) | 2
-for _ in sys.stdin:
-    print(time.clock_gettime_ns(clock))
+for line in sys.stdin:
+    begin = now = time.clock_gettime_ns(clock)
+    while line == "next\n" and now == begin:
+        now = time.clock_gettime_ns(clock)
+    print(now)
 "#;
 
 #[test]
@@ -71,13 +75,17 @@ fn cpu_time_of_a_process_that_still_runs_counts_up_to_now() {
     let (pod, other) = (Pod::new("spinner"), Pod::new("clock"));
     let spinner = pod.start(&["sh", "-c", "while :; do :; done"]);
     let mut clock = other.python(CLOCK, &[&spinner.id().to_string()]);
-    let mut now = || clock.ask("now").parse::<u64>().unwrap();
-    // What is read lies between two readings of the clock, however far apart these are.
+    // What is read lies between two readings of the clock, however far apart these are. The second one is brought up to date
+    // after what is read; the first one may lag behind it.
+    let mut read = || {
+        let mut clock = |which| clock.ask(which).parse::<u64>().unwrap();
+        (clock("now"), watch.snapshot(), clock("next"))
+    };
     let stolen_before = stolen();
-    let first = (now(), watch.snapshot(), now());
+    let first = read();
     let mut readings = 0;
     while readings < 20 {
-        let last = (now(), watch.snapshot(), now());
+        let last = read();
         let (least, most) = (last.0.saturating_sub(first.2), last.2 - first.0);
         if least < 500_000_000 {
             continue;
