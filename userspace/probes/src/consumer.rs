@@ -33,6 +33,35 @@ const WINDOW: usize = 256 << 10;
 /// which it is told is read with every record that is written, so each change of it is paid for there, too.
 const TELL: usize = 64 << 10;
 
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// How many records ahead of the one that is read are fetched: reading one takes less time than fetching one.
+const AHEAD: usize = 4;
+
+/// Bytes that a record takes in the ring.
+const fn whole(length: usize) -> usize {
+    (HEAD + length).next_multiple_of(8)
+}
+
+/// Has the CPU fetch a line, where it is known how to say so.
+#[inline]
+fn prefetch(line: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: it does nothing that can be seen, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{line}]", line = in(reg) line, options(nostack, readonly, preserves_flags));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = line;
+}
+
 /// The reading end. There must be one for a ring.
 pub(crate) struct Consumer {
     map: MapData,
@@ -126,11 +155,22 @@ impl Consumer {
             }
             let head = self.reach(HEAD + length)?;
             let data = self.window.pointer::<u8>(head + HEAD);
+            self.prefetch(head + AHEAD * whole(length), length);
             // SAFETY: `reach` mapped so many bytes. Nobody writes there before `pass` has told the kernel that they were read,
             // and the window stays where it is as long as the slice, which borrows `self`.
             let made = read(unsafe { slice::from_raw_parts(data.as_ptr(), length) });
             self.pass(length)?;
             return Ok(Some(made));
+        }
+    }
+
+    /// Has the CPU fetch a record of this length which may lie there, before it is read: another CPU wrote it.
+    #[inline]
+    fn prefetch(&self, begin: usize, length: usize) {
+        for at in (begin..begin + HEAD + length).step_by(LINE) {
+            if at < self.window.bytes() {
+                prefetch(self.window.pointer(at).as_ptr());
+            }
         }
     }
 
@@ -145,7 +185,7 @@ impl Consumer {
 
     /// Goes on behind a record.
     fn pass(&mut self, length: usize) -> Result<(), Error> {
-        let whole = (HEAD + length).next_multiple_of(8);
+        let whole = whole(length);
         if whole > self.size {
             return Err(Error::io("read a ring buffer", Errno::OVERFLOW));
         }
