@@ -195,8 +195,12 @@ fn cpu_time_closes_again_after_a_pause() {
     let cpus = after.cpus.iter().filter(|cpu| cpu.watched_ns > 0).count() as i64;
     let pause = i64::try_from(pause.as_nanos()).unwrap();
     assert!(closure.unwatched_ns >= cpus * pause, "{closure:?}");
-    // What it used while nobody watched is not its.
-    assert!(closure.cgroups_ns <= closure.watched_ns);
+    // What it used while nobody watched is not its. What tasks used before the first reading whose cgroup showed later is.
+    let used = closure.cgroups_ns + closure.unassigned_ns;
+    assert!(
+        used <= closure.watched_ns + closure.watched_ns / 200,
+        "{closure:?}"
+    );
 }
 
 #[test]
