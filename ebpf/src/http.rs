@@ -15,11 +15,7 @@ use galileo_ebpf_core::{
     window::{FRESH, Window},
 };
 
-use crate::{
-    firsts, net,
-    outside::{Here, here},
-    spaces,
-};
+use crate::{firsts, net, outside::Here, spaces};
 
 /// The steps of each direction: [`READ`], [`SCAN`], [`ACT`], and of what is received [`KEEP`] and [`FOLLOW`]. The directions may
 /// not share an array, as they are attached differently.
@@ -75,7 +71,10 @@ pub fn is_plain(
     sequence: u32,
     payload: u32,
 ) -> bool {
-    let here = here(ctx, socket, direction);
+    let here = Here {
+        ctx,
+        way: direction,
+    };
     let length = ctx.len().wrapping_sub(payload);
     if !plain::may_begin(socket, direction, sequence) {
         return plain::body(&here, socket, direction, sequence, length, net::now_ns);
@@ -85,7 +84,7 @@ pub fn is_plain(
     } else {
         length
     };
-    plain::ask_for_request(socket, direction);
+    plain::ask(socket, direction);
     if !here.load(window, 0, payload, filled) {
         return false;
     }
@@ -127,7 +126,7 @@ pub fn keep_early(ctx: &SkBuffContext, space: u32) {
 /// Reads and goes on with what follows from that. True if there is something to follow and it could not be called.
 #[inline(always)]
 fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, way: u32) -> bool {
-    let here = here(ctx, socket, way);
+    let here = Here { ctx, way };
     let direction = direction(way);
     let step = connection::read(&here, segment, socket, direction);
     if step as u32 == Step::Nothing as u32 {
@@ -286,7 +285,7 @@ fn keep_step(ctx: &SkBuffContext) {
     let Some((segment, socket)) = taken(ctx, RECEIVED) else {
         return;
     };
-    let here = here(ctx, socket, RECEIVED);
+    let here = Here { ctx, way: RECEIVED };
     if net::is_level(ctx, socket)
         && let Some(early) = here.early(true)
         && connection::keep_early(&here, early, segment, socket, RECEIVED)
@@ -306,7 +305,7 @@ fn follow_step(ctx: &SkBuffContext) {
     let Some((segment, socket)) = taken(ctx, RECEIVED) else {
         return;
     };
-    let here = here(ctx, socket, RECEIVED);
+    let here = Here { ctx, way: RECEIVED };
     if let Some(early) = here.early(false)
         && early.follow(segment, connection::stream(socket, RECEIVED))
         // Here, and not by a tail call: what is kept of a long head takes almost as many as there may be.
@@ -323,7 +322,7 @@ fn read_step(ctx: &SkBuffContext, way: u32) {
         return;
     };
     if read(ctx, segment, socket, way) {
-        connection::exceeded(&here(ctx, socket, way), segment, socket, direction(way));
+        connection::exceeded(&Here { ctx, way }, segment, socket, direction(way));
     }
     net::leave(socket, segment, way);
 }
@@ -333,7 +332,7 @@ fn scan_step(ctx: &SkBuffContext, way: u32) {
     let Some((segment, socket)) = taken(ctx, way) else {
         return;
     };
-    let (here, direction) = (here(ctx, socket, way), direction(way));
+    let (here, direction) = (Here { ctx, way }, direction(way));
     segment.event = connection::scan(segment, socket, direction) as u32;
     if connection::scan_on(&here, segment, socket, direction) {
         go_on(ctx, way, SCAN);
@@ -349,7 +348,7 @@ fn act_step(ctx: &SkBuffContext, way: u32) {
     let Some((segment, socket)) = taken(ctx, way) else {
         return;
     };
-    let (here, direction) = (here(ctx, socket, way), direction(way));
+    let (here, direction) = (Here { ctx, way }, direction(way));
     connection::act(&here, segment, socket, direction);
     let next = connection::next(segment, socket, direction);
     if !matches!(next, Next::Finish) {

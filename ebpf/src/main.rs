@@ -30,6 +30,7 @@ mod guard;
 mod http;
 mod irq;
 mod ledger;
+mod loopback;
 #[cfg(feature = "log")]
 mod messages;
 mod net;

@@ -17,14 +17,15 @@ use galileo_ebpf_core::{
     connection::{self, Order, Place, RECEIVED, SENT},
     http::{mark, state},
     plain,
-    socket::{Ends, Segment, Socket, last},
+    socket::{Ends, Segment, Socket, last, watched},
 };
 
 use crate::{
     firsts, guard,
     http::{self, FIRST},
     ledger::count,
-    outside::here,
+    loopback,
+    outside::Here,
     slots::slot_of,
     spaces, traffic,
 };
@@ -178,6 +179,9 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     if socket.slot != slot {
         socket.slot = slot;
     }
+    if socket.watched == watched::AT_THE_PEER {
+        return;
+    }
     let new = socket.cookie == 0;
     if new {
         meet(ctx, sk, socket, &tcp, cgroup_id, direction);
@@ -200,6 +204,13 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         return;
     }
     if connection::stream(socket, direction).state == state::SILENT {
+        return;
+    }
+    if direction == SENT
+        && socket.role == role::CLIENT
+        && !ends
+        && loopback::hand_over(ctx, socket, tcp.sequence, slot)
+    {
         return;
     }
     look(ctx, socket, None, &tcp, length, direction);
@@ -274,7 +285,7 @@ pub fn look(
         return leave(socket, segment, way);
     }
     let sequence = tcp.begin();
-    let here = here(ctx, socket, way);
+    let here = Here { ctx, way };
     let how = if tcp.flags & RST != 0 {
         last::CONNECTION
     } else if tcp.flags & FIN != 0 {

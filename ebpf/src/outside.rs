@@ -20,6 +20,7 @@ use galileo_ebpf_core::{
 use crate::{
     http::FIRST,
     ledger::{count_for, opaque},
+    loopback::{NO_CLIENT, client_slot},
     net, records,
 };
 
@@ -53,18 +54,6 @@ pub struct Here<'a> {
     pub ctx: &'a SkBuffContext,
     /// [`RECEIVED`], [`SENT`] or [`FIRST`].
     pub way: u32,
-    /// The slot of the socket's cgroup.
-    pub slot: u32,
-}
-
-/// A packet of this socket.
-#[inline(always)]
-pub const fn here<'a>(ctx: &'a SkBuffContext, socket: &Socket, way: u32) -> Here<'a> {
-    Here {
-        ctx,
-        way,
-        slot: socket.slot,
-    }
 }
 
 impl Here<'_> {
@@ -102,8 +91,12 @@ const fn is_first(cookie: u64) -> bool {
 
 impl Outside for Here<'_> {
     #[inline(always)]
-    fn count(&self, kind: Ledger, events: u32) {
-        count_for(self.slot, kind, events);
+    fn count(&self, socket: &Socket, kind: Ledger, events: u32) {
+        count_for(socket.slot, kind, events);
+        let client = client_slot(socket);
+        if client != NO_CLIENT {
+            count_for(client, kind, events);
+        }
         #[cfg(feature = "log")]
         crate::messages::counted(self.ctx, kind);
     }
@@ -235,8 +228,8 @@ impl Outside for Here<'_> {
 
     #[inline(always)]
     fn exchange(&self, socket: &Socket) {
-        if !records::exchange(&socket.record, self.slot) {
-            self.count(Ledger::RingFull, 1);
+        if !records::exchange(socket) {
+            self.count(socket, Ledger::RingFull, 1);
         }
     }
 }

@@ -8,10 +8,14 @@ use aya_ebpf::{
 use galileo_ebpf_abi::{ExchangeRecord, HttpCounters, Ledger, SLOT_UNKNOWN, role, slot_index};
 use galileo_ebpf_core::{
     head::SHORT_PATH,
+    socket::Socket,
     words::{Words, copy_words},
 };
 
-use crate::ledger::{MMAPABLE, add, count_duration, count_for, field};
+use crate::{
+    ledger::{MMAPABLE, add, count_duration, count_for, field},
+    loopback::{NO_CLIENT, client_slot},
+};
 
 /// What is counted of all exchanges, by slot.
 #[map]
@@ -25,22 +29,26 @@ static EXCHANGES: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 /// record would halve the throughput of a busy server.
 const WAKE_AT: u64 = 512 << 10;
 
-/// Counts an exchange of the cgroup that has this slot, and puts its record into the ring. False if there is no room.
+/// Counts the exchange that `socket.record` is, for the ends that it is told for, and puts its record into the ring. False if there
+/// is no room.
 #[inline(always)]
-pub fn exchange(record: &ExchangeRecord, slot: u32) -> bool {
-    count_for(slot, Ledger::ExchangesAttempted, 1);
-    count_exchange(
-        slot,
-        record.role,
-        record.end_ns.saturating_sub(record.request.start_ns),
-    );
+pub fn exchange(socket: &Socket) -> bool {
+    let record = &socket.record;
+    let client = client_slot(socket);
+    let duration_ns = record.end_ns.saturating_sub(record.request.start_ns);
+    count_for(socket.slot, Ledger::ExchangesAttempted, 1);
+    count_exchange(socket.slot, record.role, duration_ns);
+    if client != NO_CLIENT {
+        count_for(client, Ledger::ExchangesAttempted, 1);
+        count_exchange(client, role::CLIENT, duration_ns);
+    }
     if record.bytes() <= size_of::<Short>() {
         let begin = core::ptr::from_ref(record).cast::<Short>();
         // SAFETY: a record is longer, as asserted below, aligned to eight, and has no padding, see `Words`.
         let short = unsafe { &*begin };
-        give(short, slot, wake(record))
+        give(short, socket.slot, client, wake(record))
     } else {
-        give(record, slot, wake(record))
+        give(record, socket.slot, client, wake(record))
     }
 }
 
@@ -52,18 +60,21 @@ const _: () = assert!(size_of::<Short>() < size_of::<ExchangeRecord>());
 
 /// Puts a record into the ring. False if there is no room.
 #[inline(always)]
-fn give<T: Words + 'static>(record: &T, slot: u32, wake: u32) -> bool {
+fn give<T: Words + 'static>(record: &T, slot: u32, client: u32, wake: u32) -> bool {
     let Some(mut place) = EXCHANGES.reserve::<T>(0) else {
         return false;
     };
-    // Before the ring's memory is written to: an atomic addition behind that would wait for it.
-    count_for(slot, Ledger::ExchangesSeen, 1);
     // SAFETY: memory of the ring, which is this run's until it is handed over. It holds some bytes or other, and all bytes are
     // values of integers.
     let target = unsafe { place.assume_init_mut() };
     // All of it: there is no padding.
     copy_words(target, record);
     place.submit(u64::from(wake));
+    // Not before: an atomic addition waits for the ring's memory, which to hand over waits for anyway.
+    count_for(slot, Ledger::ExchangesSeen, 1);
+    if client != NO_CLIENT {
+        count_for(client, Ledger::ExchangesSeen, 1);
+    }
     true
 }
 

@@ -279,3 +279,18 @@ impl Drop for Process {
         let _ = self.child.wait();
     }
 }
+
+/// The cgroup that this process is in.
+///
+/// # Panics
+///
+/// If there is no cgroup2.
+pub fn own_cgroup() -> CgroupId {
+    let text = std::fs::read_to_string("/proc/self/cgroup").expect("a kernel with cgroups");
+    let path = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .expect("a kernel with cgroup2");
+    let mount = cgroup::mount_point().expect("a cgroup2 mount");
+    cgroup::id(&mount.join(path)).expect("this process' cgroup")
+}

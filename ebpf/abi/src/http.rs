@@ -45,8 +45,12 @@ pub mod flags {
     /// was not seen, and then this answer is another one's.
     pub const RESUMED: u32 = 1 << 8;
 
+    /// Told by the server's end for both, see [`ExchangeRecord::peer_cgroup_id`](super::ExchangeRecord::peer_cgroup_id): the client's
+    /// times are those at the server's end. User space sets it.
+    pub const PEER_TIMES: u32 = 1 << 9;
+
     /// Name of each bit, in order.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 10] = [
         "path_truncated",
         "close_delimited",
         "early_answer",
@@ -56,6 +60,7 @@ pub mod flags {
         "reordered",
         "cut_off",
         "resumed",
+        "peer_times",
     ];
 }
 
@@ -128,6 +133,9 @@ pub struct ExchangeRecord {
     pub response_head_bytes: u32,
     /// Bits of [`flags`], besides those of the request.
     pub flags: u32,
+    /// If this is told for both ends of the connection, with `role` that of a server: the kernel's id of the cgroup that owns the
+    /// client's socket. Else 0.
+    pub peer_cgroup_id: u64,
     /// The request.
     pub request: Request,
 }
@@ -184,4 +192,4 @@ impl ExchangeRecord {
 const _: () = assert!(
     size_of::<Request>() == 40 + METHOD_BYTES + PATH_BYTES + REQUEST_ID_BYTES + TRACE_BYTES
 );
-const _: () = assert!(size_of::<ExchangeRecord>() == 80 + size_of::<Request>());
+const _: () = assert!(size_of::<ExchangeRecord>() == 88 + size_of::<Request>());

@@ -436,7 +436,7 @@ pub fn finish(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket
     }
     let outstanding = socket.requests().wrapping_sub(socket.answers());
     if outstanding != 0 {
-        outside.count(Ledger::ClosedWithoutAnswer, outstanding);
+        outside.count(socket, Ledger::ClosedWithoutAnswer, outstanding);
         socket.set_answers(socket.requests());
     }
     if segment.last == last::CONNECTION {

@@ -114,7 +114,7 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
     if socket.record.request.sequence != socket.answers() {
         let key = key(socket, socket.answers());
         if !outside.take_request(key, &mut socket.record.request) {
-            outside.count(Ledger::PendingLost, 1);
+            outside.count(socket, Ledger::PendingLost, 1);
             socket.set_answers(socket.answers().wrapping_add(1));
             stream(socket, direction).flags |= mark::ORPHAN;
             return 0;
@@ -143,7 +143,7 @@ fn give_up_missed(outside: &impl Outside, socket: &mut Socket) -> bool {
     if missed == 0 || missed > outstanding {
         return false;
     }
-    outside.count(Ledger::GivenUp, missed);
+    outside.count(socket, Ledger::GivenUp, missed);
     socket.set_answers(socket.resumed);
     true
 }
@@ -214,7 +214,7 @@ fn answer_end(
     let is_orphan = this.flags & mark::ORPHAN != 0;
     // The answer of one that is given up ends as if it had no request.
     if is_orphan || give_up_missed(outside, socket) {
-        outside.count(Ledger::JoinedLate, 1);
+        outside.count(socket, Ledger::JoinedLate, 1);
         if socket.doubt != 0 {
             socket.doubt = DOUBT;
             socket.record.end_ns = now_ns;
@@ -248,7 +248,7 @@ fn answer_end(
     record.interim = interim;
     record.flags = marks;
     outside.exchange(socket);
-    socket.set_answers(socket.answers().wrapping_add(1));
+    socket.answered();
 }
 
 /// Exchanges in a row that speak against an unseen request before the doubt about a connection ends.
@@ -264,14 +264,14 @@ const QUIET: u64 = 32;
 /// many times in a row. An answer that nobody asked for shows that there was one, and one less from then on.
 #[inline(always)]
 fn settle(socket: &mut Socket, first_byte_ns: u64) {
-    let alone = socket.requests().wrapping_sub(1) == socket.answers();
     let record = &socket.record;
     let request = &record.request;
     let quiet_ns = request.start_ns.saturating_sub(record.end_ns);
     let waited_ns = first_byte_ns.saturating_sub(request.start_ns);
-    let calm = alone
-        && record.end_ns != 0
+    let calm = record.end_ns != 0
         && u32::from(request.flags) & flags::PIPELINED == 0
-        && quiet_ns / QUIET >= waited_ns;
+        && quiet_ns / QUIET >= waited_ns
+        // Last, as it stands where another CPU writes.
+        && socket.requests().wrapping_sub(1) == socket.answers();
     socket.doubt = if calm { socket.doubt - 1 } else { DOUBT };
 }

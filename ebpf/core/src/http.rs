@@ -88,13 +88,12 @@ pub struct Stream {
     pub interim: u8,
     /// Where the stream ends, of one whose end has overtaken its last bytes.
     pub end_seq: u32,
-    /// Of requests: heads that have ended. Of answers: requests that are answered or given up. Written by its own direction only,
-    /// but for a reset.
+    /// Of requests: heads that have ended. Of answers: requests that are answered or given up. Modulo 2^32.
     pub count: u32,
     /// Who looks at this direction. It lies in the line that whoever looks at the direction writes anyway.
     pub busy: Busy,
-    /// Always 0. A cache line for each direction, as they are looked at on two CPUs.
-    pub apart: u32,
+    /// Always 0, see `Socket` for why.
+    pub apart: [u32; 17],
 }
 
 /// How the body of a message is delimited, once its head is known.
@@ -114,7 +113,7 @@ pub enum Body {
     Interim,
 }
 
-const _: () = assert!(size_of::<Stream>() == 64);
+const _: () = assert!(size_of::<Stream>() == 128);
 
 impl Stream {
     /// Whether the next bytes are to be read as lines.
@@ -263,12 +262,16 @@ const HEAD: u64 = text(b"HEAD");
 #[inline(always)]
 #[must_use]
 pub fn method_word(request: &Request) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = request.method;
-    let word = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-    let bits = 8 * u64::from(request.method_len);
+    // SAFETY: the first eight bytes of a field of what is borrowed, aligned as asserted below. Volatile, as the compiler would read it
+    // before it is known whether it is needed, and it may have to come from another CPU.
+    let word = u64::from_le(unsafe { (&raw const request.method).cast::<u64>().read_volatile() });
+    // SAFETY: as above.
+    let bits = 8 * u64::from(unsafe { (&raw const request.method_len).read_volatile() });
     if bits >= 64 {
         word
     } else {
         word & ((1 << (bits & 63)) - 1)
     }
 }
+
+const _: () = assert!(core::mem::offset_of!(Request, method).is_multiple_of(8));

@@ -191,7 +191,7 @@ mod tests {
     struct Packet;
 
     impl Outside for Packet {
-        fn count(&self, _: Ledger, _: u32) {}
+        fn count(&self, _: &Socket, _: Ledger, _: u32) {}
         fn load(&self, _: &mut Window, _: u32, _: u32, _: u32) -> bool {
             false
         }

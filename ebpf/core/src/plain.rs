@@ -29,16 +29,22 @@ pub fn may_begin(socket: &mut Socket, direction: u32, sequence: u32) -> bool {
         && this.end_known == 0
 }
 
-/// Asks for what was written on another CPU as a rule, before it is needed: what is kept of the request. Whether this is its
-/// answer is not known yet.
+/// Asks, before it is needed and all at once, for what has to come from afar as a rule: from the CPU that wrote it, or, as there
+/// are many connections, from beyond the cache. Whether the segment is an answer, or a request, is not known yet.
 #[inline(always)]
-pub fn ask_for_request(socket: &Socket, direction: u32) {
-    if carries_answers(socket, direction) {
-        let request = &socket.record.request;
-        // SAFETY: plain bytes, of which the value does not matter. Volatile, as nobody looks at it.
-        unsafe {
-            (&raw const request.start_ns).read_volatile();
-            (&raw const request.path).cast::<u64>().read_volatile();
+pub fn ask(socket: &Socket, direction: u32) {
+    let record = &socket.record;
+    // SAFETY: plain integers, of which the value does not matter. Volatile, as nobody looks at it.
+    unsafe {
+        if carries_answers(socket, direction) {
+            (&raw const record.request.start_ns).read_volatile();
+            (&raw const record.request.path)
+                .cast::<u64>()
+                .read_volatile();
+            (&raw const record.cgroup_id).read_volatile();
+            (&raw const record.end_ns).read_volatile();
+        } else {
+            (&raw const socket.answers_told).read_volatile();
         }
     }
 }
@@ -80,7 +86,6 @@ pub fn message(
     } else if carries_answers(socket, direction) != answer {
         return false;
     }
-    // What the other direction writes is looked at only where it must be: as a rule that happens on another CPU.
     let own = stream(socket, direction).count;
     let turn = if answer {
         let request = &socket.record.request;
@@ -90,7 +95,7 @@ pub fn message(
         let begun = request.start_ns != 0 && request.start_ns <= now_ns;
         request.sequence == own && begun && !missed
     } else {
-        own == other(socket, direction).count
+        true
     };
     if !turn || stream(socket, direction).interim != 0 || is_lost(socket, SENT - direction) {
         return false;
@@ -102,8 +107,16 @@ pub fn message(
     if !lines(window, answer) || window.lengths.get() > 1 || window.transfer_at.get() != 0 {
         return false;
     }
+    // Late, as it comes from another CPU: a request that is pipelined is none of these.
+    if !answer && socket.answers() != own {
+        return false;
+    }
     let head = window.begin.get();
-    let method = method_word(&socket.record.request);
+    let method = if answer {
+        method_word(&socket.record.request)
+    } else {
+        0
+    };
     let [received, sent] = &mut socket.streams;
     let this = if direction == RECEIVED {
         received

@@ -28,21 +28,44 @@ pub struct Socket {
     pub doubt: u8,
     /// Of each direction: 1 while its place is lost. Here, so that the other direction need not look at it there.
     pub lost: [u8; 2],
+    /// See [`watched`].
+    pub watched: u8,
     /// Always 0.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// Requests when their lost place was found again. Those before it are given up, but for those that are answered; the direction of
     /// the answers counts them when it comes upon them.
     pub resumed: u32,
     /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
     /// kernel allocates memory for each storage of a socket.
     pub tcp: TcpSocket,
+    /// Always 0.
+    pub apart: [u64; 16],
     /// Both directions.
     pub streams: [Stream; 2],
     /// Always 0.
-    pub apart: [u64; 6],
+    pub between: [u64; 4],
+    /// Slot of the peer's cgroup, if exchanges are told for it, too.
+    pub peer_slot: u64,
     /// What is handed out when the present exchange ends: who talks to whom, and the oldest unanswered request, if its
     /// sequence number is `answers`.
     pub record: ExchangeRecord,
+    /// Always 0.
+    pub behind: [u64; 4],
+    /// [`Stream::count`] of the answers, for the requests' direction, which asks for each whether it is pipelined. In a line of its own,
+    /// as what one CPU has read another one waits for.
+    pub answers_told: u32,
+    /// Always 0.
+    pub end: u32,
+}
+
+/// At which end a connection is looked at that has both on this machine.
+pub mod watched {
+    /// At this one, for itself.
+    pub const HERE: u8 = 0;
+    /// At this one, a server's, for both.
+    pub const HERE_FOR_BOTH: u8 = 1;
+    /// At the peer's, for both.
+    pub const AT_THE_PEER: u8 = 2;
 }
 
 /// Who has something that one run of the programs may have at a time: the object's work spaces, and what a socket receives.
@@ -86,12 +109,9 @@ impl Socket {
     #[inline(always)]
     #[must_use]
     pub fn answers(&self) -> u32 {
-        let [received, sent] = &self.streams;
-        if self.role == role::CLIENT {
-            received.count
-        } else {
-            sent.count
-        }
+        // SAFETY: a field of what is borrowed. Volatile, as the compiler would read it before it is known whether it is needed: the
+        // answers' direction is not to wait for it.
+        unsafe { (&raw const self.answers_told).read_volatile() }
     }
 
     /// See [`Socket::requests`].
@@ -114,21 +134,49 @@ impl Socket {
         } else {
             sent.count = count;
         }
+        self.answers_told = count;
+    }
+
+    /// The oldest request is answered.
+    #[inline(always)]
+    pub fn answered(&mut self) {
+        // Not `answers`, which another CPU has.
+        let [received, sent] = &self.streams;
+        let count = if self.role == role::CLIENT {
+            received.count
+        } else {
+            sent.count
+        };
+        self.set_answers(count.wrapping_add(1));
     }
 }
 
-/// The kernel puts eight bytes of its own before the storage of a socket, at the begin of a cache line
-/// (`struct bpf_local_storage_data`); so what stands before the streams, which no packet
-/// writes once the connection is known, fills the rest of it.
-const _: () = assert!(core::mem::offset_of!(Socket, streams) == 64 - 8);
+/// Where a field lies in the memory that the kernel gives to a socket's storage (`struct bpf_local_storage_elem`, since 5.2): behind
+/// a cache line of its own and eight bytes.
+const fn at(offset: usize) -> usize {
+    64 + 8 + offset
+}
 
-/// What is known of the request but for its texts fills one cache line, which its own direction writes and the answer's only
-/// reads. All that the answer's direction writes lies before it.
-const _: () = assert!(
-    (core::mem::offset_of!(Socket, record) + core::mem::offset_of!(ExchangeRecord, request) + 8)
-        .is_multiple_of(64)
-        && core::mem::offset_of!(Request, path) == 64
-);
+/// The two directions are looked at on two CPUs as a rule, and what one of them has read or written last the other waits for, some
+/// 80 ns. So what only one direction needs lies apart from what the other one touches, and not right behind that either: CPUs
+/// fetch both lines of an aligned pair of them when they need one, and the line behind one that is read upwards (Intel 64 and IA-32
+/// Architectures Optimization Reference Manual, hardware prefetching).
+///
+/// What stands before the streams is not written any more once the connection is known, and fills one line. What is known of the
+/// request but for its texts fills one, which its own direction writes and the answers' only reads.
+const _: () = {
+    let [streams, between, record, answers] = [
+        core::mem::offset_of!(Socket, streams),
+        core::mem::offset_of!(Socket, between),
+        core::mem::offset_of!(Socket, record),
+        core::mem::offset_of!(Socket, answers_told),
+    ];
+    assert!(at(core::mem::offset_of!(Socket, apart)) == 128);
+    assert!(at(streams) == 256 && at(between) == 512);
+    assert!(at(record + core::mem::offset_of!(ExchangeRecord, request)).is_multiple_of(128));
+    assert!(core::mem::offset_of!(Request, path) == 64);
+    assert!(at(answers).is_multiple_of(64));
+};
 
 /// Unanswered requests that are kept of a connection besides the oldest. Of a connection that has more, the answers to some
 /// miss their request. As many as fit into 8 kB, which is the most that newer kernels (7.2, not 6.12) give a socket's storage.
@@ -218,8 +266,8 @@ pub struct Segment {
 
 /// What a connection needs of the place it is watched in: the object's maps, or a test's.
 pub trait Outside {
-    /// Counts so many events of this kind.
-    fn count(&self, kind: Ledger, events: u32);
+    /// Counts so many events of this kind, of this connection.
+    fn count(&self, socket: &Socket, kind: Ledger, events: u32);
     /// Copies `length` bytes, 1 to [`FRESH`](crate::window::FRESH), that begin at `offset` of the packet to the place `at`, less than
     /// [`CARRY`], of the window. False if that fails.
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool;

@@ -1,10 +1,9 @@
 //! What is lost is counted.
 
-use galileo_probes::{
-    Config, Ledger,
-    cgroup::{self, CgroupId},
+use galileo_probes::{Config, Ledger};
+use galileo_tests::{
+    http::Client, nginx::Nginx, pod::own_cgroup, talk::Talk, turn, wait::until, watch::Watch,
 };
-use galileo_tests::{http::Client, nginx::Nginx, talk::Talk, turn, wait::until, watch::Watch};
 
 #[test]
 fn a_ring_too_small_for_a_stopped_reader_counts_every_exchange_it_loses() {
@@ -72,7 +71,7 @@ fn the_ledger_of_the_machine_is_the_sum_of_the_cgroups_and_of_what_is_nobodys() 
     let mut silent = Talk::new();
     silent.ask(b"GET / HTTP/1.1\r\n\r\n");
     silent.close();
-    let own = cgroup_of_this_process();
+    let own = own_cgroup();
     let snapshot = until("both are counted", || {
         let snapshot = watch.snapshot();
         let ledger = &snapshot.cgroups.get(&own)?.ledger;
@@ -97,15 +96,4 @@ fn the_ledger_of_the_machine_is_the_sum_of_the_cgroups_and_of_what_is_nobodys() 
     // What the machine has for itself is none of these.
     assert_eq!(snapshot.machine[&Ledger::ClosedWithoutAnswer], 0);
     assert_eq!(snapshot.machine[&Ledger::ExchangesAttempted], 0);
-}
-
-/// The cgroup that this process is in.
-fn cgroup_of_this_process() -> CgroupId {
-    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-    let path = text
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .unwrap();
-    let mount = cgroup::mount_point().unwrap();
-    cgroup::id(&mount.join(path)).unwrap()
 }

@@ -5,6 +5,7 @@ mod cpu;
 mod http;
 mod lifecycle;
 mod listener;
+mod loopback;
 mod losses;
 mod memory;
 mod network;

@@ -13,6 +13,10 @@ pub struct Config {
     pub connection_ring_bytes: u32,
     /// Keep the query of request targets.
     pub keep_query: bool,
+    /// Look at both ends of connections that lie within this machine. By default those over loopback are looked at at their server's end
+    /// only, once they have had an exchange: this costs half as much, and the client's times are then those at the server's end,
+    /// which differ by what the kernel takes from one to the other, a few microseconds.
+    pub each_end: bool,
     /// Count runs and time of each program while the probes are loaded. Costs about 30 ns a run.
     pub statistics: bool,
     /// Count what interrupts take of each CPU. Costs two runs for each of them.
@@ -31,6 +35,7 @@ impl Default for Config {
             ring_bytes: 8 << 20,
             connection_ring_bytes: 1 << 20,
             keep_query: false,
+            each_end: false,
             statistics: false,
             interrupts: false,
             scheduler_step: u32::MAX,

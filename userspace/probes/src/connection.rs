@@ -97,6 +97,11 @@ impl Connection {
         Some(Duration::from_nanos(self.end_ns.saturating_sub(begin_ns)))
     }
 
+    /// Puts what a record tells into the batch; nothing if it is none.
+    fn read_into(record: &[u8], batch: &mut Vec<Self>) {
+        batch.extend(Self::read(record));
+    }
+
     /// Reads a record; none if it is none.
     fn read(bytes: &[u8]) -> Option<Self> {
         if bytes.len() < size_of::<ConnectionRecord>() {
@@ -154,14 +159,16 @@ impl ConnectionStream {
     /// If the ring cannot be waited for.
     pub async fn next_batch(&mut self) -> Result<Vec<Connection>, Error> {
         let mut batch = Vec::new();
-        self.ring.next_batch(&mut batch, Connection::read).await?;
+        self.ring
+            .next_batch(&mut batch, Connection::read_into)
+            .await?;
         Ok(batch)
     }
 
     /// Connections that are there now, without waiting: at most 4,096.
     pub fn drain(&mut self) -> Vec<Connection> {
         let mut batch = Vec::new();
-        self.ring.drain(&mut batch, Connection::read);
+        self.ring.drain(&mut batch, Connection::read_into);
         batch
     }
 }

@@ -112,6 +112,18 @@ impl Exchange {
             .map(|(_, name)| *name)
     }
 
+    /// The same exchange at the client's end, in this cgroup.
+    fn at_the_client(self, cgroup: CgroupId) -> Self {
+        Self {
+            cgroup,
+            role: Role::Client,
+            local: self.remote,
+            remote: self.local,
+            flags: self.flags | flags::PEER_TIMES,
+            ..self
+        }
+    }
+
     /// Reads a record; none if what it says is no HTTP: a method that is no token, a target with control characters.
     ///
     /// In place, as a copy of the record would cost as much as all else.
@@ -276,7 +288,8 @@ impl ExchangeStream {
         })
     }
 
-    /// Waits until there are exchanges and returns the next of them, at most 64, so that they stay in the cache. Cancel safe.
+    /// Waits until there are exchanges and returns the next of them, of at most 64 records, so that they stay in the cache. Cancel
+    /// safe.
     ///
     /// # Errors
     ///
@@ -289,12 +302,14 @@ impl ExchangeStream {
             batch,
         } = self;
         batch.clear();
-        ring.next_batch(batch, |record| read(record, *keep_query, unreadable))
-            .await?;
+        ring.next_batch(batch, |record, batch| {
+            read(record, *keep_query, unreadable, batch)
+        })
+        .await?;
         Ok(batch)
     }
 
-    /// Exchanges that are there now, without waiting: at most 4,096, so that traffic which goes on cannot hold the caller.
+    /// Exchanges that are there now, without waiting: of at most 4,096 records, so that traffic which goes on cannot hold the caller.
     pub fn drain(&mut self) -> &[Exchange] {
         let Self {
             ring,
@@ -303,23 +318,37 @@ impl ExchangeStream {
             batch,
         } = self;
         batch.clear();
-        ring.drain(batch, |record| read(record, *keep_query, unreadable));
+        ring.drain(batch, |record, batch| {
+            read(record, *keep_query, unreadable, batch)
+        });
         batch
     }
 
-    /// Records so far that said nothing an HTTP exchange can be: no exchange was made of them.
+    /// Exchanges so far whose record said nothing that one can be: none was made of them.
     #[must_use]
     pub fn unreadable(&self) -> u64 {
         self.unreadable
     }
 }
 
-/// Reads a record, or counts it as unreadable.
+/// Reads a record: one exchange, or one for each end; or counts it as unreadable.
 #[inline]
-fn read(record: &[u8], keep_query: bool, unreadable: &mut u64) -> Option<Exchange> {
-    let exchange = Exchange::read(record, keep_query);
-    *unreadable += u64::from(exchange.is_none());
-    exchange
+fn read(record: &[u8], keep_query: bool, unreadable: &mut u64, batch: &mut Vec<Exchange>) {
+    let client = client_of(record);
+    let Some(exchange) = Exchange::read(record, keep_query) else {
+        *unreadable += 1 + u64::from(client.is_some());
+        return;
+    };
+    batch.push(exchange);
+    batch.extend(client.map(|cgroup| exchange.at_the_client(cgroup)));
+}
+
+/// The cgroup of the client, if the record of its server is told for both.
+#[inline]
+fn client_of(record: &[u8]) -> Option<CgroupId> {
+    let record: &Fixed = record.first_chunk()?;
+    let id = field!(record, peer_cgroup_id: u64);
+    (id != 0).then_some(CgroupId(id))
 }
 
 #[cfg(test)]
@@ -345,6 +374,33 @@ mod tests {
 
         assert_eq!((&*exchange.method, &*exchange.path), ("GET", "/a"));
         assert_eq!(Exchange::read(&bytes[..used - 1], false), None);
+    }
+
+    #[test]
+    fn a_record_for_both_ends_is_an_exchange_of_each() {
+        let mut bytes = record(b"GET", b"/");
+        bytes[offset_of!(ExchangeRecord, cgroup_id)] = 1;
+        bytes[offset_of!(ExchangeRecord, local_port)] = 80;
+        bytes[offset_of!(ExchangeRecord, remote_port)] = 99;
+        let (mut unreadable, mut batch) = (0, Vec::new());
+
+        read(&bytes, false, &mut unreadable, &mut batch);
+        assert_eq!(batch.len(), 1);
+        bytes[offset_of!(ExchangeRecord, peer_cgroup_id)] = 2;
+        batch.clear();
+        read(&bytes, false, &mut unreadable, &mut batch);
+        read(b"", false, &mut unreadable, &mut batch);
+
+        let [server, client] = batch[..] else {
+            panic!("{batch:?}");
+        };
+        assert_eq!((server.role, client.role), (Role::Server, Role::Client));
+        assert_eq!((server.cgroup.0, client.cgroup.0), (1, 2));
+        assert_eq!((client.local, client.remote), (server.remote, server.local));
+        assert_eq!((server.local.port(), server.remote.port()), (80, 99));
+        assert_eq!(&*client.path, "/");
+        assert_eq!((server.flags, client.flags), (0, flags::PEER_TIMES));
+        assert_eq!(unreadable, 1);
     }
 
     #[test]

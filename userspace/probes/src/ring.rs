@@ -51,11 +51,11 @@ impl Ring {
         })
     }
 
-    /// Waits until `read` makes something of what lies in the ring, and puts that into `batch`, which is empty. Cancel safe.
+    /// Waits until `read` puts something of what lies in the ring into `batch`, which is empty. Cancel safe.
     pub(crate) async fn next_batch<T>(
         &mut self,
         batch: &mut Vec<T>,
-        mut read: impl FnMut(&[u8]) -> Option<T>,
+        mut read: impl FnMut(&[u8], &mut Vec<T>),
     ) -> Result<(), Error> {
         loop {
             let end = self.collect(batch, BATCH, &mut read);
@@ -76,12 +76,12 @@ impl Ring {
         }
     }
 
-    /// Puts what `read` makes of what lies in the ring now into `batch`: of at most [`DRAINED`] records, so that events which go
-    /// on cannot hold the caller.
+    /// Has `read` put what lies in the ring now into `batch`: at most [`DRAINED`] records, so that events which go on cannot hold the
+    /// caller.
     pub(crate) fn drain<T>(
         &mut self,
         batch: &mut Vec<T>,
-        mut read: impl FnMut(&[u8]) -> Option<T>,
+        mut read: impl FnMut(&[u8], &mut Vec<T>),
     ) {
         if let Err(error) = self.collect(batch, DRAINED, &mut read) {
             tracing::error!(%error, "records stay unread");
@@ -92,13 +92,13 @@ impl Ring {
         &mut self,
         batch: &mut Vec<T>,
         most: usize,
-        read: &mut impl FnMut(&[u8]) -> Option<T>,
+        read: &mut impl FnMut(&[u8], &mut Vec<T>),
     ) -> Result<(), Error> {
         let Readable(consumer) = self.ring.get_mut();
         let mut end = Ok(());
         for _ in 0..most {
             // Put there from within, as what is made is large and would be moved on every way out.
-            match consumer.next(|record| batch.extend(read(record))) {
+            match consumer.next(|record| read(record, batch)) {
                 Ok(Some(())) => {}
                 Ok(None) => break,
                 Err(error) => {

@@ -229,10 +229,8 @@ fn differs(truth: &Truth, one: &Seen, ground: &Ground) -> Option<String> {
     }
     if said.cut {
         // It never ended: it may be told, but not as if it had.
-        return one
-            .flags
-            .is_empty()
-            .then(|| "broken off and not marked".to_owned());
+        let unmarked = one.flags.iter().all(|name| name == "peer_times");
+        return unmarked.then(|| "broken off and not marked".to_owned());
     }
     let known = [
         (

@@ -31,7 +31,7 @@ pub(super) fn load(
         this.flags &= !mark::CARRY;
         let request = &mut segment.carry.request;
         let Some(length) = outside.take_carry(key, request, &mut segment.window) else {
-            outside.count(Ledger::CarryLost, 1);
+            outside.count(socket, Ledger::CarryLost, 1);
             lose(outside, socket, direction);
             return false;
         };
@@ -48,7 +48,7 @@ pub(super) fn load(
         } else {
             Ledger::Reordered
         };
-        outside.count(kind, 1);
+        outside.count(socket, kind, 1);
         lose(outside, socket, direction);
         return false;
     }
@@ -94,7 +94,7 @@ pub(super) fn save(
     if outside.keep_carry(key, &segment.carry) {
         this.flags |= mark::CARRY;
     } else {
-        outside.count(Ledger::CarryLost, 1);
+        outside.count(socket, Ledger::CarryLost, 1);
         lose(outside, socket, direction);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) const fn is_lost(socket: &Socket, direction: u32) -> bool {
 /// What is missing in front of a segment will not come, or not soon enough: the place is lost.
 #[inline(always)]
 pub fn give_up(outside: &impl Outside, socket: &mut Socket, direction: u32) {
-    outside.count(Ledger::Reordered, 1);
+    outside.count(socket, Ledger::Reordered, 1);
     lose(outside, socket, direction);
 }
 
@@ -126,7 +126,7 @@ pub(super) fn strike(outside: &impl Outside, socket: &mut Socket, direction: u32
     socket.strikes = socket.strikes.wrapping_add(1);
     if socket.strikes >= STRIKES {
         silence(socket);
-        outside.count(Ledger::NotHttp, 1);
+        outside.count(socket, Ledger::NotHttp, 1);
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) fn lose(outside: &impl Outside, socket: &mut Socket, direction: u32) 
     if socket.role != role::UNKNOWN {
         let outstanding = socket.requests().wrapping_sub(socket.answers());
         if outstanding != 0 && carries_answers(socket, direction) {
-            outside.count(Ledger::GivenUp, outstanding);
+            outside.count(socket, Ledger::GivenUp, outstanding);
             socket.set_answers(socket.requests());
         } else if outstanding != 0 && stream(socket, direction).state != state::LOST {
             change_last_request(outside, socket, |request| {
@@ -181,7 +181,7 @@ pub(crate) fn unparsable(
         set_lost(socket, direction, false);
         strike(outside, socket, direction);
     } else {
-        outside.count(Ledger::Unparsable, 1);
+        outside.count(socket, Ledger::Unparsable, 1);
         lose(outside, socket, direction);
     }
 }
@@ -194,7 +194,7 @@ pub fn exceeded(
     socket: &mut Socket,
     direction: u32,
 ) {
-    outside.count(Ledger::StepsExceeded, 1);
+    outside.count(socket, Ledger::StepsExceeded, 1);
     lose(outside, socket, direction);
     stream(socket, direction).next_seq = segment.next_seq;
 }

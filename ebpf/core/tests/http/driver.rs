@@ -67,7 +67,7 @@ impl Calls {
 }
 
 impl Outside for Maps {
-    fn count(&self, kind: Ledger, events: u32) {
+    fn count(&self, _: &Socket, kind: Ledger, events: u32) {
         *self.ledger.borrow_mut().entry(kind).or_default() += u64::from(events);
     }
 

@@ -158,7 +158,8 @@ impl Expected {
             seen.interim,
             (seen.request_head_bytes, seen.request_body_bytes()),
             (seen.response_head_bytes, seen.response_body_bytes()),
-            names(seen.flags),
+            // Where it was looked at is no part of what it was.
+            names(seen.flags & !flags::PEER_TIMES),
             seen.request_end_ns
                 .is_none_or(|end| (seen.start_ns..=seen.end_ns).contains(&end)),
         );

@@ -1,0 +1,108 @@
+//! Connections that have both ends on this machine, see [`galileo_ebpf_core::loopback`].
+//!
+//! Only those over loopback: of other interfaces it is not known in which network namespace the peer is.
+
+use aya_ebpf::{
+    bindings::BPF_F_CURRENT_NETNS,
+    helpers::generated::{bpf_sk_lookup_tcp, bpf_sk_release},
+    programs::SkBuffContext,
+};
+use galileo_ebpf_abi::{LOOPBACK, SLOT_UNKNOWN};
+use galileo_ebpf_core::{
+    loopback,
+    socket::{Socket, watched},
+};
+
+use crate::{net::socket_of, slots::is_current};
+
+/// Not 0 if each end is to be looked at for itself. User space sets it before the object is loaded.
+#[unsafe(no_mangle)]
+static EACH_END: u8 = 0;
+
+/// `BPF_TCP_ESTABLISHED`.
+const ESTABLISHED: u32 = 1;
+
+/// Leaves a client's connection to its peer, if that is on this machine and stands where this end does, and a request begins with
+/// the byte of this sequence number. `slot` is that of the client's cgroup.
+#[inline(always)]
+pub fn hand_over(ctx: &SkBuffContext, client: &mut Socket, sequence: u32, slot: u32) -> bool {
+    // SAFETY: the context is valid for the run. The device is set, see `traffic::count_packet`.
+    let interface = unsafe { (*ctx.skb.skb).ifindex };
+    if interface != LOOPBACK || !loopback::may_hand_over(client, sequence) {
+        return false;
+    }
+    // SAFETY: a byte that nobody writes once the object is loaded; volatile, as the compiler takes it for 0.
+    if unsafe { (&raw const EACH_END).read_volatile() } != 0 {
+        return false;
+    }
+    let (mut tuple, bytes) = tuple(client);
+    // SAFETY: the context is valid for the run, and so is the tuple, of which no more is read than it has.
+    let peer = unsafe {
+        bpf_sk_lookup_tcp(
+            ctx.skb.skb.cast(),
+            tuple.as_mut_ptr().cast(),
+            bytes,
+            // It is taken for an i32.
+            BPF_F_CURRENT_NETNS as u32 as u64,
+            0,
+        )
+    };
+    if peer.is_null() {
+        return false;
+    }
+    // SAFETY: a socket that is not null and not given back yet; the kernel translates the access.
+    let established = unsafe { (*peer).state } == ESTABLISHED;
+    let server = if established {
+        socket_of(peer, false)
+    } else {
+        None
+    };
+    // SAFETY: what was looked up, once. Its storage stays while the program runs (RCU).
+    unsafe { bpf_sk_release(peer.cast()) };
+    server.is_some_and(|server| loopback::hand_over(client, server, slot))
+}
+
+/// What the kernel finds the peer of a socket by (`struct bpf_sock_tuple`), and how many bytes of it count: as the peer receives it,
+/// so from this end to that one.
+#[inline(always)]
+fn tuple(socket: &Socket) -> ([u32; 9], u32) {
+    let record = &socket.record;
+    let (from, to) = (words(record.local_addr), words(record.remote_addr));
+    let ([a, b], [c, d]) = (
+        record.local_port.to_be_bytes(),
+        record.remote_port.to_be_bytes(),
+    );
+    let ports = u32::from_ne_bytes([a, b, c, d]);
+    if is_mapped(from) && is_mapped(to) {
+        ([from[3], to[3], ports, 0, 0, 0, 0, 0, 0], 12)
+    } else {
+        let ([a, b, c, d], [e, f, g, h]) = (from, to);
+        ([a, b, c, d, e, f, g, h, ports], 36)
+    }
+}
+
+/// An address as words, in network order.
+#[inline(always)]
+fn words(address: [u8; 16]) -> [u32; 4] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address;
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_ne_bytes)
+}
+
+/// Whether it is an IPv4 address.
+#[inline(always)]
+const fn is_mapped(words: [u32; 4]) -> bool {
+    words[0] | words[1] == 0 && words[2] == 0xffff_u32.to_be()
+}
+
+/// No slot, of no cgroup.
+pub const NO_CLIENT: u32 = u32::MAX;
+
+/// The slot of the client's cgroup, if exchanges of this connection are told for both its ends; [`SLOT_UNKNOWN`] if the cgroup is gone.
+#[inline(always)]
+pub fn client_slot(socket: &Socket) -> u32 {
+    if socket.watched != watched::HERE_FOR_BOTH {
+        return NO_CLIENT;
+    }
+    let slot = socket.peer_slot as u32;
+    if is_current(slot) { slot } else { SLOT_UNKNOWN }
+}

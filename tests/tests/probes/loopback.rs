@@ -1,0 +1,187 @@
+//! Connections over loopback, which are looked at at one end for both.
+
+use std::{collections::HashMap, net::Shutdown};
+
+use galileo_probes::{Config, Exchange, Ledger, Role, cgroup::CgroupId, flags};
+use galileo_tests::{
+    http::Client,
+    nginx::Nginx,
+    pod::own_cgroup,
+    talk::Talk,
+    turn,
+    wait::until,
+    watch::{Watch, of_role},
+};
+
+/// The server's and the client's exchange of each request, by path: there must be one of each.
+fn by_path(seen: &[Exchange]) -> HashMap<&str, (&Exchange, &Exchange)> {
+    let clients = of_role(seen, Role::Client);
+    let clients: HashMap<&str, _> = clients.iter().map(|one| (&*one.path, *one)).collect();
+    let servers = of_role(seen, Role::Server);
+    let pairs: HashMap<&str, _> = servers
+        .iter()
+        .map(|one| (&*one.path, (*one, clients[&*one.path])))
+        .collect();
+    assert_eq!(2 * pairs.len(), seen.len(), "{seen:#?}");
+    pairs
+}
+
+/// Whether what the client's end tells was seen at the server's.
+fn is_told_by_the_server(server: &Exchange, client: &Exchange) -> bool {
+    let same_times = (server.start_ns, server.end_ns) == (client.start_ns, client.end_ns);
+    assert_eq!(same_times, client.flags & flags::PEER_TIMES != 0);
+    assert_eq!(server.flags & flags::PEER_TIMES, 0);
+    same_times
+}
+
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")
+}
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+#[test]
+fn each_cgroup_has_every_exchange_of_its_end() {
+    let _turn = turn();
+    let Some(mut watch) = Watch::start(&Config::default()) else {
+        return;
+    };
+    let gets = 50;
+    let own = own_cgroup();
+    let server = Nginx::start();
+    let before = watch.snapshot();
+    let mut client = Client::connect(server.port);
+    for index in 0..gets {
+        client.request("GET", &format!("/{index}"), "", b"");
+    }
+    let seen = watch.wait_for(server.port, 2 * gets);
+
+    let pairs = by_path(&seen);
+    assert_eq!(pairs.len(), gets);
+    for (server, client) in pairs.values() {
+        assert_eq!((client.local, client.remote), (server.remote, server.local));
+        assert_eq!(client.cgroup, own);
+        assert_eq!(
+            (client.status, client.response_bytes, client.request_bytes),
+            (server.status, server.response_bytes, server.request_bytes)
+        );
+    }
+    assert!(
+        seen.iter()
+            .all(|one| one.cgroup == own || one.cgroup == server.pod.id)
+    );
+    let first = pairs["/0"];
+    assert!(!is_told_by_the_server(first.0, first.1), "{first:#?}");
+    let told = pairs
+        .values()
+        .filter(|(server, client)| is_told_by_the_server(server, client));
+    assert_eq!(told.count(), gets - 1);
+
+    let since = watch.snapshot().since(&before);
+    assert_eq!(since.cgroups[&server.pod.id].server.count, gets as u64);
+    assert_eq!(since.cgroups[&own].client.count, gets as u64);
+    for id in [server.pod.id, own] {
+        let ledger = &since.cgroups[&id].ledger;
+        for kind in [Ledger::ExchangesAttempted, Ledger::ExchangesSeen] {
+            assert_eq!(ledger.get(&kind), Some(&(gets as u64)), "{ledger:?}");
+        }
+    }
+}
+
+#[test]
+fn over_ipv6_as_well() {
+    let _turn = turn();
+    let Some(mut watch) = Watch::start(&Config::default()) else {
+        return;
+    };
+    let mut talk = Talk::on("[::1]:0");
+    for index in 0..4 {
+        talk.ask(request(&format!("/{index}")).as_bytes());
+        talk.answer(ANSWER);
+    }
+    let seen = watch.wait_for(talk.port, 8);
+    let pairs = by_path(&seen);
+    for (path, (server, client)) in &pairs {
+        assert_eq!(
+            is_told_by_the_server(server, client),
+            *path != "/0",
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn each_end_tells_its_own_if_that_is_asked_for() {
+    let _turn = turn();
+    let Some(mut watch) = Watch::start(&Config {
+        each_end: true,
+        ..Config::default()
+    }) else {
+        return;
+    };
+    let mut talk = Talk::new();
+    for index in 0..8 {
+        talk.ask(request(&format!("/{index}")).as_bytes());
+        talk.answer(ANSWER);
+    }
+    let seen = watch.wait_for(talk.port, 16);
+    for (server, client) in by_path(&seen).values() {
+        assert!(client.start_ns < server.start_ns && server.end_ns < client.end_ns);
+    }
+}
+
+#[test]
+fn a_client_that_always_has_a_request_under_way_looks_for_itself() {
+    let _turn = turn();
+    let Some(mut watch) = Watch::start(&Config::default()) else {
+        return;
+    };
+    let mut talk = Talk::new();
+    talk.ask(request("/0").as_bytes());
+    for index in 1..20 {
+        talk.ask(request(&format!("/{index}")).as_bytes());
+        talk.answer(ANSWER);
+    }
+    talk.answer(ANSWER);
+    // Now nothing is.
+    for index in 20..40 {
+        talk.ask(request(&format!("/{index}")).as_bytes());
+        talk.answer(ANSWER);
+    }
+    let seen = watch.wait_for(talk.port, 80);
+    let pairs = by_path(&seen);
+    assert_eq!(pairs.len(), 40);
+    for (path, (server, client)) in &pairs {
+        let index: u32 = path[1..].parse().unwrap();
+        // Tried where the number of answers is a power of two.
+        assert_eq!(is_told_by_the_server(server, client), index >= 32, "{path}");
+    }
+}
+
+#[test]
+fn what_is_not_answered_is_counted_for_both_ends() {
+    let _turn = turn();
+    let Some(mut watch) = Watch::start(&Config::default()) else {
+        return;
+    };
+    let own = own_cgroup();
+    let closed = |watch: &Watch, id: CgroupId| {
+        let snapshot = watch.snapshot();
+        let ledger = snapshot.cgroups.get(&id).map(|one| one.ledger.clone());
+        ledger
+            .and_then(|ledger| ledger.get(&Ledger::ClosedWithoutAnswer).copied())
+            .unwrap_or(0)
+    };
+    let before = closed(&watch, own);
+    let mut talk = Talk::new();
+    for index in 0..3 {
+        talk.ask(request(&format!("/{index}")).as_bytes());
+        talk.answer(ANSWER);
+    }
+    talk.ask(request("/3").as_bytes());
+    watch.wait_for(talk.port, 6);
+    talk.server.shutdown(Shutdown::Write).unwrap();
+    until("both ends have counted it", || {
+        (closed(&watch, own) - before == 2).then_some(())
+    });
+}
