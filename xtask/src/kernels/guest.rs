@@ -105,7 +105,9 @@ impl Guest<'_> {
         command
             .args([
                 "-accel",
-                "tcg,thread=multi",
+                // One thread for both CPUs: with one for each, a CPU may still run the breakpoint by which a kernel changes code that
+                // others run (`text_poke_bp`) when nobody handles that any more, and such a kernel dies of `int3`.
+                "tcg,thread=single",
                 "-machine",
                 machine,
                 "-cpu",
