@@ -23,9 +23,10 @@ use galileo_ebpf_core::{
 
 use crate::{
     guard,
+    headers::Tcp,
     http::FIRST,
     ledger::{count, take_back},
-    net::{self, Tcp},
+    net,
 };
 
 /// What is known of these connections.

@@ -27,6 +27,7 @@ mod busy;
 mod cpu;
 mod firsts;
 mod guard;
+mod headers;
 mod http;
 mod irq;
 mod ledger;

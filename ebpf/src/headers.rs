@@ -1,0 +1,147 @@
+//! What the headers of a packet say.
+
+use aya_ebpf::{helpers::bpf_skb_load_bytes, programs::SkBuffContext};
+use galileo_ebpf_core::{connection::RECEIVED, socket::Ends};
+
+/// Bits of [`Tcp::flags`] (RFC 9293, 3.1): the sender has sent all.
+pub const FIN: u8 = 1;
+/// As [`FIN`]: the connection begins.
+pub const SYN: u8 = 2;
+/// As [`FIN`]: the connection is over.
+pub const RST: u8 = 4;
+/// As [`FIN`]: [`Tcp::acknowledged`] counts.
+pub const ACK: u8 = 16;
+
+/// What the headers of IP and TCP say of a segment.
+pub struct Tcp {
+    /// Where the TCP header begins.
+    header: u32,
+    /// Where the payload begins.
+    pub payload: u32,
+    /// Sequence number of its first byte, or of its SYN.
+    pub sequence: u32,
+    /// Sequence number of the next byte that the sender waits for.
+    pub acknowledged: u32,
+    /// See [`FIN`].
+    pub flags: u8,
+}
+
+impl Tcp {
+    /// Sequence number of the first byte of data: a SYN takes a number of its own, before the data that fast open sends with it.
+    #[inline(always)]
+    pub fn begin(&self) -> u32 {
+        self.sequence.wrapping_add(u32::from(self.flags & SYN != 0))
+    }
+}
+
+const TCP: u8 = 6;
+/// Bytes of a TCP header without options.
+const TCP_BYTES: usize = 20;
+
+/// Reads the headers of IP and TCP, which the kernel has made lie in one piece before it comes here; none if it is another
+/// protocol, or an IPv6 packet with extension headers.
+#[inline(always)]
+pub fn tcp(ctx: &SkBuffContext) -> Option<Tcp> {
+    // SAFETY: the context is valid for the run; the verifier knows this as the begin of the packet.
+    let data = unsafe { (*ctx.skb.skb).data } as usize as *const u8;
+    // SAFETY: as above, as its end.
+    let end = unsafe { (*ctx.skb.skb).data_end } as usize as *const u8;
+    if data.wrapping_add(20 + TCP_BYTES) > end {
+        return None;
+    }
+    let byte = |at: usize| {
+        // SAFETY: at < 20, and so many bytes lie before `end`, as just checked; the verifier refuses what does not.
+        unsafe { *data.wrapping_add(at) }
+    };
+    let header = match byte(0) >> 4 {
+        4 if byte(9) == TCP => usize::from(byte(0) & 0xf) * 4,
+        6 if byte(6) == TCP => 40,
+        _ => return None,
+    };
+    let tcp = data.wrapping_add(header);
+    if tcp.wrapping_add(TCP_BYTES) > end {
+        return None;
+    }
+    let word = |at: usize| {
+        // SAFETY: at + 4 ≤ TCP_BYTES, and TCP_BYTES from `tcp` on lie before `end`, as just checked.
+        u32::from_be(unsafe { tcp.wrapping_add(at).cast::<u32>().read_unaligned() })
+    };
+    // SAFETY: as above: 12 < TCP_BYTES.
+    let length = unsafe { *tcp.wrapping_add(12) } >> 4;
+    // SAFETY: as above: 13 < TCP_BYTES.
+    let flags = unsafe { *tcp.wrapping_add(13) };
+    Some(Tcp {
+        header: header as u32,
+        payload: header as u32 + u32::from(length) * 4,
+        sequence: word(4),
+        acknowledged: word(8),
+        flags,
+    })
+}
+
+const MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
+
+/// Who talks to whom.
+#[inline(always)]
+pub fn ends(ctx: &SkBuffContext, tcp: &Tcp, direction: u32) -> Option<Ends> {
+    let version: u8 = load(ctx, 0)?;
+    let [source, destination]: [[u8; 16]; 2] = if version >> 4 == 4 {
+        let [source, destination]: [[u8; 4]; 2] = load(ctx, 12)?;
+        let mut mapped = [MAPPED; 2];
+        mapped[0][12..].copy_from_slice(&source);
+        mapped[1][12..].copy_from_slice(&destination);
+        mapped
+    } else {
+        load(ctx, 8)?
+    };
+    let [from, to]: [[u8; 2]; 2] = load(ctx, tcp.header)?;
+    let (from, to) = (u16::from_be_bytes(from), u16::from_be_bytes(to));
+    Some(if direction == RECEIVED {
+        Ends {
+            local_addr: destination,
+            remote_addr: source,
+            local_port: to,
+            remote_port: from,
+        }
+    } else {
+        Ends {
+            local_addr: source,
+            remote_addr: destination,
+            local_port: from,
+            remote_port: to,
+        }
+    })
+}
+
+/// What consists of bytes.
+///
+/// # Safety
+///
+/// Any bytes are a value of it: a byte, or an array of these.
+unsafe trait Bytes {}
+
+// SAFETY: a byte.
+unsafe impl Bytes for u8 {}
+
+// SAFETY: an array of what consists of bytes.
+unsafe impl<T: Bytes, const N: usize> Bytes for [T; N] {}
+
+/// Copies what begins at `offset` of the packet.
+#[inline(always)]
+fn load<T: Bytes>(ctx: &SkBuffContext, offset: u32) -> Option<T> {
+    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    // SAFETY: the context is valid for the run, and the value has as many bytes as are asked for.
+    let failed = unsafe {
+        bpf_skb_load_bytes(
+            ctx.skb.skb.cast(),
+            offset,
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+        )
+    };
+    if failed != 0 {
+        return None;
+    }
+    // SAFETY: the helper fills all bytes or fails, and any bytes are a value.
+    Some(unsafe { value.assume_init() })
+}
