@@ -57,7 +57,7 @@ pub fn page(
                     (ledgers(result, insight))
                     section id="cost" {
                         h2 { "What did watching cost?" }
-                        p.answer { (answers::cost(result, insight)) }
+                        p.answer { (answers::cost(result, insight, capture)) }
                     }
                     (parts::repeat(result, capture))
                 }

@@ -52,7 +52,7 @@ pub fn summary(
     page.paragraph(&answers::losses(result));
     page.blank();
     page.heading("What did watching cost?");
-    page.paragraph(&answers::cost(result, insight));
+    page.paragraph(&answers::cost(result, insight, capture));
     page.text
 }
 
