@@ -1,10 +1,11 @@
 //! Cgroups for programs to run in, as pods do.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,16 +37,17 @@ pub(crate) fn remove_remains(mount: &Path, prefix: &str) {
             .to_str()
             .and_then(|name| name.strip_prefix(prefix)?.split('-').next());
         if id.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
-            drop(Group::of(entry.path()));
+            remove(&entry.path());
         }
     }
 }
 
-/// A cgroup; its processes end and it goes when this is dropped.
+/// A cgroup; its processes end and it goes when this is dropped, or when this process ends without that.
 pub(crate) struct Group {
     folder: PathBuf,
     /// The kernel's id of it.
     pub id: u64,
+    guard: Child,
 }
 
 impl Group {
@@ -53,16 +55,14 @@ impl Group {
     pub(crate) fn new(mount: &Path, name: &str) -> Result<Self> {
         let folder = mount.join(name);
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let mut group = Self::of(folder);
-        group.id = fs::metadata(&group.folder)
+        // Not before: what is there already is somebody else's.
+        let guard = guard(&folder)
+            .inspect_err(|_| remove(&folder))
+            .context("cannot start what removes a cgroup in the end")?;
+        let id = fs::metadata(&folder)
             .context("cannot look at the cgroup that was just made")?
             .ino();
-        Ok(group)
-    }
-
-    /// One that is there already and is to go.
-    pub(crate) fn of(folder: PathBuf) -> Self {
-        Self { folder, id: 0 }
+        Ok(Self { folder, id, guard })
     }
 
     /// Makes a command of which program and arguments are to follow one that runs in it. A shell joins and becomes the program, so
@@ -72,34 +72,80 @@ impl Group {
             .args(["sh", "-c", r#"echo $$ >"$0/cgroup.procs" && exec "$@""#])
             .arg(&self.folder)
     }
-
-    /// Kills what is in it. True if nothing was.
-    fn end_all(&self) -> bool {
-        let text = fs::read_to_string(self.folder.join("cgroup.procs")).unwrap_or_default();
-        let pids: Vec<_> = text.split_whitespace().collect();
-        if !pids.is_empty() {
-            // They may have ended meanwhile; the next look tells.
-            let _ = Command::new("kill")
-                .arg("-9")
-                .args(&pids)
-                .stderr(Stdio::null())
-                .status();
-        }
-        pids.is_empty()
-    }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline {
-            self.end_all();
-            match fs::remove_dir(&self.folder) {
-                Ok(()) => return,
-                Err(error) if error.kind() == ErrorKind::NotFound => return,
-                Err(_) => thread::sleep(LOOK),
-            }
+        remove(&self.folder);
+        drop(self.guard.stdin.take());
+        // There is nothing left for it to do, so it ends.
+        let _ = self.guard.wait();
+    }
+}
+
+/// Removes a cgroup and what runs in it when this process is gone: it has the other end of the pipe that the guard reads, so that
+/// a signal that allows for nothing else (Ctrl-C, SIGKILL) tells it too. A group of its own, as Ctrl-C is for all of one.
+fn guard(folder: &Path) -> io::Result<Child> {
+    const SCRIPT: &str = r#"
+        read -r _
+        tries=0
+        while [ -d "$0" ] && [ $tries -lt 100 ]; do
+            for pid in $(cat "$0/cgroup.procs"); do kill -9 "$pid"; done
+            rmdir "$0" || sleep 0.05
+            tries=$((tries + 1))
+        done
+    "#;
+    Command::new("sh")
+        .args(["-c", SCRIPT])
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+}
+
+/// Removes a cgroup and what runs in it.
+fn remove(folder: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < deadline {
+        end_all(folder);
+        match fs::remove_dir(folder) {
+            Ok(()) => return,
+            Err(error) if error.kind() == ErrorKind::NotFound => return,
+            Err(_) => thread::sleep(LOOK),
         }
-        eprintln!("cannot remove {}", self.folder.display());
+    }
+    eprintln!("cannot remove {}", folder.display());
+}
+
+/// Kills what is in a cgroup.
+fn end_all(folder: &Path) {
+    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    let pids: Vec<_> = text.split_whitespace().collect();
+    if !pids.is_empty() {
+        // They may have ended meanwhile; the next look tells.
+        let _ = Command::new("kill")
+            .arg("-9")
+            .args(&pids)
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guard_removes_the_folder_when_the_pipe_closes() {
+        let folder = std::env::temp_dir().join(format!("xtask-guard-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let mut guard = guard(&folder).unwrap();
+        thread::sleep(LOOK);
+        assert!(folder.exists());
+        drop(guard.stdin.take());
+        assert!(guard.wait().is_ok());
+        assert!(!folder.exists());
     }
 }

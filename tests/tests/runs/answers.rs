@@ -91,15 +91,14 @@ fn cpu_time_is_what_the_kernel_accounted(json: &Value, stored: &Stored) {
         for (index, replica) in service.replicas.iter().enumerate() {
             let usage = replica.usage.as_ref().expect("it was seen");
             let accounted = usage.accounted_cpu_ns.expect("cpu.stat is there");
-            // While a hypervisor has the CPU a task seems to run, and the account leaves that out; known in steps of 10 ms.
-            let stolen = match usage.stolen_ns {
-                Some(stolen @ 1..) => stolen + 10 * MILLISECOND,
-                _ => 0,
-            };
-            let apart = usage.cpu_ns.abs_diff(accounted);
+            let apart = usage.apart.expect("it is known how far they may be apart");
+            let allowed = (accounted / 100).max(5 * MILLISECOND);
+            let lacking = apart.end_ns + apart.preempted_ns + apart.steal_ns + apart.interrupts_ns;
+            let more = apart.begin_ns + apart.preempting_ns;
             assert!(
-                apart <= (accounted / 100).max(5 * MILLISECOND) + stolen,
-                "{}: {} ns by the probes, {accounted} ns by cpu.stat, {stolen} ns stolen",
+                usage.cpu_ns <= accounted + allowed + lacking
+                    && accounted <= usage.cpu_ns + allowed + more,
+                "{}: {} ns by the probes, {accounted} ns by cpu.stat, {apart:?}",
                 replica.name,
                 usage.cpu_ns
             );

@@ -79,7 +79,7 @@ pub use memory::{MapMemory, Memory};
 pub use namespace::NetworkNamespace;
 pub use probes::{Probes, Tables};
 pub use snapshot::{Blame, Snapshot};
-pub use stats::{CgroupStats, ExchangeStats};
+pub use stats::{CgroupStats, ExchangeStats, UnderWay};
 pub use tcp::TcpStats;
 pub use traffic::{Interface, Traffic};
 pub use verify::{Verdict, verify};

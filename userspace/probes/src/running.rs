@@ -17,6 +17,7 @@ use crate::{
     mapped::{Mapped, catch_up},
     plain::{self, halves},
     probes::boot_ns,
+    stats::UnderWay,
 };
 
 /// How often what a CPU ran meanwhile is read again.
@@ -84,6 +85,16 @@ impl Running {
         self.runs.clear();
         self.marks.clear();
         self.marks.resize(wanted.len().div_ceil(64), u64::MAX);
+    }
+
+    /// What runs now of what is wanted at a position.
+    pub(crate) fn under_way(&self, position: usize) -> UnderWay {
+        let mut under_way = UnderWay::default();
+        for (_, ns) in self.runs.iter().filter(|(at, _)| *at == position) {
+            under_way.runs += 1;
+            under_way.ns += ns;
+        }
+        under_way
     }
 
     fn mark(&mut self, position: usize) {

@@ -19,6 +19,8 @@ pub struct CgroupStats {
     pub generation: u64,
     /// Time on a CPU, what runs at the moment of reading included.
     pub on_cpu_ns: u64,
+    /// The part of it that the kernel's own account may lack. For a difference: at the later reading.
+    pub under_way: UnderWay,
     /// Switches away from a CPU because the task slept.
     pub switches_voluntary: u64,
     /// Switches away from a CPU of a task that could have gone on.
@@ -56,6 +58,16 @@ pub struct CgroupStats {
     pub client: ExchangeStats,
     /// What could not be kept of it, by kind; kinds that are not listed are 0.
     pub ledger: BTreeMap<Ledger, u64>,
+}
+
+/// Runs that had not ended at the moment of reading. The kernel brings a cgroup's account (`cpu.stat`) up to date when a run
+/// ends, and in between at ticks and as it happens to need it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UnderWay {
+    /// How many: at most one a CPU.
+    pub runs: u32,
+    /// How long they had lasted, altogether.
+    pub ns: u64,
 }
 
 /// What was counted of exchanges.
@@ -100,6 +112,7 @@ impl Clone for CgroupStats {
     fn clone_from(&mut self, source: &Self) {
         each_counter!(self, source, |copy, from| *copy = from);
         self.generation = source.generation;
+        self.under_way = source.under_way;
         self.wait.clone_from(&source.wait);
         self.server.duration.clone_from(&source.server.duration);
         self.client.duration.clone_from(&source.client.duration);
@@ -115,9 +128,16 @@ impl Clone for CgroupStats {
 
 impl CgroupStats {
     /// Sets what is counted of CPUs but for the histogram: what the CPUs' own lines have, and what is counted beside them.
-    pub(crate) fn set_cpu(&mut self, line: &CpuLine, migrations: u64, wait_unexplained_ns: u64) {
+    pub(crate) fn set_cpu(
+        &mut self,
+        line: &CpuLine,
+        under_way: UnderWay,
+        migrations: u64,
+        wait_unexplained_ns: u64,
+    ) {
         let explained_ns = line.wait_own_ns + line.wait_idle_ns + wait_unexplained_ns;
         self.on_cpu_ns = line.on_cpu_ns;
+        self.under_way = under_way;
         self.switches_voluntary = line.switches_voluntary;
         self.switches_involuntary = line.switches_involuntary;
         self.wakeups = line.wakeups;
@@ -131,6 +151,7 @@ impl CgroupStats {
     /// Takes over what is counted of CPUs.
     pub(crate) fn copy_cpu(&mut self, source: &Self) {
         self.on_cpu_ns = source.on_cpu_ns;
+        self.under_way = source.under_way;
         self.switches_voluntary = source.switches_voluntary;
         self.switches_involuntary = source.switches_involuntary;
         self.wakeups = source.wakeups;
@@ -173,6 +194,8 @@ impl CgroupStats {
 
     pub(crate) fn add(&mut self, other: &Self) {
         each_counter!(self, other, |sum, more| *sum += more);
+        self.under_way.runs += other.under_way.runs;
+        self.under_way.ns += other.under_way.ns;
         for (interface, traffic) in &other.interfaces {
             *self.interfaces.entry(*interface).or_default() += *traffic;
         }
@@ -211,6 +234,10 @@ mod tests {
             each_counter!(stats, filled, |counter, _| *counter = 1);
             number += 100;
             stats.on_cpu_ns = number;
+            stats.under_way = UnderWay {
+                runs: number as u32 + 3,
+                ns: number + 4,
+            };
             stats.tcp.connected = number + 1;
             stats.tcp.rtt.sum_ns = number + 2;
             for durations in [

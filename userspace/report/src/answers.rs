@@ -5,6 +5,7 @@ use galileo_analysis::compare::{Comparison, Difference, Grouping};
 use galileo_analysis::insight::{ServiceInsight, WorkloadInsight};
 use galileo_analysis::result::WorkloadResult;
 use galileo_analysis::{Insight, RunResult};
+use galileo_wire::Capture;
 
 use crate::numbers::{count, figure, percent, with_unit};
 
@@ -338,8 +339,19 @@ fn neighbours(result: &RunResult, insight: &Insight) -> String {
     sentence(&text)
 }
 
+/// Whether anything of any replica is known that only probes tell.
+fn probes_saw(capture: &Capture) -> bool {
+    let replicas = capture
+        .services
+        .values()
+        .flat_map(|service| &service.replicas);
+    replicas
+        .filter_map(|replica| replica.usage.as_ref())
+        .any(|usage| usage.waits.is_some() || usage.rx_bytes.is_some() || usage.exchanges.is_some())
+}
+
 /// What watching cost, in a sentence.
-pub(crate) fn cost(result: &RunResult, insight: &Insight) -> String {
+pub(crate) fn cost(result: &RunResult, insight: &Insight, capture: &Capture) -> String {
     let own = result.own_cost;
     let services: f64 = insight
         .services
@@ -364,6 +376,7 @@ pub(crate) fn cost(result: &RunResult, insight: &Insight) -> String {
             with_unit(seconds * 1e9 / runs as f64, "ns")
         ),
         (Some(_), Some(_)) => "; its probes did not run".to_owned(),
+        _ if !probes_saw(capture) => "; no probes watched".to_owned(),
         _ => "; the kernel did not count the runs of its probes (kernel.bpf_stats_enabled is 0)"
             .to_owned(),
     };

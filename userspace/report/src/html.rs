@@ -57,7 +57,7 @@ pub fn page(
                     (ledgers(result, insight))
                     section id="cost" {
                         h2 { "What did watching cost?" }
-                        p.answer { (answers::cost(result, insight)) }
+                        p.answer { (answers::cost(result, insight, capture)) }
                     }
                     (parts::repeat(result, capture))
                 }
@@ -151,7 +151,7 @@ fn ledgers(result: &RunResult, insight: &Insight) -> Markup {
                 div.scroll tabindex="0" {
                     table.ledgers {
                         caption {
-                            span { "Sums that must hold: exactly for counts, within 1 % or 5 ms for times that two observers took" }
+                            span { "Sums that must hold: exactly for counts, within 1 % or 5 ms, and what else is named, for times that two observers took" }
                         }
                         thead { tr { th scope="col" { "of" } th scope="col" { "sum" } th scope="col" { "holds" } } }
                         tbody {

@@ -349,8 +349,18 @@ pub(crate) fn equation(ledger: &Ledger) -> String {
         (Unit::Seconds, true) => "≈",
         (_, false) => "≠",
     };
+    let allowed: Vec<String> = ledger
+        .allowed
+        .iter()
+        .map(|part| format!("{} {}", value(part.value), part.name))
+        .collect();
+    let allowed = if allowed.is_empty() {
+        String::new()
+    } else {
+        format!(", give or take {}", allowed.join(" + "))
+    };
     format!(
-        "{} {} {sign} {}",
+        "{} {} {sign} {}{allowed}",
         value(ledger.whole.value),
         ledger.whole.name,
         parts.join(" + ")

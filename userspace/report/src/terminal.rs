@@ -52,7 +52,7 @@ pub fn summary(
     page.paragraph(&answers::losses(result));
     page.blank();
     page.heading("What did watching cost?");
-    page.paragraph(&answers::cost(result, insight));
+    page.paragraph(&answers::cost(result, insight, capture));
     page.text
 }
 
@@ -111,17 +111,12 @@ impl Page {
     }
 
     fn ledgers(&mut self, insight: &Insight) {
-        // What two observers agree on is told in one line; a difference is told in full.
-        let agreed = insight
-            .ledgers
-            .iter()
-            .filter(|ledger| ledger.holds && ledger.subject.contains('/'))
-            .count();
-        for ledger in insight
-            .ledgers
-            .iter()
-            .filter(|ledger| !ledger.holds || !ledger.subject.contains('/'))
-        {
+        // What two observers agree on is told in one line; a difference, and what had to be allowed for, is told in full.
+        let (agreed, told): (Vec<_>, Vec<_>) = insight.ledgers.iter().partition(|ledger| {
+            ledger.holds && ledger.allowed.is_empty() && ledger.subject.contains('/')
+        });
+        let agreed = agreed.len();
+        for ledger in told {
             let mark = if ledger.holds {
                 self.paint.good("ok ")
             } else {

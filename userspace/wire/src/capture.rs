@@ -124,6 +124,10 @@ pub struct Usage {
     pub cpu_ns: u64,
     /// The same by the kernel's own accounting (cpu.stat or cpuacct.usage), read in the same window, if it could be read.
     pub accounted_cpu_ns: Option<u64>,
+    /// By how much the two may be apart although neither is wrong; none if there is no account, and in captures of before
+    /// this was known.
+    #[serde(default)]
+    pub apart: Option<Apart>,
     /// Time that a hypervisor took from the CPUs it may run on, in steps of 10 ms. The probes see a task run on while that
     /// happens; the kernel's accounting leaves it out where it can (`CONFIG_PARAVIRT_TIME_ACCOUNTING`).
     #[serde(default)]
@@ -144,6 +148,29 @@ pub struct Usage {
     pub switches_voluntary: Option<u64>,
     /// Switches away from a CPU while the task was still runnable.
     pub switches_involuntary: Option<u64>,
+}
+
+/// By how much the CPU time of a replica by the probes and that by the kernel's account may be apart, at most, although
+/// neither is wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Apart {
+    /// What the account lacked of what the probes told when the window began: what ran between the two readings and what
+    /// the scheduler had not yet put to account. By as much the account may say more.
+    pub begin_ns: u64,
+    /// The same when the window ended. By as much the account may say less.
+    pub end_ns: u64,
+    /// Time from wake-ups to the switches to the replica that they asked for. At such a switch the kernel does not read its clock
+    /// again (`rq_clock_skip_update` in kernel/sched/core.c), so the account of the task that comes gets that time, although the
+    /// one that leaves had the CPU: by as much the account may say more.
+    pub preempting_ns: u64,
+    /// The same of switches away from the replica: by as much the account may say less.
+    pub preempted_ns: u64,
+    /// What a hypervisor took from the CPUs the replica may run on, if this kernel may take that off the account: by as much it
+    /// may say less.
+    pub steal_ns: u64,
+    /// What interrupts and softirqs took from these CPUs, if this kernel may take that off the account: by as much it may
+    /// say less.
+    pub interrupts_ns: u64,
 }
 
 /// Time spent waiting for a CPU, by what it was for; the parts add up to the whole.

@@ -155,6 +155,11 @@ impl Launch<'_> {
                         "the helper does not do its work; its `main` must call `helper_main` first"
                             .to_owned()
                     }
+                    // What a socket says when its time-out has passed.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => format!(
+                        "it did not start within {} s; is the machine overloaded, or was it stopped?",
+                        PATIENCE.as_secs()
+                    ),
                     Err(error) => format!("the helper does not answer: {error}"),
                 })
             }

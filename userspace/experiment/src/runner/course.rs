@@ -1,21 +1,23 @@
 //! The course of the measured part of a run: warm-up, measured phase, drain.
 
-use std::{
-    collections::BTreeMap, future, net::SocketAddr, sync::atomic::Ordering::Relaxed, time::Duration,
-};
+use std::{future, net::SocketAddr, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use galileo_expdb::RecordSender;
 use galileo_load::{Report, Stage as LoadStage};
-use galileo_probes::{Probes, Snapshot};
-use galileo_wire::{Phase, capture::PhaseWindow, clock::boot_ns};
+use galileo_probes::{Accounting, Probes, TakenOff};
+use galileo_wire::{
+    Phase,
+    capture::{Apart, PhaseWindow},
+    clock::boot_ns,
+};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Stage, deploy::Deployed, drive::Driving, error::Ended, machine, observe::Phases,
-    session::Session,
+    Error, Stage, deploy::Deployed, drive::Driving, error::Ended, machine::Taken, names::Names,
+    observe::Phases, reading::Reading, session::Session,
 };
-use crate::local::{Accounted, ExitInfo, LocalPlatform};
+use crate::local::{ExitInfo, LocalPlatform};
 
 /// Between starting the load engine and its first request.
 const RUN_UP: Duration = Duration::from_millis(100);
@@ -35,55 +37,34 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// What a hypervisor took from these CPUs (all, if none are named); none where the kernel does not tell.
-    pub(super) fn stolen_ns(&self, cpus: Option<&[u32]>) -> Option<u64> {
-        let (before, after) = (&self.before.stolen_ns, &self.after.stolen_ns);
-        let of_cpu = |cpu: &u32| Some(after.get(cpu)?.saturating_sub(*before.get(cpu)?));
+    /// What was taken from these CPUs (all, if none are named); none where the kernel does not tell.
+    pub(super) fn taken(&self, cpus: Option<&[u32]>) -> Option<Taken> {
+        let (before, after) = (&self.before.counted, &self.after.counted);
+        let of_cpu = |cpu: &u32| Some(after.get(cpu)?.since(before.get(cpu)?));
+        let add = |sum: Taken, taken: Option<Taken>| Some(sum + taken?);
         match cpus {
-            Some(cpus) => cpus.iter().map(of_cpu).sum(),
-            None => after.keys().map(of_cpu).sum(),
+            Some(cpus) => cpus.iter().map(of_cpu).try_fold(Taken::default(), add),
+            None if after.is_empty() => None,
+            None => after.keys().map(of_cpu).try_fold(Taken::default(), add),
         }
     }
-}
 
-/// One reading of everything.
-#[derive(Clone, Default)]
-pub(super) struct Reading {
-    pub probes: Option<Snapshot>,
-    pub accounts: Vec<Option<Accounted>>,
-    pub own: Option<Accounted>,
-    pub stolen_ns: BTreeMap<u32, u64>,
-}
-
-impl Reading {
-    /// A reading before the replicas exist: they have used nothing.
-    pub(super) fn before_start(
-        platform: &LocalPlatform,
-        probes: Option<&Probes>,
-        replicas: usize,
-    ) -> Self {
-        let now_ns = boot_ns();
-        let nothing = Accounted {
-            cpu_ns: 0,
-            throttled_ns: Some(0),
-            begin_ns: now_ns,
-            end_ns: now_ns,
+    /// By how much the two observers of a replica may be apart.
+    pub(super) fn apart(&self, replica: usize, taken: Taken, accounting: &Accounting) -> Apart {
+        let lacking_ns = |reading: &Reading| reading.lacking_ns.get(replica).copied().unwrap_or(0);
+        let unless_left_in = |how: &TakenOff, ns| match how {
+            TakenOff::No(_) => 0,
+            TakenOff::Yes(_) | TakenOff::Unknown(_) => ns,
         };
-        Self {
-            accounts: vec![Some(nothing); replicas],
-            own: platform.own_usage().ok(),
-            probes: snapshot(probes),
-            stolen_ns: machine::stolen_ns(),
+        Apart {
+            begin_ns: lacking_ns(&self.before),
+            end_ns: lacking_ns(&self.after),
+            steal_ns: unless_left_in(&accounting.steal, taken.most_steal_ns),
+            interrupts_ns: unless_left_in(&accounting.interrupts, taken.most_interrupts_ns),
+            // Known when it is known what the replica used.
+            ..Apart::default()
         }
     }
-}
-
-/// What the probes counted so far, if there are any.
-pub(super) fn snapshot(probes: Option<&Probes>) -> Option<Snapshot> {
-    probes?
-        .snapshot()
-        .inspect_err(|error| tracing::warn!(%error, "the probes cannot be read"))
-        .ok()
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -95,6 +76,7 @@ pub(super) struct Course<'a> {
     pub session: &'a Session,
     pub platform: &'a LocalPlatform,
     pub deployed: &'a [Deployed],
+    pub names: &'a Names,
     pub probes: Option<&'a Probes>,
     pub phases: &'a Phases,
     pub balancer: Option<SocketAddr>,
@@ -177,7 +159,10 @@ impl Course<'_> {
             };
         }
 
-        let before = began.map_or_else(|| self.reading(), |(_, reading)| reading);
+        let before = match began {
+            Some((_, reading)) => reading,
+            None => self.reading().await,
+        };
         live.enter(Stage::Measuring {
             begin_ns: measured_ns,
             end_ns: planned_end_ns,
@@ -195,7 +180,7 @@ impl Course<'_> {
             _ => boot_ns(),
         };
         self.phases.drain_ns.store(end_ns, Relaxed);
-        let after = self.reading();
+        let after = self.reading().await;
         windows.push(PhaseWindow {
             phase: Phase::Measured,
             start_ns: measured_ns,
@@ -256,18 +241,8 @@ impl Course<'_> {
         })
     }
 
-    fn reading(&self) -> Reading {
-        // Side by side, so that what differs between the two accounts is no time.
-        Reading {
-            accounts: self
-                .deployed
-                .iter()
-                .map(|replica| replica.replica.usage().ok())
-                .collect(),
-            own: self.platform.own_usage().ok(),
-            probes: snapshot(self.probes),
-            stolen_ns: machine::stolen_ns(),
-        }
+    async fn reading(&self) -> Reading {
+        Reading::take(self.platform, self.probes, self.deployed, self.names).await
     }
 
     /// Waits until a time, or for what ends the run before it.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Reading order: [`live`] (what a watcher sees), [`session`] (the parts of a run), [`course`] (its course), [`deploy`], [`drive`]
-//! (load and balancer), [`observe`] (probes and telemetry), [`names`] (whose a cgroup is), [`usage`] (from two readings
-//! to what a replica used), [`machine`].
+//! (load and balancer), [`observe`] (probes and telemetry), [`names`] (whose a cgroup is), [`reading`] (of the
+//! probes and the kernel's accounts), [`usage`] (from two of these to what a replica used), [`machine`].
 
 mod course;
 mod deploy;
@@ -20,6 +20,7 @@ mod live;
 mod machine;
 mod names;
 mod observe;
+mod reading;
 mod session;
 mod usage;
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use galileo_expdb::{Database, Limits, Recorder};
-use galileo_probes::{Probes, Snapshot, cgroup};
+use galileo_probes::{Accounting, Probes, Snapshot, cgroup};
 use galileo_wire::{
     Capture, WallClock,
     capture::{OwnCost, Replica as ReplicaCapture, Service},
@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Live, Options, Stage,
-    course::{Course, Measured, Reading, snapshot},
+    course::{Course, Measured},
     deploy::{Deployed, deploy},
     drive::{Balancing, DRAIN},
     machine,
     names::{Named, Names},
     observe::{self, Phases, Sampling, Watched, Watching},
+    reading::{Reading, snapshot},
     usage::{Accounts, Seen, usages},
 };
 use crate::{
@@ -161,6 +162,7 @@ impl Session {
             session: self,
             platform,
             deployed: &deployed,
+            names: &names,
             probes: probes.as_deref(),
             phases: &phases,
             balancer: balancing.as_ref().map(Balancing::addr),
@@ -223,13 +225,18 @@ impl Session {
             (Some(before), Some(after)) => Some(after.since(before)),
             _ => None,
         };
+        let accounting = Accounting::find();
         let accounts: Vec<Accounts> = deployed
             .iter()
             .enumerate()
-            .map(|(index, replica)| Accounts {
-                before: measured.before.accounts.get(index).copied().flatten(),
-                after: measured.after.accounts.get(index).copied().flatten(),
-                stolen_ns: measured.stolen_ns(replica.plan.cpus.as_deref()),
+            .map(|(index, replica)| {
+                let taken = measured.taken(replica.plan.cpus.as_deref());
+                Accounts {
+                    before: measured.before.accounts.get(index).copied().flatten(),
+                    after: measured.after.accounts.get(index).copied().flatten(),
+                    stolen_ns: taken.map(|taken| taken.steal_ns),
+                    apart: measured.apart(index, taken.unwrap_or_default(), &accounting),
+                }
             })
             .collect();
         let mut problems = measured.problems;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use galileo_probes::{Causes, CgroupStats, Durations, Feature, Probes, Snapshot};
 use galileo_wire::{
     Histogram,
-    capture::{Interference, Usage, Waits},
+    capture::{Apart, Interference, Usage, Waits},
     histogram::Bucket,
 };
 
@@ -19,6 +19,8 @@ pub(crate) struct Accounts {
     pub after: Option<Accounted>,
     /// What a hypervisor took meanwhile from the CPUs the replica may run on.
     pub stolen_ns: Option<u64>,
+    /// By how much the probes may differ from it.
+    pub apart: Apart,
 }
 
 impl Accounts {
@@ -70,6 +72,7 @@ pub(crate) fn usages(
     names: &Names,
 ) -> (Vec<Option<Usage>>, Vec<Interference>) {
     let mut blamed: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let preemption = used.map_or_else(Preemption::default, |(used, _)| Preemption::of(used));
     let mut usages = Vec::with_capacity(accounts.len());
     for (index, account) in accounts.iter().enumerate() {
         let ids = names.of_replica(index);
@@ -94,7 +97,7 @@ pub(crate) fn usages(
             let aggressor = names.name(*aggressor);
             *blamed.entry((victim.clone(), aggressor)).or_default() += ns;
         }
-        usages.push(usage(&stats, seen, account, waits(&causes)));
+        usages.push(usage(&stats, seen, account, preemption, waits(&causes)));
     }
     // Others wait too: Galileo's own waits tell whether the load was disturbed.
     for (blame, ns) in used.into_iter().flat_map(|(used, _)| &used.blames) {
@@ -122,8 +125,19 @@ pub(crate) fn usages(
 }
 
 /// What one replica used; none if nothing tells its CPU time.
-fn usage(stats: &CgroupStats, seen: Seen, account: &Accounts, waits: Waits) -> Option<Usage> {
+fn usage(
+    stats: &CgroupStats,
+    seen: Seen,
+    account: &Accounts,
+    preemption: Preemption,
+    waits: Waits,
+) -> Option<Usage> {
     let Seen { cpu, network, http } = seen;
+    let apart = Apart {
+        preempting_ns: Preemption::among(stats.wait.buckets()).sum_ns,
+        preempted_ns: stats.switches_involuntary * preemption.mean_ns(),
+        ..account.apart
+    };
     Some(Usage {
         cpu_ns: if cpu {
             stats.on_cpu_ns
@@ -132,6 +146,7 @@ fn usage(stats: &CgroupStats, seen: Seen, account: &Accounts, waits: Waits) -> O
         },
         // There is no second observer to agree with if the first is off.
         accounted_cpu_ns: account.cpu_ns().filter(|_| cpu),
+        apart: account.cpu_ns().filter(|_| cpu).map(|_| apart),
         stolen_ns: account.stolen_ns,
         rx_bytes: network.then_some(stats.rx_bytes),
         tx_bytes: network.then_some(stats.tx_bytes),
@@ -142,6 +157,44 @@ fn usage(stats: &CgroupStats, seen: Seen, account: &Accounts, waits: Waits) -> O
         switches_voluntary: cpu.then_some(stats.switches_voluntary),
         switches_involuntary: cpu.then_some(stats.switches_involuntary),
     })
+}
+
+/// What it takes from a wake-up to the switch that it asks for: the wait of a task that takes the CPU from another.
+#[derive(Debug, Clone, Copy, Default)]
+struct Preemption {
+    count: u64,
+    sum_ns: u64,
+}
+
+impl Preemption {
+    /// What takes longer is a wait for others' turns to end. Under load a preemption takes 8 to 20 µs on the machine that this
+    /// was measured on (docs/measurements.md).
+    const LONGEST_NS: u64 = 100_000;
+
+    /// Of all cgroups together.
+    fn of(used: &Snapshot) -> Self {
+        let mut all = Self::default();
+        for stats in used.cgroups.values() {
+            let one = Self::among(stats.wait.buckets());
+            all.count += one.count;
+            all.sum_ns += one.sum_ns;
+        }
+        all
+    }
+
+    /// Those among waits, given as buckets, that may be preemptions; each as long as its bucket allows.
+    fn among(waits: impl Iterator<Item = (u64, u64, u64)>) -> Self {
+        let mut short = Self::default();
+        for (_, high_ns, count) in waits.filter(|(_, high_ns, _)| *high_ns <= Self::LONGEST_NS) {
+            short.count += count;
+            short.sum_ns += count * high_ns;
+        }
+        short
+    }
+
+    fn mean_ns(self) -> u64 {
+        self.sum_ns.checked_div(self.count).unwrap_or(0)
+    }
 }
 
 /// The parts of a replica's waits, without their bounds.
@@ -191,13 +244,15 @@ mod tests {
             before: read(10),
             after: read(15),
             stolen_ns: None,
+            apart: Apart::default(),
         };
+        let none = Preemption::default();
         let all = Seen {
             cpu: true,
             network: true,
             http: true,
         };
-        let whole = usage(&stats, all, &account, Waits::default()).unwrap();
+        let whole = usage(&stats, all, &account, none, Waits::default()).unwrap();
         assert_eq!(
             (whole.cpu_ns, whole.accounted_cpu_ns, whole.rx_bytes),
             (7, Some(5), Some(8))
@@ -206,6 +261,7 @@ mod tests {
             &stats,
             Seen { cpu: false, ..all },
             &account,
+            none,
             Waits::default(),
         )
         .unwrap();
@@ -219,11 +275,61 @@ mod tests {
             http: false,
             ..all
         };
-        let silent = usage(&stats, no_packets, &account, Waits::default()).unwrap();
+        let silent = usage(&stats, no_packets, &account, none, Waits::default()).unwrap();
         assert_eq!(
             (silent.rx_bytes, silent.exchanges, silent.service),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn short_waits_are_preemptions_and_others_are_not() {
+        let waits = [(4_000, 5_000, 2), (19_000, 20_000, 1), (99_000, 101_000, 7)];
+        let short = Preemption::among(waits.into_iter());
+        assert_eq!(
+            (short.count, short.sum_ns, short.mean_ns()),
+            (3, 30_000, 10_000)
+        );
+        assert_eq!(Preemption::default().mean_ns(), 0);
+    }
+
+    #[test]
+    fn who_is_preempted_may_have_that_much_less_on_its_account() {
+        let stats = CgroupStats {
+            switches_involuntary: 3,
+            ..CgroupStats::default()
+        };
+        let read = Some(Accounted {
+            cpu_ns: 0,
+            throttled_ns: None,
+            begin_ns: 0,
+            end_ns: 0,
+        });
+        let account = Accounts {
+            before: read,
+            after: read,
+            stolen_ns: None,
+            apart: Apart {
+                end_ns: 7,
+                ..Apart::default()
+            },
+        };
+        let seen = Seen {
+            cpu: true,
+            network: false,
+            http: false,
+        };
+        let preemption = Preemption {
+            count: 2,
+            sum_ns: 80,
+        };
+        let usage = usage(&stats, seen, &account, preemption, Waits::default()).unwrap();
+        let expected = Apart {
+            end_ns: 7,
+            preempted_ns: 3 * 40,
+            ..Apart::default()
+        };
+        assert_eq!(usage.apart, Some(expected));
     }
 
     #[test]

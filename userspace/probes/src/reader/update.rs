@@ -72,7 +72,10 @@ impl Reader {
             return;
         };
         let line = &self.running.lines[position];
-        entry.stats.set_cpu(line, migrations, unexplained_ns);
+        let under_way = self.running.under_way(position);
+        entry
+            .stats
+            .set_cpu(line, under_way, migrations, unexplained_ns);
         let buckets = offset_of!(CgroupCounters, wait_buckets);
         if let Some(counters) = self.cgroups.counters::<WORDS>(index, buckets) {
             let word = |at: usize| counters[at].load(Ordering::Relaxed);

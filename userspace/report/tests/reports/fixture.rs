@@ -236,6 +236,7 @@ fn usage(used: &Used) -> Usage {
     Usage {
         cpu_ns: used.cpu_ns,
         accounted_cpu_ns: Some(used.cpu_ns + 700 * MICROSECOND),
+        apart: None,
         stolen_ns: None,
         rx_bytes: Some(exchanges * 325),
         tx_bytes: Some(exchanges * 745),
@@ -267,6 +268,7 @@ fn capture() -> Capture {
     batch.replicas[0].usage = Some(Usage {
         cpu_ns: 15_400 * MILLISECOND,
         accounted_cpu_ns: Some(15_402 * MILLISECOND),
+        apart: None,
         stolen_ns: None,
         rx_bytes: Some(0),
         tx_bytes: Some(0),
