@@ -81,14 +81,11 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
     if STEP < step::CLOCK {
         return 0;
     }
-    let now = now_ns();
     if STEP < step::TASKS {
+        // The compiler keeps a call whose result nobody uses.
+        now_ns();
         return 0;
     }
-    // Preempted within the kernel, or the state is `TASK_RUNNING`.
-    let runnable = ctx.arg::<u64>(0) & 1 != 0 || (STATE && ctx.arg::<u64>(3) as u32 == 0);
-    let prev_key: u64 = ctx.arg(1);
-    let next_key: u64 = ctx.arg(2);
     let cpu_index = this_cpu();
     let Some(this) = CPUS.get_ptr_mut(cpu_index) else {
         return 0;
@@ -96,7 +93,12 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
     // SAFETY: a map value; only this CPU writes it, with interrupts off. Other CPUs read it under this CPU's run-queue lock, and
     // user space through its mapping, whole words, guarded by the numbers that `publish` writes.
     let cpu = unsafe { &mut *this };
+    let switches = cpu.switches.wrapping_add(1);
+    publish(&mut cpu.switches, switches);
 
+    // Preempted within the kernel, or the state is `TASK_RUNNING`.
+    let runnable = ctx.arg::<u64>(0) & 1 != 0 || (STATE && ctx.arg::<u64>(3) as u32 == 0);
+    let prev_key: u64 = ctx.arg(1);
     let mut prev_slot = SLOT_IDLE;
     let mut prev = None;
     if prev_key != cpu.idle_key && !is_idle(cpu, prev_key) {
@@ -111,18 +113,17 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
             if task.until_ns != 0 {
                 settle_late(cpu, cpu_index, task);
             }
-            runqueue::leave(task, now, runnable);
-            task.cpu = cpu_index as u16;
             prev_slot = task.slot;
         }
     }
 
-    // SAFETY: as above. Anew, as `settle_late` has looked at it by itself, and so has `arrive` below.
-    let cpu = unsafe { &mut *this };
     // The next task: its cgroup is the one it had when it last left a CPU.
+    let next_key: u64 = ctx.arg(2);
     let mut next_slot = SLOT_IDLE;
     let mut next = None;
     let mut came_back = false;
+    // SAFETY: as above. Anew, as `settle_late` has looked at it by itself.
+    let cpu = unsafe { &mut *this };
     if next_key != cpu.idle_key {
         next = find(next_key);
         next_slot = SLOT_UNKNOWN;
@@ -132,36 +133,46 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
             next_slot = task.slot;
         }
     }
-    if STEP < step::RUNS {
-        return 0;
-    }
 
-    let switches = cpu.switches.wrapping_add(1);
-    publish(&mut cpu.switches, switches);
-    let run_began = cpu.since_ns;
-    let mut disorder = false;
-    let ran = runqueue::switch(cpu, now, prev_slot, next_slot, &mut disorder);
-    if disorder {
-        note(Ledger::TimeDisorder);
+    // Here, as reading the clock waits for what was loaded before; and after the number of this switch was published, so that
+    // no reader takes a later time for one that belongs to the state before.
+    let now = now_ns();
+    let mut ran_ns = 0;
+    if STEP >= step::RUNS {
+        // SAFETY: as above. Anew, as `settle_late` has looked at it by itself, and so has `arrive` below.
+        let cpu = unsafe { &mut *this };
+        let mut disorder = false;
+        ran_ns = runqueue::end_run(cpu, now, prev_slot, &mut disorder).unwrap_or(0);
+        if disorder {
+            note(Ledger::TimeDisorder);
+        }
     }
     if let Some(task) = prev {
-        count_run(cpu_index, task, ran.unwrap_or(0), runnable);
+        if STEP >= step::RUNS {
+            count_run(cpu.first_line, task, ran_ns, runnable);
+        }
+        runqueue::leave(task, now, runnable);
+        task.cpu = cpu_index as u16;
     }
+
+    // SAFETY: as above.
+    let cpu = unsafe { &mut *this };
+    if STEP >= step::WAITS
+        && let Some(task) = next
+        && task.since_ns != 0
+    {
+        if came_back {
+            come_back::<STATE>(cpu.first_line, task);
+        }
+        arrive::<STEP>(cpu, cpu_index, task, now, ran_ns, prev_slot);
+    }
+    // SAFETY: as above.
+    let cpu = unsafe { &mut *this };
+    cpu.slot = next_slot;
     publish(&mut cpu.accounted, switches);
     if STEP < step::WAITS {
         return 0;
     }
-
-    if let Some(task) = next
-        && task.since_ns != 0
-    {
-        if came_back {
-            come_back::<STATE>(cpu_index, task);
-        }
-        arrive::<STEP>(cpu, cpu_index, task, now, run_began, prev_slot);
-    }
-    // SAFETY: as above.
-    let cpu = unsafe { &mut *this };
     if runnable && prev_slot < SLOT_UNKNOWN {
         runqueue::remember_waiter(cpu, prev_key, now);
     }

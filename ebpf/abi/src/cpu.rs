@@ -122,18 +122,20 @@ pub struct CpuState {
     pub accounted: u32,
     /// Number of runs written to `history` so far, modulo 2^32.
     pub written: u32,
-    /// Twice the number of pairs that gave up their place in `PAIRS`; odd while one does.
-    pub evictions: u64,
+    /// Where this CPU's part of `CPU_LINES` begins. Written by user space, before the programs are attached.
+    pub first_line: u64,
     /// Number of waiters written to `waiters` so far, modulo 2^32.
     pub waiters_written: u32,
     /// Number of them that need no further look. (What every switch touches ends here, after one cache line.)
     pub waiters_done: u32,
+    /// Twice the number of pairs that gave up their place in `PAIRS`; odd while one does.
+    pub evictions: u64,
     /// Which sets of `PAIRS` are used, a bit each.
     pub pairs_used: [u64; PAIR_SETS / 64],
     /// Time of tasks whose cgroup has no slot.
     pub unknown_ns: u64,
     /// Always 0.
-    pub reserved: [u64; 7],
+    pub reserved: [u64; 6],
     /// The last runs, as a ring.
     pub history: [Run; HISTORY],
     /// The last tasks that left while they could have gone on, as a ring.
@@ -266,6 +268,7 @@ pub mod step {
 
 const _: () = assert!(size_of::<CgroupCounters>() == 2 * 8 + BUCKETS * 4);
 const _: () = assert!(size_of::<CpuLine>() == 64);
+const _: () = assert!(core::mem::offset_of!(CpuState, evictions) == 64);
 const _: () = assert!(size_of::<CpuState>() == 256 + HISTORY * 16 + WAITERS * 24 + EVICTED * 8);
 const _: () = assert!(size_of::<CpuInterrupts>() == 64);
 const _: () = assert!(size_of::<Task>() == 64);

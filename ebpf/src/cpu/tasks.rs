@@ -6,10 +6,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use galileo_ebpf_abi::{Ledger, TASK_PLACES, Task};
 use galileo_ebpf_core::runqueue;
 
-use crate::{
-    ledger::{count, opaque},
-    slots::slot_of,
-};
+use crate::{ledger::count, slots::slot_of};
 
 /// Tasks, by the hash of their key. A global variable, not a map of its own: its places are reached without a look-up.
 static TASKS: Tasks = Tasks(UnsafeCell::new([runqueue::FREE_TASK; TASK_PLACES as usize]));
@@ -22,7 +19,7 @@ unsafe impl Sync for Tasks {}
 
 #[inline(always)]
 fn task_at(place: u32) -> &'static mut Task {
-    let place = opaque(place as usize) & (TASK_PLACES as usize - 1);
+    let place = place as usize & (TASK_PLACES as usize - 1);
     let first = TASKS.0.get().cast::<Task>();
     // SAFETY: within the array, as `place` is masked by its length.
     let task = unsafe { first.add(place) };

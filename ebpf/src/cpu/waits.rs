@@ -11,31 +11,26 @@ use crate::{
     slots,
 };
 
-/// Ends the wait of a task that is given this CPU from one of `prev_slot`, which ran since `run_began`.
+/// Ends the wait of a task that is given this CPU from one of `prev_slot`, which ran for `ran_ns`.
 #[inline(always)]
 pub(super) fn arrive<const STEP: u32>(
     cpu: &CpuState,
     cpu_index: u32,
     task: &mut Task,
     now: u64,
-    run_began: u64,
+    ran_ns: u64,
     prev_slot: u32,
 ) {
-    let since = task.since_ns;
+    // Of a time that lies ahead this is longer than any run.
+    let ns = now.wrapping_sub(task.since_ns);
     let victim = task.slot;
     // Most waits lie within one run.
-    if since < run_began
-        || since > now
-        || run_began == 0
-        || victim == SLOT_UNKNOWN
-        || prev_slot == SLOT_UNKNOWN
-    {
+    if ns > ran_ns || victim == SLOT_UNKNOWN || prev_slot == SLOT_UNKNOWN {
         arrive_after_many(cpu, cpu_index, task, now);
         return;
     }
     task.since_ns = 0;
-    let ns = now - since;
-    if let Some(line) = line(cpu_index, victim) {
+    if let Some(line) = line(cpu.first_line, victim) {
         line.wait_ns += ns;
         if prev_slot == victim {
             line.wait_own_ns += ns;
@@ -74,11 +69,11 @@ fn arrive_after_many(cpu: &CpuState, cpu_index: u32, task: &mut Task, now: u64) 
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text")]
-pub(super) fn come_back<const STATE: bool>(cpu_index: u32, task: &mut Task) {
+pub(super) fn come_back<const STATE: bool>(first_line: u64, task: &mut Task) {
     if task.slot >= SLOT_UNKNOWN {
         return;
     }
-    if !STATE && let Some(line) = line(cpu_index, task.slot) {
+    if !STATE && let Some(line) = line(first_line, task.slot) {
         // The switch was counted as one to sleep, maybe in another CPU's line: what counts is the sum of all.
         line.switches_voluntary = line.switches_voluntary.wrapping_sub(1);
         line.switches_involuntary = line.switches_involuntary.wrapping_add(1);
@@ -90,7 +85,7 @@ pub(super) fn come_back<const STATE: bool>(cpu_index: u32, task: &mut Task) {
         task.since_ns = moved_ns;
         task.settled_ns += ns;
         if let (Some(line), Some(counters)) =
-            (line(cpu_index, task.slot), slots::counters(task.slot))
+            (line(first_line, task.slot), slots::counters(task.slot))
         {
             line.wait_ns += ns;
             add(field!(counters.wait_unexplained_ns), ns);
@@ -157,8 +152,15 @@ fn end_wait(task: &mut Task, ns: u64) {
 #[inline(never)]
 pub(super) extern "C" fn account(waited_for: u32, victim: u32, since: u64, until: u64) -> u32 {
     let cpu_index = this_cpu();
-    let (Some(waited_for), Some(line)) = (CPUS.get_ptr_mut(waited_for), line(cpu_index, victim))
+    let (Some(waited_for), Some(this)) =
+        (CPUS.get_ptr_mut(waited_for), CPUS.get_ptr_mut(cpu_index))
     else {
+        return 0;
+    };
+    let first_line = field!(this.first_line);
+    // SAFETY: a word of a map value, which no program writes.
+    let first_line = unsafe { *first_line };
+    let Some(line) = line(first_line, victim) else {
         return 0;
     };
     // SAFETY: a map value; the run-queue lock that is held keeps that CPU from switching. If it is this one, whoever calls this

@@ -163,7 +163,6 @@ fn open(config: &Config, cpus: u32, lines: u32) -> Result<Ebpf, Error> {
         .map_max_entries("INTERRUPTS", cpus)
         .map_max_entries("CPU_LINES", lines)
         .map_max_entries("PAIRS", cpus * PAIR_SETS as u32)
-        .override_global("SLOT_COUNT", &config.cgroups, true)
         .override_global("EACH_END", &u8::from(config.each_end), true)
         .map_max_entries(
             "CONNECTIONS",

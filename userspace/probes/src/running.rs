@@ -123,6 +123,9 @@ impl Cpus {
         slots: usize,
         interrupts: Option<Mapped<CpuInterrupts>>,
     ) -> Self {
+        for cpu in 0..states.len() {
+            states.set_word(cpu, offset_of!(CpuState, first_line), (cpu * slots) as u64);
+        }
         Self {
             earlier_ns: vec![0; states.len()],
             states,

@@ -1,24 +1,17 @@
 //! The runs of a CPU, and what of a wait falls on which.
 
-use galileo_ebpf_abi::{CpuState, HISTORY, Run, SLOT_IDLE, SLOT_UNKNOWN};
+use galileo_ebpf_abi::{CpuState, HISTORY, SLOT_IDLE, SLOT_UNKNOWN};
 
 /// Runs looked at for one wait. What lies before them is left unexplained.
 pub(super) const RUNS_PER_WAIT: u32 = HISTORY as u32 - 2;
 
-/// Ends the run of the present task at `now_ns` and begins the next one's.
+/// Ends the run of the present task, which is `slot`'s, at `now_ns`. Who runs next is for the caller to enter.
 ///
-/// Returns the length of the run that ended; none at the first switch seen on this CPU, and if time went backwards
-/// (`disorder` is set then).
+/// Returns the length of the run; none at the first switch seen on this CPU, and if time went backwards (`disorder` is
+/// set then).
 #[inline(always)]
-pub fn switch(
-    cpu: &mut CpuState,
-    now_ns: u64,
-    prev_slot: u32,
-    next_slot: u32,
-    disorder: &mut bool,
-) -> Option<u64> {
+pub fn end_run(cpu: &mut CpuState, now_ns: u64, slot: u32, disorder: &mut bool) -> Option<u64> {
     let since = cpu.since_ns;
-    cpu.slot = next_slot;
     if now_ns < since {
         *disorder = true;
         return None;
@@ -30,11 +23,11 @@ pub fn switch(
         remember(cpu, now_ns, SLOT_UNKNOWN);
         return None;
     }
-    remember(cpu, now_ns, prev_slot);
+    remember(cpu, now_ns, slot);
     let ran = now_ns - since;
-    if prev_slot == SLOT_IDLE {
+    if slot == SLOT_IDLE {
         cpu.idle_ns += ran;
-    } else if prev_slot == SLOT_UNKNOWN {
+    } else if slot == SLOT_UNKNOWN {
         cpu.unknown_ns += ran;
     }
     Some(ran)
@@ -47,11 +40,9 @@ fn remember(cpu: &mut CpuState, end_ns: u64, slot: u32) {
         last.end_ns = end_ns;
         return;
     }
-    cpu.history[cpu.written as usize & (HISTORY - 1)] = Run {
-        end_ns,
-        slot,
-        reserved: 0,
-    };
+    let run = &mut cpu.history[cpu.written as usize & (HISTORY - 1)];
+    run.end_ns = end_ns;
+    run.slot = slot;
     cpu.written = cpu.written.wrapping_add(1);
 }
 

@@ -36,12 +36,13 @@ const EMPTY: CpuState = CpuState {
     began_ns: 0,
     accounted: 0,
     written: 0,
-    evictions: 0,
-    unknown_ns: 0,
-    pairs_used: [0; PAIR_SETS / 64],
+    first_line: 0,
     waiters_written: 0,
     waiters_done: 0,
-    reserved: [0; 7],
+    evictions: 0,
+    pairs_used: [0; PAIR_SETS / 64],
+    unknown_ns: 0,
+    reserved: [0; 6],
     evicted: [0; galileo_ebpf_abi::EVICTED],
     history: [Run {
         end_ns: 0,
@@ -104,13 +105,9 @@ impl Machine {
             leave(self.task(prev), at, preempted);
         }
         let mut disorder = false;
-        switch(
-            &mut self.cpus[cpu],
-            at,
-            slot(prev),
-            slot(next),
-            &mut disorder,
-        );
+        let state = &mut self.cpus[cpu];
+        end_run(state, at, slot(prev), &mut disorder);
+        state.slot = slot(next);
         self.disorders += u32::from(disorder);
         if next == 0 {
             return;
