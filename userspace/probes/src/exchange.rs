@@ -303,7 +303,7 @@ impl ExchangeStream {
         } = self;
         batch.clear();
         ring.next_batch(batch, |record, batch| {
-            read(record, *keep_query, unreadable, batch)
+            read(record, *keep_query, unreadable, batch);
         })
         .await?;
         Ok(batch)
@@ -319,7 +319,7 @@ impl ExchangeStream {
         } = self;
         batch.clear();
         ring.drain(batch, |record, batch| {
-            read(record, *keep_query, unreadable, batch)
+            read(record, *keep_query, unreadable, batch);
         });
         batch
     }
