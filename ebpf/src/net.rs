@@ -180,6 +180,9 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     if socket.slot != slot {
         socket.slot = slot;
     }
+    if tcp.flags & SYN != 0 && direction == SENT && connection::is_another(socket, tcp.sequence) {
+        connection::forget(socket);
+    }
     if socket.watched == watched::AT_THE_PEER {
         return;
     }

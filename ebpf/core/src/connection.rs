@@ -21,7 +21,7 @@ use crate::{
     http::{Stream, mark, state},
     lines::{self, Event},
     order::Early,
-    socket::{Outside, Segment, Socket, last},
+    socket::{Outside, Segment, Socket, last, watched},
     window::{CARRY, FRESH},
     words::set,
 };
@@ -91,6 +91,41 @@ pub fn synchronise(socket: &mut Socket, direction: u32, place: Place) {
         this.state = state::LOST;
         set_lost(socket, direction, true);
     }
+}
+
+/// More than a SYN can carry (fast open).
+const SYN_DATA: u32 = 1 << 16;
+
+/// Whether a SYN that is sent is of another connection than the one that is known, and not that one's once more: a socket may be
+/// disconnected and connected anew (`connect(2)`, `AF_UNSPEC`).
+#[inline(always)]
+#[must_use]
+pub fn is_another(socket: &mut Socket, sequence: u32) -> bool {
+    let this = stream(socket, SENT);
+    let carried = this.next_seq.wrapping_sub(sequence.wrapping_add(1));
+    this.flags & mark::SYNCED != 0 && carried > SYN_DATA
+}
+
+/// Forgets a connection: its socket is to be met anew.
+#[inline(always)]
+pub fn forget(socket: &mut Socket) {
+    stream(socket, RECEIVED).clear();
+    stream(socket, SENT).clear();
+    set(&mut socket.strikes, 0);
+    set(&mut socket.turn, 0);
+    set(&mut socket.doubt, 0);
+    set(&mut socket.watched, watched::HERE);
+    let [received, sent] = &mut socket.lost;
+    set(received, 0);
+    set(sent, 0);
+    set(&mut socket.resumed, 0);
+    set(&mut socket.answers_told, 0);
+    let request = &mut socket.record.request;
+    set(&mut request.sequence, 0);
+    set(&mut request.start_ns, 0);
+    set(&mut socket.record.end_ns, 0);
+    set(&mut socket.record.peer_cgroup_id, 0);
+    set(&mut socket.cookie, 0);
 }
 
 /// Where a segment stands.

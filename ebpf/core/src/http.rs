@@ -161,6 +161,16 @@ impl Stream {
         }
     }
 
+    /// Forgets everything, but for who looks at it.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        let (busy, target) = (core::mem::offset_of!(Self, busy), core::ptr::from_mut(self));
+        for word in 0..busy / 4 {
+            // SAFETY: within a `Stream`, before `busy`. Volatile, see `words::set`.
+            unsafe { target.cast::<u32>().add(word).write_volatile(0) };
+        }
+    }
+
     /// Begins to wait for the next message.
     #[inline(always)]
     pub fn restart(&mut self) {

@@ -48,10 +48,17 @@ pub fn copy_words<T: Words>(target: &mut T, source: &T) {
     }
 }
 
+/// What one instruction writes.
+pub trait Integer: Copy {}
+
+impl Integer for u8 {}
+impl Integer for u32 {}
+impl Integer for u64 {}
+
 /// Sets a word by itself. Of several that are set to zero one after the other, the compiler makes a call of its `memset`, which
 /// costs more, and which a program that makes tail calls may not make on arm64 before 6.0.
 #[inline(always)]
-pub fn set(word: &mut u64, value: u64) {
+pub fn set<T: Integer>(word: &mut T, value: T) {
     // SAFETY: an exclusive reference to an integer.
     unsafe { core::ptr::from_mut(word).write_volatile(value) };
 }

@@ -1,16 +1,19 @@
 //! Connections over loopback, which are looked at at one end for both.
 
-use std::{collections::HashMap, net::Shutdown};
+use std::{
+    collections::{HashMap, HashSet},
+    net::Shutdown,
+};
 
 use galileo_probes::{Config, Exchange, Ledger, Role, cgroup::CgroupId, flags};
 use galileo_tests::{
     http::Client,
     nginx::Nginx,
-    pod::own_cgroup,
+    pod::{Pod, own_cgroup},
     talk::Talk,
     turn,
     wait::until,
-    watch::{Watch, of_role},
+    watch::{Watch, marks, of_role},
 };
 
 /// The server's and the client's exchange of each request, by path: there must be one of each.
@@ -156,6 +159,53 @@ fn a_client_that_always_has_a_request_under_way_looks_for_itself() {
         // Tried where the number of answers is a power of two.
         assert_eq!(is_told_by_the_server(server, client), index >= 32, "{path}");
     }
+}
+
+/// Asks three times over each of two connections of one socket.
+const TWICE: &str = r#"
+import ctypes, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+client = socket.socket()
+for number in range(2):
+    client.connect(("127.0.0.1", int(sys.argv[1])))
+    for index in range(3):
+        path = f"/{number}/{index}"
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        answer = b""
+        while not answer.endswith(b"fine\n"):
+            answer += client.recv(4096)
+    # AF_UNSPEC: the socket is disconnected.
+    assert libc.connect(client.fileno(), bytes(16), 16) == 0
+print("done", flush=True)
+sys.stdin.readline()
+"#;
+
+#[test]
+fn a_socket_that_is_connected_anew_is_met_anew() {
+    let _turn = turn();
+    let Some(mut watch) = Watch::start(&Config::default()) else {
+        return;
+    };
+    let server = Nginx::start();
+    let pod = Pod::new("client");
+    let mut client = pod.python(TWICE, &[&server.port.to_string()]);
+    assert_eq!(client.line(), "done");
+    let seen = watch.wait_for(server.port, 12);
+    let pairs = by_path(&seen);
+    for (path, (server, client)) in &pairs {
+        assert_eq!((marks(server), marks(client)), (0, 0), "{client:?}");
+        assert_eq!(client.cgroup, pod.id);
+        assert_eq!(
+            is_told_by_the_server(server, client),
+            !path.ends_with("/0"),
+            "{path}"
+        );
+    }
+    let ports: HashSet<u16> = pairs
+        .values()
+        .map(|(_, client)| client.local.port())
+        .collect();
+    assert_eq!(ports.len(), 2);
 }
 
 #[test]
