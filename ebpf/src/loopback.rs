@@ -13,14 +13,14 @@ use galileo_ebpf_core::{
     socket::{Socket, watched},
 };
 
-use crate::{net::socket_of, slots::is_current};
+use crate::{
+    net::{LISTEN, socket_of},
+    slots::is_current,
+};
 
 /// Not 0 if each end is to be looked at for itself. User space sets it before the object is loaded.
 #[unsafe(no_mangle)]
 static EACH_END: u8 = 0;
-
-/// `BPF_TCP_ESTABLISHED`.
-const ESTABLISHED: u32 = 1;
 
 /// Leaves a client's connection to its peer, if that is on this machine and stands where this end does, and a request begins with
 /// the byte of this sequence number. `slot` is that of the client's cgroup.
@@ -28,14 +28,28 @@ const ESTABLISHED: u32 = 1;
 pub fn hand_over(ctx: &SkBuffContext, client: &mut Socket, sequence: u32, slot: u32) -> bool {
     // SAFETY: the context is valid for the run. The device is set, see `traffic::count_packet`.
     let interface = unsafe { (*ctx.skb.skb).ifindex };
-    if interface != LOOPBACK || !loopback::may_hand_over(client, sequence) {
+    if interface != LOOPBACK || slot >= SLOT_UNKNOWN || !loopback::may_hand_over(client, sequence) {
         return false;
     }
     // SAFETY: a byte that nobody writes once the object is loaded; volatile, as the compiler takes it for 0.
     if unsafe { (&raw const EACH_END).read_volatile() } != 0 {
         return false;
     }
-    let (mut tuple, bytes) = tuple(client);
+    peer(ctx, client).is_some_and(|server| loopback::hand_over(client, server, slot))
+}
+
+/// Has each end look for itself again: the server of this client, which left the connection to it, ends its side, or all of it, with
+/// the segment whose data ends before the byte of the sequence number `received`.
+#[inline(always)]
+pub fn take_back(ctx: &SkBuffContext, client: &mut Socket, received: u32, acknowledged: u32) {
+    let server = peer(ctx, client);
+    loopback::take_back(client, server, received, acknowledged);
+}
+
+/// What is kept of the socket at the other end of a connection over loopback; none if that socket is gone, or is none that is looked at.
+#[inline(always)]
+fn peer(ctx: &SkBuffContext, socket: &Socket) -> Option<&'static mut Socket> {
+    let (mut tuple, bytes) = tuple(socket);
     // SAFETY: the context is valid for the run, and so is the tuple, of which no more is read than it has.
     let peer = unsafe {
         bpf_sk_lookup_tcp(
@@ -48,18 +62,18 @@ pub fn hand_over(ctx: &SkBuffContext, client: &mut Socket, sequence: u32, slot: 
         )
     };
     if peer.is_null() {
-        return false;
+        return None;
     }
     // SAFETY: a socket that is not null and not given back yet; the kernel translates the access.
-    let established = unsafe { (*peer).state } == ESTABLISHED;
-    let server = if established {
-        socket_of(peer, false)
-    } else {
+    let listens = unsafe { (*peer).state } == LISTEN;
+    let kept = if listens {
         None
+    } else {
+        socket_of(peer, false)
     };
     // SAFETY: what was looked up, once. Its storage stays while the program runs (RCU).
     unsafe { bpf_sk_release(peer.cast()) };
-    server.is_some_and(|server| loopback::hand_over(client, server, slot))
+    kept
 }
 
 /// What the kernel finds the peer of a socket by (`struct bpf_sock_tuple`), and how many bytes of it count: as the peer receives it,
@@ -94,10 +108,12 @@ const fn is_mapped(words: [u32; 4]) -> bool {
     words[0] | words[1] == 0 && words[2] == 0xffff_u32.to_be()
 }
 
-/// No slot, of no cgroup.
+/// Instead of a client's slot: there is no client to count for. A number, as the compiler keeps an `Option` in halves that the verifier
+/// cannot follow.
 pub const NO_CLIENT: u32 = u32::MAX;
 
-/// The slot of the client's cgroup, if exchanges of this connection are told for both its ends; [`SLOT_UNKNOWN`] if the cgroup is gone.
+/// The slot of the client's cgroup, if exchanges of this connection are told for both its ends; [`SLOT_UNKNOWN`] if that was given up:
+/// the cgroup is gone.
 #[inline(always)]
 pub fn client_slot(socket: &Socket) -> u32 {
     if socket.watched != watched::HERE_FOR_BOTH {

@@ -9,6 +9,8 @@
 //! | [`http`] | tail-called from [`net`] | HTTP/1.x exchanges of both roles |
 //! | [`outside`] | called by [`http`] and [`net`] | the packet's bytes, and what is kept of a connection between its segments |
 //! | [`records`] | called by [`outside`] | a record of each exchange, and counts by cgroup |
+//! | [`headers`] | called by [`net`] | what the headers of a packet say |
+//! | [`loopback`] | called by [`net`], [`outside`] and [`records`] | connections over loopback, which one end looks at for both |
 //! | [`tcp`] | `sock_ops` | connections: opened, failed, ended, retransmissions, round trips |
 //! | [`firsts`] | called by [`net`] and [`http`] | what comes on a listener's socket |
 //! | [`spaces`] | called by [`net`] and [`http`] | work spaces of a CPU |

@@ -33,7 +33,7 @@ use crate::{
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
 /// at on two CPUs at once; each writes what is its own, see [`Socket`]. One direction is looked at on one CPU at a time, see
-/// [`guard`].
+/// [`guard`]. The client at the other end of a connection over loopback may hand it over, see [`loopback`].
 #[btf_map]
 static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
@@ -82,8 +82,8 @@ pub fn storage<T>(
     // SAFETY: null, or a value of this map: a `T`, which consists of integers, aligned to eight; it stays while the program runs
     // (RCU). Others may hold it too: each direction writes its own stream, under the guard if it receives, and `connections` the
     // field `tcp`, under the socket's lock. What they share (the slot, the role, the flags of the exchange, the other
-    // direction's `may_resume`, counts where a lost place is found again) is written in whole words or bytes, each of which may
-    // have any value.
+    // direction's `may_resume`, counts where a lost place is found again, and what `loopback` writes at the end of a connection that is to
+    // tell exchanges for both) is written in whole words or bytes, each of which may have any value.
     unsafe { value.cast::<T>().as_mut() }
 }
 
@@ -102,10 +102,10 @@ pub fn sk(ctx: &SkBuffContext) -> Option<*mut bpf_sock> {
 }
 
 /// `BPF_TCP_LISTEN`.
-const LISTEN: u32 = 10;
+pub const LISTEN: u32 = 10;
 
 /// Hook: `cgroup_skb` ingress at the cgroup2 root. Context: softirq or process; after routing, before TCP orders segments.
-/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `BLANK`, `SLOT_OF`, `SEGMENTS`, those of [`crate::traffic`], of [`crate::outside`]
+/// Kernel: 5.10. Maps: `SOCKETS`, `FIRSTS`, `BLANK`, `SLOT_OF`, `OWNERS`, `SEGMENTS`, those of [`crate::traffic`], of [`crate::outside`]
 /// and of [`crate::records`].
 #[cgroup_skb]
 #[inline(always)]
@@ -184,7 +184,12 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         connection::forget(socket);
     }
     if socket.watched == watched::AT_THE_PEER {
-        return;
+        if direction == SENT || tcp.flags & (FIN | RST) == 0 {
+            return;
+        }
+        let payload = length.saturating_sub(tcp.payload);
+        let received = tcp.sequence.wrapping_add(payload);
+        loopback::take_back(ctx, socket, received, tcp.acknowledged);
     }
     let new = socket.cookie == 0;
     if new {

@@ -70,7 +70,7 @@ fn give<T: Words + 'static>(record: &T, slot: u32, client: u32, wake: u32) -> bo
     // All of it: there is no padding.
     copy_words(target, record);
     place.submit(u64::from(wake));
-    // Not before: an atomic addition waits for the ring's memory, which to hand over waits for anyway.
+    // Behind it: an atomic addition waits until the ring's memory is written, which handing over does anyway.
     count_for(slot, Ledger::ExchangesSeen, 1);
     if client != NO_CLIENT {
         count_for(client, Ledger::ExchangesSeen, 1);

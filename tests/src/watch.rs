@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use galileo_probes::{
-    Config, Exchange, ExchangeStream, Feature, Ledger, Probes, Role, Snapshot, flags,
-};
+use galileo_probes::{Config, Exchange, ExchangeStream, Feature, Ledger, Probes, Role, Snapshot};
 use tokio::runtime::Runtime;
 
 use crate::wait;
@@ -123,10 +121,4 @@ pub fn of_role(exchanges: &[Exchange], role: Role) -> Vec<&Exchange> {
         .iter()
         .filter(|exchange| exchange.role == role)
         .collect()
-}
-
-/// What is not certain about an exchange, but for where it was looked at.
-#[must_use]
-pub fn marks(exchange: &Exchange) -> u32 {
-    exchange.flags & !flags::PEER_TIMES
 }

@@ -6,8 +6,7 @@
 //!
 //! Reading order: [`histogram`], [`runqueue`], [`tcp`] (how a connection ended); [`socket`] (what is kept), [`connection`] (the
 //! steps), [`order`] (what comes early), [`opening`], [`http`] (framing), [`lines`], [`head`], [`exchange`] (which answer
-//! belongs to which request), [`loopback`] (connections with both
-//! ends here), [`plain`] (the same for the message that most are), [`window`], [`number`], [`words`].
+//! belongs to which request), [`loopback`] (connections with both ends here), [`plain`] (the same for the message that most are), [`window`], [`number`], [`words`].
 
 #![no_std]
 

@@ -48,6 +48,34 @@ pub fn hand_over(client: &mut Socket, server: &mut Socket, client_slot: u32) -> 
     true
 }
 
+/// The server ends its side: what this client still sends may find no socket there. From here on each end looks for itself, the
+/// client behind what the server has sent (`received`) and has looked at; if its socket is gone already, what it has acknowledged.
+#[inline(always)]
+pub fn take_back(
+    client: &mut Socket,
+    server: Option<&mut Socket>,
+    received: u32,
+    acknowledged: u32,
+) {
+    let mut looked_at = acknowledged;
+    if let Some(server) = server
+        && server.watched == watched::HERE_FOR_BOTH
+        && server.record.local_port == client.record.remote_port
+        && server.record.remote_port == client.record.local_port
+    {
+        server.watched = watched::HERE;
+        let [from_client, _] = &server.streams;
+        looked_at = from_client.next_seq;
+        // Requests that are not answered go with the client, too.
+        let outstanding = server.requests().wrapping_sub(server.answers());
+        client.set_requests(client.answers().wrapping_add(outstanding));
+    }
+    let [from_server, to_server] = &mut client.streams;
+    from_server.next_seq = received;
+    to_server.next_seq = looked_at;
+    client.watched = watched::HERE;
+}
+
 /// Whether the place in the connection is known, it is this end's to look at, and nothing is under way.
 #[inline(always)]
 fn is_calm(socket: &Socket, role: u8) -> bool {
@@ -63,4 +91,157 @@ fn is_calm(socket: &Socket, role: u8) -> bool {
         && socket.requests() == socket.answers()
         && between_messages(received)
         && between_messages(sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::mem::MaybeUninit;
+
+    use super::*;
+
+    /// Both ends of a connection that has had one exchange.
+    fn ends() -> [Socket; 2] {
+        [
+            (role::CLIENT, 100, 200, [9000, 80]),
+            (role::SERVER, 200, 100, [80, 9000]),
+        ]
+        .map(|(role, received, sent, [local, remote])| {
+            // SAFETY: integers, each of which may be zero.
+            let mut socket: Socket = unsafe { MaybeUninit::zeroed().assume_init() };
+            socket.role = role;
+            for (stream, next_seq) in socket.streams.iter_mut().zip([received, sent]) {
+                stream.flags = mark::OF_CONNECTION;
+                stream.next_seq = next_seq;
+            }
+            socket.set_requests(1);
+            socket.set_answers(1);
+            socket.record.cgroup_id = u64::from(local);
+            socket.record.local_port = local;
+            socket.record.remote_port = remote;
+            socket
+        })
+    }
+
+    /// Whether the client hands over when it sends the byte 200.
+    fn hands_over(client: &mut Socket, server: &mut Socket) -> bool {
+        may_hand_over(client, 200) && hand_over(client, server, 7)
+    }
+
+    #[test]
+    fn a_calm_client_leaves_the_connection_to_a_server_that_stands_where_it_does() {
+        let [mut client, mut server] = ends();
+        assert!(hands_over(&mut client, &mut server));
+        assert_eq!(
+            (client.watched, server.watched),
+            (watched::AT_THE_PEER, watched::HERE_FOR_BOTH)
+        );
+        assert_eq!(
+            (server.record.peer_cgroup_id, server.peer_slot),
+            (u64::from(client.record.local_port), 7)
+        );
+    }
+
+    #[test]
+    fn otherwise_each_end_looks_for_itself() {
+        let spoilt: [(&str, fn(&mut Socket, &mut Socket)); 17] = [
+            ("another byte is sent", |client, _| {
+                client.streams[1].next_seq = 199
+            }),
+            ("the client has a request under way", |client, _| {
+                client.set_requests(2)
+            }),
+            ("the server has one", |_, server| server.set_requests(2)),
+            ("three answers are no power of two", |client, _| {
+                client.set_requests(3);
+                client.set_answers(3);
+            }),
+            ("no exchange yet", |client, _| {
+                client.set_requests(0);
+                client.set_answers(0);
+            }),
+            ("the client is in an answer's body", |client, _| {
+                client.streams[0].state = state::BODY;
+            }),
+            ("the server is in a request's", |_, server| {
+                server.streams[0].state = state::BODY;
+            }),
+            ("interim answers came", |client, _| {
+                client.streams[0].interim = 1
+            }),
+            ("bytes came early", |_, server| {
+                server.streams[0].flags |= mark::EARLY
+            }),
+            ("the end is known", |client, _| {
+                client.streams[0].end_known = 1
+            }),
+            ("the server has not seen all", |_, server| {
+                server.streams[0].next_seq = 150
+            }),
+            ("the client has not seen all", |_, server| {
+                server.streams[1].next_seq = 150
+            }),
+            ("only the server is in doubt", |_, server| server.doubt = 8),
+            ("the peer is no server", |_, server| {
+                server.role = role::CLIENT
+            }),
+            ("the peer talks to another", |_, server| {
+                server.record.remote_port = 1
+            }),
+            ("the socket is its own peer", |client, server| {
+                client.record.local_port = 80;
+                server.record.remote_port = 80;
+            }),
+            ("somebody else looks", |_, server| {
+                server.watched = watched::HERE_FOR_BOTH
+            }),
+        ];
+        for (what, spoil) in spoilt {
+            let [mut client, mut server] = ends();
+            spoil(&mut client, &mut server);
+            assert!(!hands_over(&mut client, &mut server), "{what}");
+            assert_eq!(client.watched, watched::HERE, "{what}");
+        }
+        // In doubt are both, or the client alone.
+        for of_server in [0, 8] {
+            let [mut client, mut server] = ends();
+            (client.doubt, server.doubt) = (8, of_server);
+            assert!(hands_over(&mut client, &mut server));
+        }
+    }
+
+    #[test]
+    fn when_the_server_ends_each_looks_for_itself_again() {
+        let [mut client, mut server] = ends();
+        assert!(hands_over(&mut client, &mut server));
+        server.streams[0].next_seq = 260;
+        server.set_requests(3);
+        server.set_answers(2);
+
+        take_back(&mut client, Some(&mut server), 180, 200);
+
+        assert_eq!(
+            (client.watched, server.watched),
+            (watched::HERE, watched::HERE)
+        );
+        assert_eq!(client.requests().wrapping_sub(client.answers()), 1);
+        assert_eq!(
+            client.streams.map(|stream| stream.next_seq),
+            [180, 260],
+            "what the server looked at is known there"
+        );
+    }
+
+    #[test]
+    fn a_client_whose_server_is_gone_looks_behind_what_that_acknowledged() {
+        let [mut client, mut server] = ends();
+        assert!(hands_over(&mut client, &mut server));
+        // Another connection has its ports meanwhile.
+        server.watched = watched::HERE;
+        for server in [None, Some(&mut server)] {
+            take_back(&mut client, server, 180, 200);
+            assert_eq!(client.watched, watched::HERE);
+            assert_eq!(client.streams.map(|stream| stream.next_seq), [180, 200]);
+            assert_eq!(client.requests(), client.answers());
+        }
+    }
 }

@@ -162,7 +162,7 @@ const fn at(offset: usize) -> usize {
 /// fetch both lines of an aligned pair of them when they need one, and the line behind one that is read upwards (Intel 64 and IA-32
 /// Architectures Optimization Reference Manual, hardware prefetching).
 ///
-/// What stands before the streams is not written any more once the connection is known, and fills one line. What is known of the
+/// What stands before the streams is not written any more, as a rule, once the connection is known, and fills one line. What is known of the
 /// request but for its texts fills one, which its own direction writes and the answers' only reads.
 const _: () = {
     let [streams, between, record, answers] = [

@@ -13,7 +13,7 @@ use galileo_tests::{
     pod::{Pod, Process, listens},
     turn,
     wait::until,
-    watch::{Watch, marks, of_role},
+    watch::{Watch, of_role},
 };
 
 /// Answers one request for each line of its input. The status follows from the path's number, so that a wrong pair is seen.
@@ -138,7 +138,10 @@ fn check(start: impl FnOnce(&Pod, u16) -> Process, under_way: u32) {
     for _ in 0..under_way {
         talk.ask();
     }
-    let Some(mut watch) = Watch::start(&Config::default()) else {
+    let Some(mut watch) = Watch::start(&Config {
+        each_end: true,
+        ..Config::default()
+    }) else {
         return;
     };
     let before = watch.snapshot();
@@ -173,7 +176,7 @@ fn check(start: impl FnOnce(&Pod, u16) -> Process, under_way: u32) {
         let seen = watch.seen(port);
         let ends = [Role::Server, Role::Client].map(|role| {
             let last = of_role(&seen, role).into_iter().next_back();
-            last.is_some_and(|last| marks(last) == 0)
+            last.is_some_and(|last| last.flags == 0)
         });
         (ends == [true; 2]).then_some(())
     });
@@ -186,11 +189,11 @@ fn check(start: impl FnOnce(&Pod, u16) -> Process, under_way: u32) {
         let seen = of_role(&seen, role);
         let calm = &seen[40..];
         assert!(calm.iter().all(|exchange| is_right(exchange)), "{calm:#?}");
-        let marked = calm.iter().filter(|exchange| marks(exchange) != 0).count();
+        let marked = calm.iter().filter(|exchange| exchange.flags != 0).count();
         assert!(marked >= 8, "{role:?}: {marked}");
         let (doubted, sure) = calm.split_at(marked);
-        assert!(doubted.iter().all(|one| marks(one) == flags::RESUMED));
-        assert!(sure.iter().all(|one| marks(one) == 0));
+        assert!(doubted.iter().all(|one| one.flags == flags::RESUMED));
+        assert!(sure.iter().all(|one| one.flags == 0));
         assert!(sure.len() >= 20, "{role:?}: {}", sure.len());
     }
 }

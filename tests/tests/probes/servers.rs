@@ -8,7 +8,7 @@ use galileo_tests::{
     http::{Client, Reply},
     pod::{Pod, listens},
     turn,
-    watch::{Watch, marks, of_role},
+    watch::{Watch, of_role},
 };
 
 const REQUESTS: usize = 1_000;
@@ -98,7 +98,7 @@ fn compare(asked: &Asked, seen: &[Exchange], server: CgroupId) {
             assert!(exchange.start_ns <= request_end_ns);
             assert!(request_end_ns <= exchange.first_byte_ns);
             assert!(exchange.first_byte_ns <= exchange.end_ns);
-            assert_eq!(marks(exchange), 0, "{exchange:?}");
+            assert_eq!(exchange.flags, 0, "{exchange:?}");
         }
         let [at_server, at_client] = pair;
         assert!(at_client.start_ns <= at_server.start_ns);
@@ -110,7 +110,10 @@ fn check(
     keep_alive: bool,
     start: impl FnOnce(&Pod, u16, &std::path::Path) -> galileo_tests::pod::Process,
 ) {
-    let Some(mut watch) = Watch::start(&Config::default()) else {
+    let Some(mut watch) = Watch::start(&Config {
+        each_end: true,
+        ..Config::default()
+    }) else {
         return;
     };
     let pod = Pod::new("server");

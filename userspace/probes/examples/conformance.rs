@@ -22,7 +22,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .skip(1)
         .map(|argument| argument.parse())
         .collect::<Result<_, _>>()?;
-    let mut probes = Probes::load(&Config::default())?;
+    let mut probes = Probes::load(&Config {
+        // What is held against the truth is what each end sees by itself.
+        each_end: true,
+        ..Config::default()
+    })?;
     let mut stream = probes.exchanges()?;
     let mount = cgroup::mount_point().ok_or("no cgroup2 is mounted")?;
     say(&json!({"ready": mount}))?;

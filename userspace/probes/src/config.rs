@@ -13,9 +13,9 @@ pub struct Config {
     pub connection_ring_bytes: u32,
     /// Keep the query of request targets.
     pub keep_query: bool,
-    /// Look at both ends of connections that lie within this machine. By default those over loopback are looked at at their server's end
-    /// only, once they have had an exchange: this costs half as much, and the client's times are then those at the server's end,
-    /// which differ by what the kernel takes from one to the other, a few microseconds.
+    /// Look at both ends of connections over loopback. By default these are looked at at their server's end only, once they have had an
+    /// exchange: that costs less (docs/measurements.md), and the client's times are then those at the server's end
+    /// ([`flags::PEER_TIMES`](crate::flags::PEER_TIMES)).
     pub each_end: bool,
     /// Count runs and time of each program while the probes are loaded. Costs about 30 ns a run.
     pub statistics: bool,

@@ -167,7 +167,7 @@ impl Consumer {
     /// Has the CPU fetch a record of this length which may lie there, before it is read: another CPU wrote it.
     #[inline]
     fn prefetch(&self, begin: usize, length: usize) {
-        for at in (begin..begin + HEAD + length).step_by(LINE) {
+        for at in (begin..begin + HEAD + length + LINE).step_by(LINE) {
             if at < self.window.bytes() {
                 prefetch(self.window.pointer(at).as_ptr());
             }
