@@ -143,12 +143,13 @@ mod tests {
 
     #[test]
     fn otherwise_each_end_looks_for_itself() {
-        let spoilt: [(&str, fn(&mut Socket, &mut Socket)); 17] = [
+        type Spoil = fn(&mut Socket, &mut Socket);
+        let spoilt: [(&str, Spoil); 17] = [
             ("another byte is sent", |client, _| {
-                client.streams[1].next_seq = 199
+                client.streams[1].next_seq = 199;
             }),
             ("the client has a request under way", |client, _| {
-                client.set_requests(2)
+                client.set_requests(2);
             }),
             ("the server has one", |_, server| server.set_requests(2)),
             ("three answers are no power of two", |client, _| {
@@ -166,33 +167,33 @@ mod tests {
                 server.streams[0].state = state::BODY;
             }),
             ("interim answers came", |client, _| {
-                client.streams[0].interim = 1
+                client.streams[0].interim = 1;
             }),
             ("bytes came early", |_, server| {
-                server.streams[0].flags |= mark::EARLY
+                server.streams[0].flags |= mark::EARLY;
             }),
             ("the end is known", |client, _| {
-                client.streams[0].end_known = 1
+                client.streams[0].end_known = 1;
             }),
             ("the server has not seen all", |_, server| {
-                server.streams[0].next_seq = 150
+                server.streams[0].next_seq = 150;
             }),
             ("the client has not seen all", |_, server| {
-                server.streams[1].next_seq = 150
+                server.streams[1].next_seq = 150;
             }),
             ("only the server is in doubt", |_, server| server.doubt = 8),
             ("the peer is no server", |_, server| {
-                server.role = role::CLIENT
+                server.role = role::CLIENT;
             }),
             ("the peer talks to another", |_, server| {
-                server.record.remote_port = 1
+                server.record.remote_port = 1;
             }),
             ("the socket is its own peer", |client, server| {
                 client.record.local_port = 80;
                 server.record.remote_port = 80;
             }),
             ("somebody else looks", |_, server| {
-                server.watched = watched::HERE_FOR_BOTH
+                server.watched = watched::HERE_FOR_BOTH;
             }),
         ];
         for (what, spoil) in spoilt {
