@@ -5,25 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{Closure, Config, Snapshot};
+use galileo_probes::{Closure, Config, Snapshot, Ticks};
 use galileo_tests::{pod::Pod, turn, wait::until, watch::Watch};
 
-/// Time that the hypervisor gave this machine's CPUs to others, in nanoseconds. The kernel takes it off a task's clock
-/// (`PARAVIRT_TIME_ACCOUNTING`); the probes see no more than that the task had the CPU. Counted in ticks of 10 ms, of
-/// which one more may have begun.
-fn stolen() -> u64 {
-    let stat = std::fs::read_to_string("/proc/stat").unwrap();
-    let all = stat.lines().next().unwrap();
-    let ticks: u64 = all.split_whitespace().nth(8).unwrap().parse().unwrap();
-    ticks * 10_000_000
+/// Time that the hypervisor gave this machine's CPUs to others since then, at most. The kernel takes it off a task's clock
+/// (`PARAVIRT_TIME_ACCOUNTING`); the probes see no more than that the task had the CPU.
+fn stolen_since(before: &Ticks) -> u64 {
+    ticks().since(before).most_steal_ns
 }
 
-/// What the hypervisor took at most since then: if it ever took any, one more tick may have begun.
-fn stolen_since(before: u64) -> u64 {
-    match stolen() {
-        0 => 0,
-        now => now - before + 10_000_000,
-    }
+fn ticks() -> Ticks {
+    Ticks::read().unwrap()
 }
 
 /// Spins for so many milliseconds of CPU time each time it is asked, and tells what it has used in all, in nanoseconds.
@@ -49,11 +41,11 @@ fn cpu_time_of_a_spinning_process_is_what_getrusage_says() {
     let mut spinner = pod.python(SPINNER, &[]);
     let used_before: u64 = spinner.ask("1").parse().unwrap();
     spinner.sleeps();
-    let (before, stolen_before) = (watch.snapshot(), stolen());
+    let (before, ticks_before) = (watch.snapshot(), ticks());
     let used: u64 = spinner.ask("1000").parse::<u64>().unwrap() - used_before;
     spinner.sleeps();
     let counted = watch.snapshot().since(&before).cgroups[&pod.id].on_cpu_ns;
-    let stolen = stolen_since(stolen_before);
+    let stolen = stolen_since(&ticks_before);
     // 1 % and what lies between the reading of getrusage and sleep, at either end: writing a line takes some 50 µs, on a
     // CPU that others want too.
     assert!(
@@ -89,7 +81,7 @@ fn cpu_time_of_a_process_that_still_runs_counts_up_to_now() {
         let mut clock = |which| clock.ask(which).parse::<u64>().unwrap();
         (clock("now"), watch.snapshot(), clock("next"))
     };
-    let stolen_before = stolen();
+    let ticks_before = ticks();
     let first = read();
     let mut readings = 0;
     while readings < 20 {
@@ -100,7 +92,7 @@ fn cpu_time_of_a_process_that_still_runs_counts_up_to_now() {
         }
         readings += 1;
         let counted = last.1.since(&first.1).cgroups[&pod.id].on_cpu_ns;
-        let stolen = stolen() - stolen_before;
+        let stolen = stolen_since(&ticks_before);
         let slack = most / 100 + 1_000_000 + stolen;
         assert!(
             (least.saturating_sub(slack)..=most + slack).contains(&counted),
@@ -226,10 +218,10 @@ fn cpu_time_of_a_cgroup_is_what_the_kernel_accounts() {
         let snapshot = watch.snapshot();
         (pod.accounted_ns(), snapshot.cgroups[&pod.id].on_cpu_ns)
     };
-    let (before, stolen_before) = (used(), stolen());
+    let (before, ticks_before) = (used(), ticks());
     spinner.ask("700");
     spinner.sleeps();
-    let (after, stolen) = (used(), stolen_since(stolen_before));
+    let (after, stolen) = (used(), stolen_since(&ticks_before));
     let (accounted, counted) = (after.0 - before.0, after.1 - before.1);
     assert!(accounted >= 700_000_000, "{accounted} ns are little");
     assert!(

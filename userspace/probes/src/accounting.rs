@@ -8,7 +8,7 @@
 //!
 //! Which holds decides how far the two may be apart, so it is found out and named, not assumed.
 
-use std::{fmt, fs, io};
+use std::{collections::BTreeMap, fmt, fs, io, ops};
 
 /// What the kernel takes off a task's CPU time that the probes leave in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,29 @@ pub struct Ticks {
     pub steal: u64,
 }
 
+/// What was taken from the tasks of CPUs between two readings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// By a hypervisor, as it is told.
+    pub steal_ns: u64,
+    /// By a hypervisor, at most.
+    pub most_steal_ns: u64,
+    /// By interrupts and softirqs, at most.
+    pub most_interrupts_ns: u64,
+}
+
+impl ops::Add for Taken {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            steal_ns: self.steal_ns + other.steal_ns,
+            most_steal_ns: self.most_steal_ns + other.most_steal_ns,
+            most_interrupts_ns: self.most_interrupts_ns + other.most_interrupts_ns,
+        }
+    }
+}
+
 impl Ticks {
     /// Reads those of all CPUs together.
     ///
@@ -60,16 +83,32 @@ impl Ticks {
     ///
     /// If /proc/stat cannot be read or has another form.
     pub fn read() -> io::Result<Self> {
-        Self::parse(&fs::read_to_string("/proc/stat")?)
+        fs::read_to_string("/proc/stat")?
+            .lines()
+            .find_map(|line| Self::parse(line.strip_prefix("cpu ")?))
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/stat has no CPU line"))
     }
 
-    /// The first line: user, nice, system, idle, iowait, irq, softirq, steal, guest, … (`proc_stat(5)`).
-    fn parse(stat: &str) -> Option<Self> {
-        let numbers: Vec<u64> = stat
-            .lines()
-            .next()?
-            .strip_prefix("cpu ")?
+    /// Reads those of each CPU, by its number.
+    ///
+    /// # Errors
+    ///
+    /// If /proc/stat cannot be read.
+    pub fn read_each() -> io::Result<BTreeMap<u32, Self>> {
+        Ok(Self::each(&fs::read_to_string("/proc/stat")?))
+    }
+
+    fn each(stat: &str) -> BTreeMap<u32, Self> {
+        let of_cpu = |line: &str| {
+            let (cpu, numbers) = line.strip_prefix("cpu")?.split_once(' ')?;
+            Some((cpu.parse().ok()?, Self::parse(numbers)?))
+        };
+        stat.lines().filter_map(of_cpu).collect()
+    }
+
+    /// User, nice, system, idle, iowait, irq, softirq, steal, guest, … (`proc_stat(5)`).
+    fn parse(numbers: &str) -> Option<Self> {
+        let numbers: Vec<u64> = numbers
             .split_whitespace()
             .map(str::parse)
             .collect::<Result<_, _>>()
@@ -84,6 +123,27 @@ impl Ticks {
             steal: *steal,
         })
     }
+
+    /// What was taken since an earlier reading. The kernel counts nanoseconds and tells whole ticks, so a difference may be one tick
+    /// more than it seems; where it never told any there are none.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Taken {
+        self.since_at(before, rustix::param::clock_ticks_per_second())
+    }
+
+    fn since_at(&self, before: &Self, ticks_a_second: u64) -> Taken {
+        let tick_ns = 1_000_000_000 / ticks_a_second.max(1);
+        let told = |before: u64, now: u64| now.saturating_sub(before) * tick_ns;
+        let most = |before, now| match now {
+            0 => 0,
+            _ => told(before, now) + tick_ns,
+        };
+        Taken {
+            steal_ns: told(before.steal, self.steal),
+            most_steal_ns: most(before.steal, self.steal),
+            most_interrupts_ns: most(before.irq, self.irq) + most(before.softirq, self.softirq),
+        }
+    }
 }
 
 impl Accounting {
@@ -93,6 +153,20 @@ impl Accounting {
         let ticks = Ticks::read().unwrap_or_default();
         let ticks_a_second = rustix::param::clock_ticks_per_second();
         Self::from(kernel_config().as_ref(), ticks, ticks_a_second)
+    }
+
+    /// The part of what was taken that this kernel may have taken off tasks' accounts, at most: of steal and of interrupts, in
+    /// nanoseconds.
+    #[must_use]
+    pub fn taken_off_ns(&self, taken: Taken) -> (u64, u64) {
+        let unless_left_in = |how: &TakenOff, ns| match how {
+            TakenOff::No(_) => 0,
+            TakenOff::Yes(_) | TakenOff::Unknown(_) => ns,
+        };
+        (
+            unless_left_in(&self.steal, taken.most_steal_ns),
+            unless_left_in(&self.interrupts, taken.most_interrupts_ns),
+        )
     }
 
     fn from(config: Option<&(String, String)>, ticks: Ticks, ticks_a_second: u64) -> Self {
@@ -220,17 +294,49 @@ mod tests {
     }
 
     #[test]
-    fn ticks_are_read_from_the_line_of_all_cpus() {
-        let stat = "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
-        let expected = Ticks {
-            all: 36,
-            irq: 6,
-            softirq: 7,
-            steal: 8,
+    fn ticks_are_read_from_the_line_of_each_cpu() {
+        let stat = "cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1 2 3 4 5 60 70 80 9 10\ncpu12 0 0 0 0 0 0 0 3 0 0\ncpu13 1 2\nintr 5 6\n";
+        let ticks = |all, irq, softirq, steal| Ticks {
+            all,
+            irq,
+            softirq,
+            steal,
         };
-        assert_eq!(Ticks::parse(stat), Some(expected));
-        assert_eq!(Ticks::parse("cpu  1 2 3"), None);
-        assert_eq!(Ticks::parse("intr 1"), None);
+        assert_eq!(
+            Ticks::each(stat),
+            [(0, ticks(225, 60, 70, 80)), (12, ticks(3, 0, 0, 3))].into()
+        );
+    }
+
+    #[test]
+    fn what_is_told_in_ticks_may_be_one_tick_more_unless_there_never_was_any() {
+        let ticks = |irq, softirq, steal| Ticks {
+            all: 1_000,
+            irq,
+            softirq,
+            steal,
+        };
+        let second = 100_000_000;
+        let taken = ticks(0, 4, 7).since_at(&ticks(0, 1, 7), second);
+        let expected = Taken {
+            steal_ns: 0,
+            most_steal_ns: 10,
+            most_interrupts_ns: 40,
+        };
+        assert_eq!(taken, expected);
+        assert_eq!(
+            ticks(0, 0, 0).since_at(&ticks(0, 0, 0), second),
+            Taken::default()
+        );
+        let kernel = |steal| Accounting {
+            interrupts: TakenOff::No(String::new()),
+            steal,
+        };
+        let how = String::new;
+        for steal in [TakenOff::Yes(how()), TakenOff::Unknown(how())] {
+            assert_eq!(kernel(steal).taken_off_ns(expected), (10, 0));
+        }
+        assert_eq!(kernel(TakenOff::No(how())).taken_off_ns(expected), (0, 0));
     }
 
     #[test]

@@ -62,7 +62,7 @@ mod tcp;
 mod traffic;
 mod verify;
 
-pub use accounting::{Accounting, TakenOff, Ticks};
+pub use accounting::{Accounting, Taken, TakenOff, Ticks};
 pub use acquisition::{Acquisition, Rate};
 pub use capability::{Capability, Feature};
 pub use causes::{Bounds, Causes};

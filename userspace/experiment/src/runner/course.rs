@@ -4,7 +4,7 @@ use std::{future, net::SocketAddr, sync::atomic::Ordering::Relaxed, time::Durati
 
 use galileo_expdb::RecordSender;
 use galileo_load::{Report, Stage as LoadStage};
-use galileo_probes::{Accounting, Probes, TakenOff};
+use galileo_probes::{Accounting, Probes, Taken};
 use galileo_wire::{
     Phase,
     capture::{Apart, PhaseWindow},
@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Stage, deploy::Deployed, drive::Driving, error::Ended, machine::Taken, names::Names,
-    observe::Phases, reading::Reading, session::Session,
+    Error, Stage, deploy::Deployed, drive::Driving, error::Ended, names::Names, observe::Phases,
+    reading::Reading, session::Session,
 };
 use crate::local::{ExitInfo, LocalPlatform};
 
@@ -39,7 +39,7 @@ pub(super) struct Measured {
 impl Measured {
     /// What was taken from these CPUs (all, if none are named); none where the kernel does not tell.
     pub(super) fn taken(&self, cpus: Option<&[u32]>) -> Option<Taken> {
-        let (before, after) = (&self.before.counted, &self.after.counted);
+        let (before, after) = (&self.before.ticks, &self.after.ticks);
         let of_cpu = |cpu: &u32| Some(after.get(cpu)?.since(before.get(cpu)?));
         let add = |sum: Taken, taken: Option<Taken>| Some(sum + taken?);
         match cpus {
@@ -52,15 +52,12 @@ impl Measured {
     /// By how much the two observers of a replica may be apart.
     pub(super) fn apart(&self, replica: usize, taken: Taken, accounting: &Accounting) -> Apart {
         let lacking_ns = |reading: &Reading| reading.lacking_ns.get(replica).copied().unwrap_or(0);
-        let unless_left_in = |how: &TakenOff, ns| match how {
-            TakenOff::No(_) => 0,
-            TakenOff::Yes(_) | TakenOff::Unknown(_) => ns,
-        };
+        let (steal_ns, interrupts_ns) = accounting.taken_off_ns(taken);
         Apart {
             begin_ns: lacking_ns(&self.before),
             end_ns: lacking_ns(&self.after),
-            steal_ns: unless_left_in(&accounting.steal, taken.most_steal_ns),
-            interrupts_ns: unless_left_in(&accounting.interrupts, taken.most_interrupts_ns),
+            steal_ns,
+            interrupts_ns,
             // Known when it is known what the replica used.
             ..Apart::default()
         }

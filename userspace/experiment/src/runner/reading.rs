@@ -10,15 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{CgroupStats, Probes, Snapshot};
+use galileo_probes::{CgroupStats, Probes, Snapshot, Ticks};
 use galileo_wire::clock::boot_ns;
 use tokio::time::sleep;
 
-use super::{
-    deploy::Deployed,
-    machine::{self, Counted},
-    names::Names,
-};
+use super::{deploy::Deployed, names::Names};
 use crate::local::{Accounted, LocalPlatform};
 
 /// What an account may lack without another look being worth its time: little beside the 5 ms that a ledger allows.
@@ -40,7 +36,7 @@ pub(super) struct Reading {
     pub lacking_ns: Vec<u64>,
     pub own: Option<Accounted>,
     /// What was taken from each CPU.
-    pub counted: BTreeMap<u32, Counted>,
+    pub ticks: BTreeMap<u32, Ticks>,
 }
 
 impl Reading {
@@ -62,7 +58,7 @@ impl Reading {
             lacking_ns: vec![0; replicas],
             own: platform.own_usage().ok(),
             probes: snapshot(probes),
-            counted: machine::counted(),
+            ticks: Ticks::read_each().unwrap_or_default(),
         }
     }
 
@@ -113,7 +109,7 @@ impl Reading {
             accounts,
             lacking_ns,
             own: platform.own_usage().ok(),
-            counted: machine::counted(),
+            ticks: Ticks::read_each().unwrap_or_default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use galileo_probes::{Accounting, Blame, Probes, TakenOff, Ticks};
+use galileo_probes::{Accounting, Blame, Probes, Ticks};
 
 use crate::{Outcome, child::Worker, report::Report};
 
@@ -28,7 +28,9 @@ fn alone(probes: &Probes) -> Outcome {
     spinner.sleeps()?;
     let used = spinner.used_ns()? - used_before;
     let after = probes.snapshot()?.since(&before);
-    let taken_off = taken_off_ns(ticks_before, Ticks::read()?);
+    let taken = Ticks::read()?.since(&ticks_before);
+    let (steal, interrupts) = Accounting::find().taken_off_ns(taken);
+    let taken_off = steal + interrupts;
     let counted = after.cgroups.get(&id).map_or(0, |stats| stats.on_cpu_ns);
     Report::check(
         "cpu time of a spinner is what cpu.stat says",
@@ -42,21 +44,6 @@ fn alone(probes: &Probes) -> Outcome {
         ),
     );
     Ok(())
-}
-
-/// What the kernel may have taken off tasks' accounts meanwhile. /proc/stat tells whole ticks: of each kind that there ever was one
-/// more may have begun.
-fn taken_off_ns(before: Ticks, after: Ticks) -> u64 {
-    let accounting = Accounting::find();
-    let ticks = |how: &TakenOff, before: u64, after: u64| match how {
-        TakenOff::No(_) => 0,
-        TakenOff::Yes(_) | TakenOff::Unknown(_) if after == 0 => 0,
-        TakenOff::Yes(_) | TakenOff::Unknown(_) => after - before + 1,
-    };
-    let ticks = ticks(&accounting.steal, before.steal, after.steal)
-        + ticks(&accounting.interrupts, before.irq, after.irq)
-        + ticks(&accounting.interrupts, before.softirq, after.softirq);
-    ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second()
 }
 
 /// Two on one CPU: each waits while the other runs, and for nobody else to speak of.
