@@ -145,6 +145,8 @@ impl Tested {
             .args(["run", "nightly", "cargo", "miri", "test"])
             .args(self.targets)
             .current_dir(repository.root())
+            // Where Miri keeps the standard library it builds; the user's cache folder otherwise.
+            .env("XDG_CACHE_HOME", repository.target().join("miri-sysroot"))
             .env("PROPTEST_CASES", CASES)
             // The same cases each time, and nothing written down: Miri has no folder to write to.
             .env("PROPTEST_RNG_SEED", "10")
