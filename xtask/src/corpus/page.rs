@@ -70,7 +70,7 @@ impl Page {
              * The truth is what the client did and got, counted in bytes on its own sockets; the server's own log must know each request with the same\n\
              \x20 status, and counters of the kernel's TCP must show that what the case is about happened, or the cell counts as failed.\n\
              * Servers and clients run in cgroups of their own in a network namespace, on loopback. nginx and Apache pass some paths on to the asyncio\n\
-             \x20 server, HAProxy most.\n\
+             \x20 server, HAProxy most. Each end of a connection is looked at for itself (`Config::each_end`).\n\
              * A cell shows the number of exchanges if recall and precision are 1.0000 in both roles, else all four. A number in parentheses says why\n\
              \x20 there are none.\n\n",
         );
