@@ -152,21 +152,36 @@ impl Namespace {
     ///
     /// If it is not there.
     pub fn device(&self) -> Traffic {
-        let text = self.run("cat /proc/self/net/dev");
-        let line = text
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("wire:"))
-            .expect("the wire is there");
-        let numbers: Vec<u64> = line
-            .split_whitespace()
-            .map(|number| number.parse().expect("a number"))
-            .collect();
+        let numbers = self.numbers();
         Traffic {
             rx_bytes: numbers[0],
             rx_packets: numbers[1],
             tx_bytes: numbers[8],
             tx_packets: numbers[9],
         }
+    }
+
+    /// Packets that the device did not pass on, in both directions: a veth drops what the other end's CPU has no room for, as when
+    /// that CPU stands still for a while.
+    ///
+    /// # Panics
+    ///
+    /// If it is not there.
+    pub fn dropped(&self) -> u64 {
+        let numbers = self.numbers();
+        numbers[3] + numbers[11]
+    }
+
+    /// What /proc/net/dev says of the device.
+    fn numbers(&self) -> Vec<u64> {
+        let text = self.run("cat /proc/self/net/dev");
+        let line = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("wire:"))
+            .expect("the wire is there");
+        line.split_whitespace()
+            .map(|number| number.parse().expect("a number"))
+            .collect()
     }
 
     /// A counter of its network stack, as `nstat` names it.
