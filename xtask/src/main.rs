@@ -66,7 +66,7 @@ enum Command {
     Deny,
     /// Run the probes' state machines under Miri, which finds undefined behaviour
     ///
-    /// Takes three minutes on two processors. Adds Miri to the nightly toolchain if it is not there.
+    /// Takes three to ten minutes on two processors. Adds Miri to the nightly toolchain if it is not there.
     Miri,
 }
 
