@@ -24,6 +24,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
 
+    /// Generate also what the tests leave out, and let nothing pass
+    #[arg(long)]
+    all: bool,
+
     /// Leave out the kernel, which needs root
     #[arg(long)]
     host: bool,
@@ -69,6 +73,9 @@ fn test(repository: &Repository, options: &Options, which: &[&str]) -> Result<()
         let folder = std::path::absolute(folder)
             .with_context(|| format!("cannot find {}", folder.display()))?;
         command.env("GALILEO_FUZZ_KEEP", folder);
+    }
+    if options.all {
+        command.env("GALILEO_FUZZ_ALL", "1");
     }
     process::run(&mut command)
 }

@@ -1,7 +1,8 @@
 //! Random conversations one after the other, for as long as one likes, until one does not agree.
 //!
 //! `GALILEO_FUZZ_SECONDS` lets a campaign run that long, `GALILEO_FUZZ_SEED` sets where its seeds begin, and `GALILEO_FUZZ_KEEP`
-//! names a folder for the inputs that do not agree: then it goes on behind them.
+//! names a folder for the inputs that do not agree: then it goes on behind them. `GALILEO_FUZZ_ALL` generates what
+//! [`Oddities::READ`] leaves out.
 
 use std::{
     env, fs,
@@ -101,7 +102,11 @@ impl Campaign {
 
     /// The conversation of this seed, and how many of its last segments are seen.
     fn input(&self, seed: u64) -> (Input, usize) {
-        let odd = Oddities::ALL;
+        let odd = if env::var_os("GALILEO_FUZZ_ALL").is_some() {
+            Oddities::ALL
+        } else {
+            Oddities::READ
+        };
         let mut dice = Dice::new(seed);
         let mut conversation = Conversation::random(&mut dice, odd);
         if self.kind == Kind::Large {
@@ -137,8 +142,10 @@ fn told(input: &Input, seed: u64, seen: usize, why: &str) -> String {
     let segments = input.segments();
     let from = segments.len().saturating_sub(seen);
     let why = why.replace('\n', "\n# ");
-    let segments = case::write(&segments, from);
-    format!("# seed {seed}: {why}\n{segments}")
+    format!(
+        "# seed {seed}, from {from}: {why}\n{}",
+        case::write(&segments)
+    )
 }
 
 #[cfg(test)]
@@ -146,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "seed 0: status: wrong")]
+    #[should_panic(expected = "seed 0, from 0: status: wrong")]
     fn what_does_not_agree_is_told_with_its_seed_and_segments() {
         let campaign = Campaign {
             name: "test".to_owned(),
