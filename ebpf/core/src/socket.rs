@@ -268,7 +268,7 @@ pub struct Segment {
 pub trait Outside {
     /// Counts so many events of this kind, of this connection.
     fn count(&self, socket: &Socket, kind: Ledger, events: u32);
-    /// Copies `length` bytes, 1 to [`FRESH`](crate::window::FRESH), that begin at `offset` of the packet to the place `at`, less than
+    /// Copies `length` bytes, 1 to [`FRESH`](crate::window::FRESH), that begin at `offset` of the packet to the place `at`, at most
     /// [`CARRY`], of the window. False if that fails.
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool;
     /// As [`Outside::load`], from a run of what came early. False if the bytes are not kept.

@@ -72,6 +72,10 @@ pub struct Window {
     pub place: Note,
     /// Whether it is an answer.
     pub answer: Note,
+    /// What [`chunks`](crate::chunks) reads: bytes of the present chunk that are still to come, with its line end.
+    pub left: Note,
+    /// Where the present size line begins.
+    pub size_at: Note,
     /// Always 0.
     pub reserved: u32,
     /// The bytes; what lies beyond `len` is arbitrary.
