@@ -26,10 +26,7 @@ mod wakeups;
 use core::arch::asm;
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
-        generated::bpf_ktime_get_boot_ns,
-    },
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id},
     macros::{map, raw_tracepoint},
     maps::Array,
     programs::RawTracePointContext,
@@ -37,7 +34,10 @@ use aya_ebpf::{
 use galileo_ebpf_abi::{CpuState, Ledger, SLOT_IDLE, SLOT_UNKNOWN, step, task_state};
 use galileo_ebpf_core::runqueue;
 
-use crate::ledger::{MMAPABLE, count};
+use crate::{
+    clock::now_ns,
+    ledger::{MMAPABLE, count},
+};
 use lines::count_run;
 use tasks::{find, find_or_take, join};
 use waits::{account_old, arrive, come_back, settle_late};
@@ -46,12 +46,6 @@ pub use wakeups::wakeup;
 /// One entry a possible CPU; user space sets the number.
 #[map]
 static CPUS: Array<CpuState> = Array::with_max_entries(256, MMAPABLE);
-
-#[inline(always)]
-fn now_ns() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_boot_ns() }
-}
 
 #[inline(always)]
 fn this_cpu() -> u32 {

@@ -30,17 +30,27 @@ pub(super) fn arrive<const STEP: u32>(
         return;
     }
     task.since_ns = 0;
-    if let Some(line) = line(cpu.first_line, victim) {
-        line.wait_ns += ns;
-        if prev_slot == victim {
-            line.wait_own_ns += ns;
-        } else if prev_slot == SLOT_IDLE {
-            line.wait_idle_ns += ns;
-        } else if STEP >= step::MATRIX {
-            blame(cpu_index, pair_key(victim, prev_slot), ns);
-        }
+    let Some(line) = line(cpu.first_line, victim) else {
+        unassigned();
+        return;
+    };
+    line.wait_ns += ns;
+    if prev_slot == victim {
+        line.wait_own_ns += ns;
+    } else if prev_slot == SLOT_IDLE {
+        line.wait_idle_ns += ns;
+    } else if STEP >= step::MATRIX {
+        blame(cpu_index, pair_key(victim, prev_slot), ns);
     }
     end_wait(task, ns);
+}
+
+/// A wait of a cgroup that is gone, whose place may be another's, or of a task that nobody knew.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+fn unassigned() {
+    count(Ledger::WaitUnassigned);
 }
 
 /// The same for a wait that does not lie within the run that ends, or may not be accounted.
@@ -60,8 +70,11 @@ fn arrive_after_many(cpu: &CpuState, cpu_index: u32, task: &mut Task, now: u64) 
         task.until_ns = now;
     } else {
         task.since_ns = 0;
-        account(cpu_index, task.slot, since, now);
-        end_wait(task, now - since);
+        if account(cpu_index, task.slot, since, now) == 0 {
+            count(Ledger::WaitUnassigned);
+        } else {
+            end_wait(task, now - since);
+        }
     }
 }
 
@@ -108,12 +121,12 @@ pub(super) fn account_old(cpu_index: u32, key: u64, since: u64, now: u64) {
         || task.cpu != cpu_index as u16
         || task.slot >= SLOT_UNKNOWN
         || since >= now
+        || account(cpu_index, task.slot, since, now) == 0
     {
         return;
     }
     task.since_ns = now;
     task.settled_ns += now - since;
-    account(cpu_index, task.slot, since, now);
     if let Some(cpu) = CPUS.get_ptr_mut(cpu_index) {
         // SAFETY: as in `switch`, which calls this last and looks at its own no more; `account` is done with its.
         runqueue::remember_waiter(unsafe { &mut *cpu }, key, now);
@@ -131,8 +144,11 @@ pub(super) fn settle_late(cpu: &CpuState, cpu_index: u32, task: &mut Task) {
         return;
     }
     let since = task.since_ns;
-    account(cpu_index, task.slot, since, until);
-    end_wait(task, until - since);
+    if account(cpu_index, task.slot, since, until) == 0 {
+        count(Ledger::WaitUnassigned);
+    } else {
+        end_wait(task, until - since);
+    }
 }
 
 /// Counts a wait that ended, of which `ns` are its last part.
@@ -145,6 +161,8 @@ fn end_wait(task: &mut Task, ns: u64) {
 }
 
 /// Adds a wait, or a part of one, for the CPU `waited_for` to what a cgroup waited, and lays it on those that ran there.
+///
+/// Returns 0 if the slot is no longer that cgroup's: then nothing was accounted.
 ///
 /// A global function (5.6), which the verifier walks once and not in each state of each caller; such take numbers only,
 /// and must return one.
@@ -181,5 +199,5 @@ pub(super) extern "C" fn account(waited_for: u32, victim: u32, since: u64, until
     {
         add(field!(counters.wait_unexplained_ns), left);
     }
-    0
+    1
 }
