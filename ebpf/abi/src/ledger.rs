@@ -43,7 +43,8 @@ pub enum Ledger {
     MatrixFull = 17,
     /// Events whose time lies before that of the event they follow.
     TimeDisorder = 18,
-    /// Waits of tasks whose cgroup was not yet known: they sleep since before the probes were loaded.
+    /// Waits of tasks whose cgroup was not yet known: they sleep since before the probes were loaded. After a
+    /// [`Ledger::SwitchUnseen`] also those of tasks whose wake-up was not seen.
     WaitUnassigned = 19,
     /// Segments with data on a listening socket that a connection claimed: nothing is missing.
     ListenerClaimed = 20,
