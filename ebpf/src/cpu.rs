@@ -9,6 +9,9 @@
 //! but the tasks' places are written by this CPU alone, with interrupts off; so nothing but the histogram needs an atomic
 //! addition. What each step costs stands in docs/measurements.md (`cargo xtask bench switch`).
 //!
+//! A kernel may keep a switch from being traced. The next one then shows that another task leaves than the one that came
+//! last, which is counted (`SwitchUnseen`); the time between is that task's.
+//!
 //! What is rare stands in functions marked cold, so that the code of the common path stays together: it is fetched from
 //! the second-level cache at nearly every switch. They name their section, as the compiler would put them into one that
 //! the loader does not know.
@@ -93,6 +96,10 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
     // Preempted within the kernel, or the state is `TASK_RUNNING`.
     let runnable = ctx.arg::<u64>(0) & 1 != 0 || (STATE && ctx.arg::<u64>(3) as u32 == 0);
     let prev_key: u64 = ctx.arg(1);
+    let next_key: u64 = ctx.arg(2);
+    if runqueue::change(cpu, prev_key, next_key) {
+        note(Ledger::SwitchUnseen);
+    }
     let mut prev_slot = SLOT_IDLE;
     let mut prev = None;
     if prev_key != cpu.idle_key && !is_idle(cpu, prev_key) {
@@ -112,7 +119,6 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
     }
 
     // The next task: its cgroup is the one it had when it last left a CPU.
-    let next_key: u64 = ctx.arg(2);
     let mut next_slot = SLOT_IDLE;
     let mut next = None;
     let mut came_back = false;
@@ -155,10 +161,9 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
         && let Some(task) = next
         && task.since_ns != 0
     {
-        if came_back {
-            come_back::<STATE>(cpu.first_line, task);
+        if !came_back || come_back::<STATE>(cpu.first_line, task) {
+            arrive::<STEP>(cpu, cpu_index, task, now, ran_ns, prev_slot);
         }
-        arrive::<STEP>(cpu, cpu_index, task, now, ran_ns, prev_slot);
     }
     // SAFETY: as above.
     let cpu = unsafe { &mut *this };

@@ -7,7 +7,7 @@ use galileo_ebpf_core::runqueue;
 
 use super::{CPUS, lines::line, matrix::blame, tasks::find, this_cpu};
 use crate::{
-    ledger::{add, count, count_duration, field},
+    ledger::{add, count, count_duration, field, has},
     slots,
 };
 
@@ -78,13 +78,19 @@ fn arrive_after_many(cpu: &CpuState, cpu_index: u32, task: &mut Task, now: u64) 
     }
 }
 
-/// A task that seemed to sleep comes back without a wake-up: it was runnable all the time.
+/// A task that seemed to sleep comes back without a wake-up: it was runnable all the time. Returns whether that is so: a kernel
+/// that hides switches hides wake-ups as well, all that come while the hidden task runs.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text")]
-pub(super) fn come_back<const STATE: bool>(first_line: u64, task: &mut Task) {
+pub(super) fn come_back<const STATE: bool>(first_line: u64, task: &mut Task) -> bool {
+    if has(Ledger::SwitchUnseen) {
+        task.since_ns = 0;
+        count(Ledger::WaitUnassigned);
+        return false;
+    }
     if task.slot >= SLOT_UNKNOWN {
-        return;
+        return true;
     }
     if !STATE && let Some(line) = line(first_line, task.slot) {
         // The switch was counted as one to sleep, maybe in another CPU's line: what counts is the sum of all.
@@ -104,6 +110,7 @@ pub(super) fn come_back<const STATE: bool>(first_line: u64, task: &mut Task) {
             add(field!(counters.wait_unexplained_ns), ns);
         }
     }
+    true
 }
 
 /// Accounts what a task that left this CPU at `since` waited so far, if it waits still: the history will not reach back
