@@ -143,8 +143,7 @@ fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, way: u3
     true
 }
 
-/// The segment is done: goes on with what came early, if anything did. Where the tail calls are used up, that is left to the next
-/// segment.
+/// The segment is done: goes on with what came early, if anything did.
 #[inline(always)]
 fn finish(
     ctx: &SkBuffContext,
@@ -156,6 +155,9 @@ fn finish(
     connection::finish(here, segment, socket, direction);
     if here.way == RECEIVED && connection::has_early(socket, direction) {
         go_on(ctx, RECEIVED, FOLLOW);
+        if let Some(early) = here.early(false) {
+            connection::leave_early(here, early, segment, socket, RECEIVED);
+        }
     }
 }
 

@@ -216,6 +216,22 @@ pub fn has_early(socket: &mut Socket, direction: u32) -> bool {
     stream(socket, direction).flags & mark::EARLY != 0
 }
 
+/// There are no steps left to look at what was kept. What of it comes next is lost: it would wait for the next segment, which may never
+/// come, and be taken for what came then.
+#[inline(always)]
+pub fn leave_early(
+    outside: &impl Outside,
+    early: &Early,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) {
+    let this = stream(socket, direction);
+    if this.state != state::SILENT && early.has_next(this.next_seq) {
+        exceeded(outside, segment, socket, direction);
+    }
+}
+
 /// Reads on: the rest of a body, or a window of lines.
 #[inline(always)]
 pub fn read(

@@ -266,10 +266,14 @@ impl Watch {
         if !is_kept {
             Self::walk(maps, segment, socket, direction, calls);
         }
-        while connection::has_early(socket, direction) && calls.spend() {
-            let this = connection::stream(socket, direction);
+        while connection::has_early(socket, direction) {
             let mut early = maps.early.borrow_mut();
             let kept = early.as_mut().expect("something was kept");
+            if !calls.spend() {
+                connection::leave_early(maps, kept, segment, socket, direction);
+                break;
+            }
+            let this = connection::stream(socket, direction);
             if !kept.follow(segment, this) {
                 break;
             }
