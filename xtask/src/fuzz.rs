@@ -24,10 +24,6 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
 
-    /// Generate also what the tests leave out, and let nothing pass
-    #[arg(long)]
-    all: bool,
-
     /// Leave out the kernel, which needs root
     #[arg(long)]
     host: bool,
@@ -73,9 +69,6 @@ fn test(repository: &Repository, options: &Options, which: &[&str]) -> Result<()
         let folder = std::path::absolute(folder)
             .with_context(|| format!("cannot find {}", folder.display()))?;
         command.env("GALILEO_FUZZ_KEEP", folder);
-    }
-    if options.all {
-        command.env("GALILEO_FUZZ_ALL", "1");
     }
     process::run(&mut command)
 }
