@@ -12,8 +12,8 @@ pub use lost::{exceeded, give_up};
 
 use filling::{fill, load, save};
 use galileo_ebpf_abi::{Ledger, flags, role};
-pub(crate) use lost::{is_lost, unparsable};
-use lost::{judge, lose, set_lost, silence};
+pub(crate) use lost::{is_lost, set_lost, unparsable};
+use lost::{judge, lose, silence};
 
 use crate::{
     exchange::{head_end, message_end},

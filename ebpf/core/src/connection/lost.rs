@@ -12,7 +12,7 @@ use crate::{
 
 /// Tells the other direction whether the place in this one is lost.
 #[inline(always)]
-pub(super) fn set_lost(socket: &mut Socket, direction: u32, lost: bool) {
+pub(crate) fn set_lost(socket: &mut Socket, direction: u32, lost: bool) {
     let [received, sent] = &mut socket.lost;
     if direction == RECEIVED {
         *received = u8::from(lost);
