@@ -168,12 +168,17 @@ pub fn check(
     let without_answer = reading.closed_without_answer();
     let (least, most) = (*without_answer.start(), *without_answer.end());
     let orphans = reading.orphans as u64;
+    // What comes to who listens may look like answers.
+    let stray = if counts.stray > 0 {
+        reading.stray_answers as u64
+    } else {
+        0
+    };
     let expected = Counted {
         closed_without_answer: counts
             .closed_without_answer
             .clamp(least as u64, most as u64),
-        // What comes to who listens may look like an answer.
-        joined_late: counts.joined_late.clamp(orphans, orphans + counts.stray),
+        joined_late: counts.joined_late.clamp(orphans, orphans + stray),
         stray: counts.stray,
         ..Counted::default()
     };

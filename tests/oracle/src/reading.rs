@@ -95,6 +95,8 @@ pub struct Reading {
     pub disturbed: Option<usize>,
     /// Segments with data behind the end of both ways: they belong to no connection any more.
     pub stray: usize,
+    /// How many answers may lie in these.
+    pub stray_answers: usize,
     /// Some of it was not seen because of that: what is seen may be wrong, if it is marked as resumed.
     pub lossy: bool,
     /// Not all of it could be seen, for another reason than its order: what is seen may be wrong, if it is marked as resumed.

@@ -96,8 +96,13 @@ impl Reader<'_> {
         }
         if let (Some(up), Some(down)) = (self.up.end, self.down.end) {
             let behind = &self.segments[up.segment.max(down.segment) + 1..];
-            let stray = behind.iter().filter(|segment| !segment.payload.is_empty());
-            self.reading.stray = stray.count();
+            let stray = behind.iter().map(|segment| &segment.payload[..]);
+            for payload in stray.filter(|payload| !payload.is_empty()) {
+                let begins = payload.windows(5).filter(|word| *word == b"HTTP/");
+                self.reading.stray += 1;
+                // One may begin in the segment before.
+                self.reading.stray_answers += begins.count().max(1);
+            }
         }
         self.disturbances();
         self.reading.steps = self.work.iter().map(Work::steps).collect();
