@@ -278,10 +278,6 @@ impl Watch {
                 break;
             }
             drop(early);
-            if !calls.spend() {
-                connection::exceeded(maps, segment, socket, direction);
-                break;
-            }
             Self::walk(maps, segment, socket, direction, calls);
         }
         let this = connection::stream(socket, direction);
