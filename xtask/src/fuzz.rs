@@ -12,7 +12,7 @@ use crate::repository::Repository;
 /// What to try, and for how long.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Seconds for each of the tests: four on the host side by side, then eight in the kernel one after the other
+    /// Seconds for each of the tests: five on the host side by side, then eight in the kernel one after the other
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u64,
 

@@ -80,6 +80,15 @@ pub struct Counted {
 }
 
 impl Counted {
+    /// Adds what else was counted.
+    pub fn add(&mut self, other: Self) {
+        self.closed_without_answer += other.closed_without_answer;
+        self.joined_late += other.joined_late;
+        self.crowded += other.crowded;
+        self.stray += other.stray;
+        self.other += other.other;
+    }
+
     /// Whether anything was not seen, or not understood.
     fn is_lossy(self) -> bool {
         self.crowded + self.other > 0

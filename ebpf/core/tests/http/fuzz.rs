@@ -1,7 +1,9 @@
-//! Random conversations through the state machines, held against a slow reader that shares no code with them. For how long, see
-//! [`galileo_oracle::campaign`].
+//! Random conversations through the state machines of one end, and of [both](loopback), held against a slow reader that shares no code
+//! with them. For how long, see [`galileo_oracle::campaign`].
 
-use std::fs;
+mod loopback;
+
+use std::{collections::HashMap, fs};
 
 use galileo_ebpf_abi::{Ledger, flags, role};
 use galileo_ebpf_core::socket::last;
@@ -15,6 +17,15 @@ use galileo_oracle::{
 };
 
 use crate::driver::{Connection, TAIL_CALLS, directions};
+
+/// How a segment of this mark ends the connection.
+const fn how(mark: Mark) -> u32 {
+    match mark {
+        Mark::Plain | Mark::Syn => last::NO,
+        Mark::Fin => last::DIRECTION,
+        Mark::Rst => last::CONNECTION,
+    }
+}
 
 /// What user space makes of the field's value that the object hands out: nothing, if it is longer than one of version 00, begins
 /// with another version, or has what is no digit.
@@ -30,6 +41,21 @@ fn trace(kept: &str) -> String {
     } else {
         String::new()
     }
+}
+
+/// What the ledger says, as far as it matters here.
+fn counted(ledger: &HashMap<Ledger, u64>) -> Counted {
+    let mut counted = Counted::default();
+    for (kind, count) in ledger {
+        match kind {
+            Ledger::ClosedWithoutAnswer => counted.closed_without_answer += count,
+            Ledger::JoinedLate => counted.joined_late += count,
+            Ledger::StepsExceeded => counted.crowded += count,
+            Ledger::ListenerData => counted.stray += count,
+            _ => counted.other += count,
+        }
+    }
+    counted
 }
 
 /// Plays the segments from number `from` on to one end of the connection, and holds what it saw against what there was.
@@ -49,17 +75,12 @@ pub fn play(segments: &[Segment], role: u8, from: usize) -> Result<Recall, Strin
     let mut connection = Connection::joined(next_seq, begun);
     connection.limit = TAIL_CALLS;
     for segment in &segments[from..] {
-        let how = match segment.mark {
-            Mark::Plain | Mark::Syn => last::NO,
-            Mark::Fin => last::DIRECTION,
-            Mark::Rst => last::CONNECTION,
-        };
         connection.at(
             direction_of(segment.way),
             segment.time_ns,
             segment.first_byte(),
             &segment.payload,
-            how,
+            how(segment.mark),
         );
     }
     let reading = Reading::of(segments).joined(segments, from);
@@ -74,20 +95,11 @@ pub fn play(segments: &[Segment], role: u8, from: usize) -> Result<Recall, Strin
         one.trace = trace(&one.trace);
         seen.push(one);
     }
-    let mut counted = Counted::default();
-    for (kind, count) in connection.ledger() {
-        match kind {
-            Ledger::ClosedWithoutAnswer => counted.closed_without_answer += count,
-            Ledger::JoinedLate => counted.joined_late += count,
-            Ledger::StepsExceeded => counted.crowded += count,
-            Ledger::ListenerData => counted.stray += count,
-            _ => counted.other += count,
-        }
-    }
     let most = reading.steps.iter().max().copied().unwrap_or(0);
     if reading.disturbed.is_none() && !reading.partial && connection.steps as usize > most {
         return Err(format!("steps: {} instead of {most}", connection.steps));
     }
+    let counted = counted(&connection.ledger());
     agreement::check(&reading, &seen, Some(counted), 0)
 }
 
