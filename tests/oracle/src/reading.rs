@@ -87,7 +87,7 @@ pub struct Reading {
     pub unanswered: usize,
     /// How many of these came when no answer could come any more, and no reset behind them: the connection ended before them.
     pub too_late: usize,
-    /// How many more came behind such an end that had overtaken bytes in front of it, and before these.
+    /// How many more came behind such an end that had overtaken bytes in front of it, and before these; or before the answers' reset.
     pub amid_end: usize,
     /// Answers, interim ones apart, to which there was no request.
     pub orphans: usize,

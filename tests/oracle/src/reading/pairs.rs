@@ -87,7 +87,11 @@ impl Reader<'_> {
                 let came = left
                     .iter()
                     .map(|one| self.up.last_seen(one.head.bytes.clone()));
-                self.reading.too_late = came.filter(|head| late(head, whole)).count();
+                // An end that comes alone between messages is not acted on: then a reset behind it ends what was asked in between.
+                let by_peer =
+                    |head: &usize| self.down.last_reset.is_some_and(|reset| reset > *head);
+                let too_late = came.filter(|head| late(head, whole) && !by_peer(head));
+                self.reading.too_late = too_late.count();
                 // A head behind a hole is read when that is filled.
                 let read = left.iter().map(|one| self.up.whole(one.head.bytes.end - 1));
                 let perhaps = read.filter(|head| late(head, end.segment)).count();
