@@ -15,7 +15,7 @@ use galileo_ebpf_core::{
     window::{FRESH, Window},
 };
 
-use crate::{firsts, net, outside::Here, spaces};
+use crate::{clock::now_ns, firsts, net, outside::Here, spaces};
 
 /// The steps of each direction: [`READ`], [`SCAN`], [`ACT`], and of what is received [`KEEP`] and [`FOLLOW`]. The directions may
 /// not share an array, as they are attached differently.
@@ -76,25 +76,25 @@ pub fn is_plain(
         way: direction,
     };
     let length = ctx.len().wrapping_sub(payload);
+    let mut piece = Piece {
+        sequence,
+        offset: payload,
+        payload: length,
+        filled: 0,
+    };
     if !plain::may_begin(socket, direction, sequence) {
-        return plain::body(&here, socket, direction, sequence, length, net::now_ns);
+        return plain::body(&here, window, socket, direction, piece, now_ns);
     }
-    let filled = if length > FRESH as u32 {
+    piece.filled = if length > FRESH as u32 {
         FRESH as u32
     } else {
         length
     };
     plain::ask(socket, direction);
-    if !here.load(window, 0, payload, filled) {
+    if !here.load(window, 0, payload, piece.filled) {
         return false;
     }
-    let piece = Piece {
-        sequence,
-        payload: length,
-        filled,
-        now_ns: net::now_ns(),
-    };
-    plain::message(&here, window, socket, direction, piece)
+    plain::message(&here, window, socket, direction, piece, now_ns())
 }
 
 /// Looks at the segment that lies in the work space `space`, and gives that back when done.
@@ -110,7 +110,8 @@ pub fn enter(
     // gives TCP its own back (`__bpf_prog_run_save_cb`); programs that are tail-called find in them what the one before wrote.
     unsafe { (*ctx.skb.skb).cb[0] = space };
     // Nothing follows it only if there is no step to call: HTTP is off on this machine.
-    read(ctx, segment, socket, way);
+    // The first step is to be short, as what leads here is long: chunks are for the next one.
+    read(ctx, segment, socket, way, false);
     net::leave(socket, segment, way);
 }
 
@@ -125,10 +126,16 @@ pub fn keep_early(ctx: &SkBuffContext, space: u32) {
 
 /// Reads and goes on with what follows from that. True if there is something to follow and it could not be called.
 #[inline(always)]
-fn read(ctx: &SkBuffContext, segment: &mut Segment, socket: &mut Socket, way: u32) -> bool {
+fn read(
+    ctx: &SkBuffContext,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    way: u32,
+    chunks: bool,
+) -> bool {
     let here = Here { ctx, way };
     let direction = direction(way);
-    let step = connection::read(&here, segment, socket, direction);
+    let step = connection::read(&here, segment, socket, direction, chunks);
     if step as u32 == Step::Nothing as u32 {
         finish(ctx, &here, segment, socket, direction);
         return false;
@@ -311,7 +318,8 @@ fn follow_step(ctx: &SkBuffContext) {
     if let Some(early) = here.early(false)
         && early.follow(segment, connection::stream(socket, RECEIVED))
         // Here, and not by a tail call: what is kept of a long head takes almost as many as there may be.
-        && read(ctx, segment, socket, RECEIVED)
+        // It is never in chunks that lie in the packet.
+        && read(ctx, segment, socket, RECEIVED, false)
     {
         connection::exceeded(&here, segment, socket, RECEIVED);
     }
@@ -323,7 +331,7 @@ fn read_step(ctx: &SkBuffContext, way: u32) {
     let Some((segment, socket)) = taken(ctx, way) else {
         return;
     };
-    if read(ctx, segment, socket, way) {
+    if read(ctx, segment, socket, way, true) {
         connection::exceeded(&Here { ctx, way }, segment, socket, direction(way));
     }
     net::leave(socket, segment, way);

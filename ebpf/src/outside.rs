@@ -105,7 +105,7 @@ impl Outside for Here<'_> {
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool {
         // At least 1 and at most FRESH, in a form that the verifier follows.
         let length = (opaque(length as usize - 1) & (FRESH - 1)) as u32 + 1;
-        // SAFETY: `Carry::restore` gives an `at` of less than CARRY, or it is 0: within `bytes`.
+        // SAFETY: `Carry::restore` gives an `at` of less than CARRY, or it is 0 or CARRY: within `bytes`.
         let target = unsafe { window.bytes.as_mut_ptr().add(at as usize) };
         // SAFETY: the context is valid for the run. CARRY + FRESH bytes lie in the window, so from the target on there are as many
         // as are asked for; the verifier checks both for every caller.

@@ -5,11 +5,12 @@
 //! within a loop lies in memory, not in registers, so that the verifier walks one path and not one per value.
 //!
 //! Reading order: [`histogram`], [`runqueue`], [`tcp`] (how a connection ended); [`socket`] (what is kept), [`connection`] (the
-//! steps), [`order`] (what comes early), [`opening`], [`http`] (framing), [`lines`], [`head`], [`exchange`] (which answer
+//! steps), [`order`] (what comes early), [`opening`], [`http`] (framing), [`lines`], `chunks` (those passed over at one go), [`head`], [`exchange`] (which answer
 //! belongs to which request), [`loopback`] (connections with both ends here), [`plain`] (the same for the message that most are), [`window`], [`number`], [`words`].
 
 #![no_std]
 
+mod chunks;
 pub mod connection;
 pub mod exchange;
 pub mod head;

@@ -23,6 +23,22 @@ pub fn chunk_size(word: u64) -> u64 {
     hexadecimal(word, first(ends))
 }
 
+/// Reads a chunk's size of up to six hexadecimal digits (16 MiB) that the end of the line follows, as nearly all are written: the size,
+/// and the bytes of the line. None if it is none of these.
+#[inline(always)]
+#[must_use]
+pub fn plain_chunk_size(word: u64) -> Option<(u32, u32)> {
+    let digits = first(matches(word, b'\r') | 1 << 63);
+    if digits == 0 || digits > 6 || (word >> (8 * (digits & 7)) >> 8) as u8 != b'\n' {
+        return None;
+    }
+    let size = hexadecimal(lower(word), digits);
+    if size == NONE {
+        return None;
+    }
+    Some((size as u32, digits + 2))
+}
+
 /// As [`chunk_size`], of up to 15 digits, which are most often leading zeros.
 #[inline(always)]
 #[must_use]
@@ -207,6 +223,27 @@ mod tests {
             b"@\r\n",
         ] {
             assert_eq!(size(wrong), NONE, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn plain_chunk_sizes_are_up_to_six_digits_and_the_end_of_the_line() {
+        let size = |line: &[u8]| plain_chunk_size(text(line));
+        assert_eq!(size(b"1aF\r\nabc"), Some((0x1af, 5)));
+        assert_eq!(size(b"0\r\n\r\n..."), Some((0, 3)));
+        assert_eq!(size(b"fffFff\r\n"), Some((0xff_ffff, 8)));
+        for other in [
+            &b"1000000\r"[..],
+            b"4;e=1\r\n.",
+            b"4 \r\n....",
+            b"4\n......",
+            b"4\r.\n....",
+            b"\r\n......",
+            b"1g\r\n....",
+            b"12345678",
+            b"0000001\r",
+        ] {
+            assert_eq!(size(other), None, "{other:?}");
         }
     }
 

@@ -5,6 +5,7 @@
 use galileo_ebpf_abi::role;
 
 use crate::{
+    chunks::{self, ASIDE},
     connection::{RECEIVED, SENT, carries_answers, is_lost, other, stream},
     exchange::message_end,
     head,
@@ -54,12 +55,12 @@ pub fn ask(socket: &Socket, direction: u32) {
 pub struct Piece {
     /// Sequence number of its first byte.
     pub sequence: u32,
+    /// Where its bytes begin in the packet.
+    pub offset: u32,
     /// Its bytes.
     pub payload: u32,
     /// How many of them lie in the window.
     pub filled: u32,
-    /// When it was seen.
-    pub now_ns: u64,
 }
 
 /// Reads the message. False if it is none, or not plain: then nothing has changed that matters to who reads it after all.
@@ -70,14 +71,10 @@ pub fn message(
     socket: &mut Socket,
     direction: u32,
     piece: Piece,
+    now_ns: u64,
 ) -> bool {
-    let Piece {
-        sequence,
-        payload,
-        filled,
-        now_ns,
-    } = piece;
-    window.rewind(filled);
+    let payload = piece.payload;
+    window.rewind(piece.filled);
     let answer = window.word(0) & (u64::MAX >> 8) == text(b"HTTP/1.");
     if socket.role == role::UNKNOWN {
         if answer || !starts_like_a_request(window.word(0)) {
@@ -104,7 +101,7 @@ pub fn message(
     window.begin.set(0);
     window.answer.set(u32::from(answer));
     let answer = window.answer.get() != 0;
-    if !lines(window, answer) || window.lengths.get() > 1 || window.transfer_at.get() != 0 {
+    if !lines(window, answer) || window.lengths.get() > 1 {
         return false;
     }
     // Late, as it comes from another CPU: a request that is pipelined is none of these.
@@ -142,25 +139,31 @@ pub fn message(
     } else {
         this.request_body()
     };
-    let length = match body {
-        Body::None => 0,
-        Body::Length(length) => length,
-        Body::Chunked | Body::UntilClose | Body::Tunnel | Body::Interim => {
-            this.flags &= !mark::OF_MESSAGE;
-            return false;
-        }
-    };
     let here = u64::from(payload - head);
-    if length < here {
+    let reached = match body {
+        Body::None if here == 0 => Some((state::START, 0)),
+        Body::Length(length) if length == here => Some((state::START, 0)),
+        Body::Length(length) if length > here => Some((state::BODY, length - here)),
+        Body::Chunked => {
+            window.place.set(head);
+            pass_chunks(outside, window, piece)
+        }
+        _ => None,
+    };
+    let Some((next, left)) = reached else {
         this.flags &= !mark::OF_MESSAGE;
         return false;
-    }
-    this.next_seq = sequence.wrapping_add(payload);
+    };
+    this.next_seq = piece.sequence.wrapping_add(payload);
     this.first_ns = now_ns;
     this.bytes = u64::from(payload);
     if !answer {
         request.start_ns = now_ns;
-        request.bytes = u64::from(head) + length;
+        request.bytes = if matches!(next, state::START | state::BODY) {
+            u64::from(payload) + left
+        } else {
+            u64::from(head)
+        };
         request.sequence = this.count;
         this.count = this.count.wrapping_add(1);
         if socket.role == role::UNKNOWN {
@@ -173,12 +176,12 @@ pub fn message(
     }
     if answer {
         socket.record.response_head_bytes = head;
-    } else if length == here {
+    } else if next == state::START {
         request.end_ns = now_ns;
     }
-    if length > here {
-        this.state = state::BODY;
-        this.left = length - here;
+    if next != state::START {
+        this.state = next;
+        this.left = left;
     } else if answer {
         message_end(outside, now_ns, socket, direction, 0);
     } else {
@@ -227,30 +230,76 @@ fn lines(window: &mut Window, answer: bool) -> bool {
     false
 }
 
+/// Passes over the chunks from `window.place` of the segment's bytes on: the state they lead to, which is [`state::START`] if the
+/// message ends with them, and what is still to come of the last one. None if they are not plain, or not all that is there.
+#[inline(always)]
+fn pass_chunks(outside: &impl Outside, window: &mut Window, piece: Piece) -> Option<(u8, u64)> {
+    let end = piece.payload;
+    let passed = chunks::pass::<{ chunks::FEW }>(window, end, |window, at, length| {
+        if at + length <= piece.filled {
+            return Some(at);
+        }
+        outside
+            .load(window, ASIDE, piece.offset + at, length)
+            .then_some(ASIDE)
+    });
+    if !passed {
+        return None;
+    }
+    let left = u64::from(window.left.get());
+    if left > 0 {
+        Some((state::CHUNK_DATA, left))
+    } else if window.place.get() == end {
+        Some((state::CHUNK_SIZE, 0))
+    } else {
+        chunks::ends_message(window, end).then_some((state::START, 0))
+    }
+}
+
 /// Passes over a segment that lies whole within a body, or ends with it. False if it does not.
 #[inline(always)]
 pub fn body(
     outside: &impl Outside,
+    window: &mut Window,
     socket: &mut Socket,
     direction: u32,
-    sequence: u32,
-    payload: u32,
+    piece: Piece,
     now_ns: impl FnOnce() -> u64,
 ) -> bool {
     let this = stream(socket, direction);
-    if this.next_seq != sequence
-        || this.state != state::BODY
-        || this.left < u64::from(payload)
+    let chunked = chunks::may_pass(this);
+    if this.next_seq != piece.sequence
+        || !(chunked || this.state == state::BODY)
         || this.end_known != 0
         || this.flags & mark::EARLY != 0
     {
         return false;
     }
-    this.left -= u64::from(payload);
-    this.bytes += u64::from(payload);
-    this.next_seq = sequence.wrapping_add(payload);
-    if this.left == 0 {
+    let payload = u64::from(piece.payload);
+    let reached = if this.left >= payload {
+        let left = this.left - payload;
+        let next = match (chunked, left) {
+            (true, 0) => state::CHUNK_SIZE,
+            (false, 0) => state::START,
+            _ => this.state,
+        };
+        Some((next, left))
+    } else if chunked {
+        window.place.set(this.left as u32);
+        pass_chunks(outside, window, piece)
+    } else {
+        None
+    };
+    let Some((next, left)) = reached else {
+        return false;
+    };
+    this.left = left;
+    this.bytes += payload;
+    this.next_seq = piece.sequence.wrapping_add(piece.payload);
+    if next == state::START {
         message_end(outside, now_ns(), socket, direction, 0);
+    } else {
+        this.state = next;
     }
     true
 }

@@ -151,10 +151,13 @@ impl Socket {
     }
 }
 
-/// Where a field lies in the memory that the kernel gives to a socket's storage (`struct bpf_local_storage_elem`, since 5.2): behind
-/// a cache line of its own and eight bytes.
+/// Bytes that the kernel puts before a value of a socket's storage: a cache line of its own and eight bytes (`struct
+/// bpf_local_storage_elem`, since 5.2).
+pub const STORAGE_HEAD: usize = 64 + 8;
+
+/// Where a field lies in the memory that the kernel gives to a socket's storage.
 const fn at(offset: usize) -> usize {
-    64 + 8 + offset
+    STORAGE_HEAD + offset
 }
 
 /// The two directions are looked at on two CPUs as a rule, and what one of them has read or written last the other waits for, some
@@ -268,7 +271,7 @@ pub struct Segment {
 pub trait Outside {
     /// Counts so many events of this kind, of this connection.
     fn count(&self, socket: &Socket, kind: Ledger, events: u32);
-    /// Copies `length` bytes, 1 to [`FRESH`](crate::window::FRESH), that begin at `offset` of the packet to the place `at`, less than
+    /// Copies `length` bytes, 1 to [`FRESH`](crate::window::FRESH), that begin at `offset` of the packet to the place `at`, at most
     /// [`CARRY`], of the window. False if that fails.
     fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool;
     /// As [`Outside::load`], from a run of what came early. False if the bytes are not kept.

@@ -72,6 +72,10 @@ pub struct Window {
     pub place: Note,
     /// Whether it is an answer.
     pub answer: Note,
+    /// What [`chunks`](crate::chunks) reads: bytes of the present chunk that are still to come, with its line end.
+    pub left: Note,
+    /// Where the present size line begins.
+    pub size_at: Note,
     /// Always 0.
     pub reserved: u32,
     /// The bytes; what lies beyond `len` is arbitrary.
@@ -200,6 +204,16 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 pub const fn matches(word: u64, byte: u8) -> u64 {
     let zeroed = word ^ (byte as u64 * ONES);
     zeroed.wrapping_sub(ONES) & !zeroed & HIGHS
+}
+
+/// Marks the control characters of ASCII in `word`, exactly.
+#[inline(always)]
+#[must_use]
+pub const fn controls(word: u64) -> u64 {
+    let from_blank = ((word & !HIGHS) + 0x60 * ONES) | word;
+    let delete = word ^ (0x7f * ONES);
+    let others = ((delete & !HIGHS) + !HIGHS) | delete;
+    !(from_blank & others) & HIGHS
 }
 
 /// Index of the first marked byte; `marks` must not be 0. eBPF has no instruction that counts zeros.

@@ -201,19 +201,19 @@ impl Watch {
     /// What the object does before the steps.
     fn is_plain(&mut self, direction: u32, now_ns: u64, sequence: u32, length: u32) -> bool {
         let (socket, maps) = (&mut *self.socket, &self.maps);
+        let window = &mut self.segment.window;
+        let mut piece = Piece {
+            sequence,
+            offset: HEADERS,
+            payload: length,
+            filled: 0,
+        };
         if plain::may_begin(socket, direction, sequence) {
-            let filled = length.min(FRESH as u32);
-            let window = &mut self.segment.window;
-            maps.load(window, 0, HEADERS, filled);
-            let piece = Piece {
-                sequence,
-                payload: length,
-                filled,
-                now_ns,
-            };
-            return plain::message(maps, window, socket, direction, piece);
+            piece.filled = length.min(FRESH as u32);
+            maps.load(window, 0, HEADERS, piece.filled);
+            return plain::message(maps, window, socket, direction, piece, now_ns);
         }
-        plain::body(maps, socket, direction, sequence, length, || now_ns)
+        plain::body(maps, window, socket, direction, piece, || now_ns)
     }
 
     /// What `packet` and the step programs of the object do, with the tail calls there are.
@@ -311,7 +311,7 @@ impl Watch {
         while next != Next::Finish {
             let mut step = Step::Scan;
             if next == Next::Read {
-                step = connection::read(maps, segment, socket, direction);
+                step = connection::read(maps, segment, socket, direction, true);
                 if step == Step::Nothing {
                     break;
                 }

@@ -59,3 +59,55 @@ fn chunks_with_padded_sizes_or_extensions_take_few_steps() {
         assert!(connection.steps <= TAIL_CALLS, "{}", connection.steps);
     }
 }
+
+/// An answer in chunks of these sizes, none of which looks like the begin of a message.
+fn chunked(sizes: &[usize]) -> Vec<u8> {
+    let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    for size in sizes {
+        answer.extend_from_slice(format!("{size:x}\r\n{}\r\n", "5".repeat(*size)).as_bytes());
+    }
+    answer.extend_from_slice(b"0\r\n\r\n");
+    answer
+}
+
+#[test]
+fn as_many_chunks_as_the_largest_segment_holds_take_few_steps() {
+    for (size, count) in [(1000, 63), (4096, 15), (7000, 9), (7000, 8)] {
+        let answer = chunked(&vec![size; count]);
+        assert!(answer.len() < 1 << 16);
+        let connection = talk(&[(ASK, GET), (ANSWER, &answer), (ASK, GET), (ANSWER, EMPTY)]);
+        let seen = connection.seen(role::SERVER);
+        assert_eq!(super::lines(&seen), [("GET", "/a", 200); 2]);
+        assert_eq!(seen[0].response_bytes, answer.len() as u64);
+        assert!(connection.steps <= TAIL_CALLS, "{}", connection.steps);
+        assert!(connection.ledger().is_empty());
+    }
+}
+
+#[test]
+fn chunks_beyond_the_window_are_passed_over_wherever_they_are_cut() {
+    let answer = chunked(&[1, 600, 0x10, 700, 9]);
+    let cuts = if cfg!(miri) { 40 } else { 1 };
+    for cut in (1..answer.len()).step_by(cuts) {
+        let (first, second) = answer.split_at(cut);
+        let next: Vec<u8> = [second, EMPTY].concat();
+        for turns in [
+            [
+                (ANSWER, first),
+                (ANSWER, second),
+                (ASK, GET),
+                (ANSWER, EMPTY),
+            ],
+            // What follows lies in the same segment.
+            [(ASK, GET), (ANSWER, first), (ANSWER, &next), (ASK, GET)],
+        ] {
+            let mut connection = talk(&[(ASK, GET)]);
+            for (now, (direction, bytes)) in (2..).zip(turns) {
+                connection.segment(direction, now, bytes);
+            }
+            let seen = connection.seen(role::SERVER);
+            assert_eq!(super::lines(&seen), [("GET", "/a", 200); 2], "cut at {cut}");
+            assert_eq!(seen[0].response_bytes, answer.len() as u64, "cut at {cut}");
+        }
+    }
+}
