@@ -150,8 +150,7 @@ fn read(
     true
 }
 
-/// The segment is done: goes on with what came early, if anything did. Where the tail calls are used up, that is left to the next
-/// segment.
+/// The segment is done: goes on with what came early, if anything did.
 #[inline(always)]
 fn finish(
     ctx: &SkBuffContext,
@@ -163,6 +162,9 @@ fn finish(
     connection::finish(here, segment, socket, direction);
     if here.way == RECEIVED && connection::has_early(socket, direction) {
         go_on(ctx, RECEIVED, FOLLOW);
+        if let Some(early) = here.early(false) {
+            connection::leave_early(here, early, segment, socket, RECEIVED);
+        }
     }
 }
 

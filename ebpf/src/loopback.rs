@@ -9,12 +9,12 @@ use aya_ebpf::{
 };
 use galileo_ebpf_abi::{LOOPBACK, SLOT_UNKNOWN};
 use galileo_ebpf_core::{
-    loopback,
+    loopback::{self, Standing},
     socket::{Socket, watched},
 };
 
 use crate::{
-    net::{LISTEN, socket_of},
+    net::{self, LISTEN, socket_of},
     slots::is_current,
 };
 
@@ -42,8 +42,19 @@ pub fn hand_over(ctx: &SkBuffContext, client: &mut Socket, sequence: u32, slot: 
 /// the segment whose data ends before the byte of the sequence number `received`.
 #[inline(always)]
 pub fn take_back(ctx: &SkBuffContext, client: &mut Socket, received: u32, acknowledged: u32) {
+    let mut sent = acknowledged;
+    if let Some(sk) = net::sk(ctx)
+        && let Some(tcp) = net::tcp_sock(sk)
+    {
+        sent = tcp.snd_nxt;
+    }
+    let standing = Standing {
+        received,
+        sent,
+        acknowledged,
+    };
     let server = peer(ctx, client);
-    loopback::take_back(client, server, received, acknowledged);
+    loopback::take_back(client, server, standing);
 }
 
 /// What is kept of the socket at the other end of a connection over loopback; none if that socket is gone, or is none that is looked at.

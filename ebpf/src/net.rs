@@ -342,7 +342,7 @@ pub fn is_level(ctx: &SkBuffContext, socket: &mut Socket) -> bool {
 
 /// What TCP counts of a socket, which is not null; none if it is no full TCP socket.
 #[inline(always)]
-fn tcp_sock(sk: *mut bpf_sock) -> Option<&'static bpf_tcp_sock> {
+pub fn tcp_sock(sk: *mut bpf_sock) -> Option<&'static bpf_tcp_sock> {
     // SAFETY: a socket that is not null, which the verifier checks.
     let tcp = unsafe { bpf_tcp_sock(sk) };
     // SAFETY: null, or TCP's own counts, which stay while the program runs; the kernel translates each read of a field. TCP

@@ -12,8 +12,8 @@ pub use lost::{exceeded, give_up};
 
 use filling::{fill, load, save};
 use galileo_ebpf_abi::{Ledger, flags, role};
-pub(crate) use lost::{is_lost, unparsable};
-use lost::{judge, lose, set_lost, silence};
+pub(crate) use lost::{is_lost, set_lost, unparsable};
+use lost::{judge, lose, silence};
 
 use crate::{
     chunks::{self, ASIDE},
@@ -215,6 +215,22 @@ pub fn keep_early(
 #[inline(always)]
 pub fn has_early(socket: &mut Socket, direction: u32) -> bool {
     stream(socket, direction).flags & mark::EARLY != 0
+}
+
+/// There are no steps left to look at what was kept. What of it comes next is lost: it would wait for the next segment, which may never
+/// come, and be taken for what came then.
+#[inline(always)]
+pub fn leave_early(
+    outside: &impl Outside,
+    early: &Early,
+    segment: &mut Segment,
+    socket: &mut Socket,
+    direction: u32,
+) {
+    let this = stream(socket, direction);
+    if this.state != state::SILENT && early.has_next(this.next_seq) {
+        exceeded(outside, segment, socket, direction);
+    }
 }
 
 /// Reads on: the rest of a body, or a window of lines. `chunks` tells whether those with plain size lines are passed over first,

@@ -91,6 +91,10 @@ fn key(socket: &Socket, sequence: u32) -> PendingKey {
 fn keep_request(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket) {
     let request = &mut segment.carry.request;
     request.sequence = socket.requests();
+    if segment.run != 0 && request.start_ns < socket.record.end_ns {
+        // What was missing in front of it came only when the answer before it had ended.
+        request.flags |= flags::PIPELINED as u16;
+    }
     if socket.requests() == socket.answers() {
         copy_words(&mut socket.record.request, request);
     } else {

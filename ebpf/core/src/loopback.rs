@@ -8,6 +8,7 @@
 use galileo_ebpf_abi::role;
 
 use crate::{
+    connection::{SENT, set_lost},
     http::{Stream, mark, state},
     socket::{Socket, watched},
 };
@@ -48,16 +49,23 @@ pub fn hand_over(client: &mut Socket, server: &mut Socket, client_slot: u32) -> 
     true
 }
 
-/// The server ends its side: what this client still sends may find no socket there. From here on each end looks for itself, the
-/// client behind what the server has sent (`received`) and has looked at; if its socket is gone already, what it has acknowledged.
+/// Where a client stands whose server ends its side, each as the sequence number of the next byte.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing {
+    /// Of what it has received.
+    pub received: u32,
+    /// Of what it has sent.
+    pub sent: u32,
+    /// Of what of that the server has acknowledged.
+    pub acknowledged: u32,
+}
+
+/// The server ends its side: what this client still sends may find no socket there. From here on each end looks for itself. The
+/// client's socket reads on behind what it has sent, unless that ends amid a request, as far as is known: what the server's end knows of
+/// it stays there, and its place is lost here.
 #[inline(always)]
-pub fn take_back(
-    client: &mut Socket,
-    server: Option<&mut Socket>,
-    received: u32,
-    acknowledged: u32,
-) {
-    let mut looked_at = acknowledged;
+pub fn take_back(client: &mut Socket, server: Option<&mut Socket>, standing: Standing) {
+    let mut is_between = standing.acknowledged == standing.sent;
     if let Some(server) = server
         && server.watched == watched::HERE_FOR_BOTH
         && server.record.local_port == client.record.remote_port
@@ -65,32 +73,38 @@ pub fn take_back(
     {
         server.watched = watched::HERE;
         let [from_client, _] = &server.streams;
-        looked_at = from_client.next_seq;
+        is_between = from_client.next_seq == standing.sent && is_between_messages(from_client);
         // Requests that are not answered go with the client, too.
         let outstanding = server.requests().wrapping_sub(server.answers());
         client.set_requests(client.answers().wrapping_add(outstanding));
     }
     let [from_server, to_server] = &mut client.streams;
-    from_server.next_seq = received;
-    to_server.next_seq = looked_at;
+    from_server.next_seq = standing.received;
+    to_server.next_seq = standing.sent;
+    if !is_between {
+        to_server.state = state::LOST;
+        set_lost(client, SENT, true);
+    }
     client.watched = watched::HERE;
 }
 
 /// Whether the place in the connection is known, it is this end's to look at, and nothing is under way.
 #[inline(always)]
 fn is_calm(socket: &Socket, role: u8) -> bool {
-    let between_messages = |stream: &Stream| {
-        stream.flags == mark::OF_CONNECTION
-            && stream.state == state::START
-            && stream.end_known == 0
-            && stream.interim == 0
-    };
     let [received, sent] = &socket.streams;
     socket.role == role
         && socket.watched == watched::HERE
         && socket.requests() == socket.answers()
-        && between_messages(received)
-        && between_messages(sent)
+        && is_between_messages(received)
+        && is_between_messages(sent)
+}
+
+#[inline(always)]
+fn is_between_messages(stream: &Stream) -> bool {
+    stream.flags == mark::OF_CONNECTION
+        && stream.state == state::START
+        && stream.end_known == 0
+        && stream.interim == 0
 }
 
 #[cfg(test)]
@@ -210,39 +224,74 @@ mod tests {
         }
     }
 
-    #[test]
-    fn when_the_server_ends_each_looks_for_itself_again() {
+    const STANDING: Standing = Standing {
+        received: 180,
+        sent: 260,
+        acknowledged: 200,
+    };
+
+    /// Both ends, handed over, of which the server's has looked at all that the client sent.
+    fn handed_over() -> [Socket; 2] {
         let [mut client, mut server] = ends();
         assert!(hands_over(&mut client, &mut server));
-        server.streams[0].next_seq = 260;
+        server.streams[0].next_seq = STANDING.sent;
+        [client, server]
+    }
+
+    #[test]
+    fn when_the_server_ends_each_looks_for_itself_again() {
+        let [mut client, mut server] = handed_over();
         server.set_requests(3);
         server.set_answers(2);
 
-        take_back(&mut client, Some(&mut server), 180, 200);
+        take_back(&mut client, Some(&mut server), STANDING);
 
         assert_eq!(
             (client.watched, server.watched),
             (watched::HERE, watched::HERE)
         );
         assert_eq!(client.requests().wrapping_sub(client.answers()), 1);
+        let stands = |stream: Stream| (stream.next_seq, stream.state);
         assert_eq!(
-            client.streams.map(|stream| stream.next_seq),
-            [180, 260],
-            "what the server looked at is known there"
+            client.streams.map(stands),
+            [(180, state::START), (260, state::START)]
         );
     }
 
     #[test]
-    fn a_client_whose_server_is_gone_looks_behind_what_that_acknowledged() {
-        let [mut client, mut server] = ends();
-        assert!(hands_over(&mut client, &mut server));
-        // Another connection has its ports meanwhile.
-        server.watched = watched::HERE;
-        for server in [None, Some(&mut server)] {
-            take_back(&mut client, server, 180, 200);
-            assert_eq!(client.watched, watched::HERE);
-            assert_eq!(client.streams.map(|stream| stream.next_seq), [180, 200]);
-            assert_eq!(client.requests(), client.answers());
+    fn of_a_request_that_is_under_way_then_the_client_knows_nothing() {
+        type Change = fn(&mut Socket);
+        let ways: [Change; 2] = [
+            |server| server.streams[0].state = state::HEAD,
+            |server| server.streams[0].next_seq = 250,
+        ];
+        for change in ways {
+            let [mut client, mut server] = handed_over();
+            change(&mut server);
+            take_back(&mut client, Some(&mut server), STANDING);
+            assert_eq!(client.streams[1].next_seq, 260);
+            assert_eq!(client.streams[1].state, state::LOST);
+            assert_eq!(client.lost, [0, 1]);
+        }
+    }
+
+    #[test]
+    fn of_a_server_that_is_gone_the_client_knows_what_it_has_acknowledged() {
+        for (acknowledged, expected) in [(260, state::START), (200, state::LOST)] {
+            let [mut client, mut server] = handed_over();
+            // Another connection has its ports meanwhile.
+            server.watched = watched::HERE;
+            for server in [None, Some(&mut server)] {
+                let standing = Standing {
+                    acknowledged,
+                    ..STANDING
+                };
+                take_back(&mut client, server, standing);
+                assert_eq!(client.watched, watched::HERE);
+                assert_eq!(client.streams.map(|stream| stream.next_seq), [180, 260]);
+                assert_eq!(client.streams[1].state, expected);
+                assert_eq!(client.requests(), client.answers());
+            }
         }
     }
 }

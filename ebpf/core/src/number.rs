@@ -104,12 +104,19 @@ fn hexadecimal(word: u64, digits: u32) -> u64 {
 #[inline(always)]
 #[must_use]
 pub fn blanks(word: u64) -> u32 {
+    leading(word, [b' ', b'\t'])
+}
+
+/// How many bytes of these two kinds `word` begins with, up to eight.
+#[inline(always)]
+#[must_use]
+pub fn leading(word: u64, [one, other]: [u8; 2]) -> u32 {
     // Exact for all bytes, unlike `matches`: the highest bit of each byte tells whether it is zero.
     let differs = |byte: u8| {
         let zeroed = word ^ (u64::from(byte) * ONES);
         (((zeroed & !HIGHS) + !HIGHS) | zeroed) & HIGHS
     };
-    let others = differs(b' ') & differs(b'\t');
+    let others = differs(one) & differs(other);
     if others == 0 { 8 } else { first(others) }
 }
 

@@ -150,6 +150,18 @@ impl Early {
         false
     }
 
+    /// Whether something is kept that comes next.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_next(&self, next_seq: u32) -> bool {
+        let mut any = false;
+        for run in &self.runs {
+            let seen = next_seq.wrapping_sub(run.first);
+            any |= (seen as i32) >= 0 && seen < run.len;
+        }
+        any
+    }
+
     /// Copies `length` bytes, at most [`FRESH`], from `offset` of a run to the place `at`, less than [`CARRY`], of the window. False if
     /// they are not kept.
     #[inline(always)]

@@ -1,8 +1,7 @@
 //! Random conversations one after the other, for as long as one likes, until one does not agree.
 //!
 //! `GALILEO_FUZZ_SECONDS` lets a campaign run that long, `GALILEO_FUZZ_SEED` sets where its seeds begin, and `GALILEO_FUZZ_KEEP`
-//! names a folder for the inputs that do not agree: then it goes on behind them. `GALILEO_FUZZ_ALL` generates what
-//! [`Oddities::READ`] leaves out.
+//! names a folder for the inputs that do not agree: then it goes on behind them.
 
 use std::{
     env, fs,
@@ -102,11 +101,7 @@ impl Campaign {
 
     /// The conversation of this seed, and how many of its last segments are seen.
     fn input(&self, seed: u64) -> (Input, usize) {
-        let odd = if env::var_os("GALILEO_FUZZ_ALL").is_some() {
-            Oddities::ALL
-        } else {
-            Oddities::READ
-        };
+        let odd = Oddities::ALL;
         let mut dice = Dice::new(seed);
         let mut conversation = Conversation::random(&mut dice, odd);
         if self.kind == Kind::Large {
@@ -142,10 +137,8 @@ fn told(input: &Input, seed: u64, seen: usize, why: &str) -> String {
     let segments = input.segments();
     let from = segments.len().saturating_sub(seen);
     let why = why.replace('\n', "\n# ");
-    format!(
-        "# seed {seed}, from {from}: {why}\n{}",
-        case::write(&segments)
-    )
+    let segments = case::write(&segments, from);
+    format!("# seed {seed}: {why}\n{segments}")
 }
 
 #[cfg(test)]
@@ -153,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "seed 0, from 0: status: wrong")]
+    #[should_panic(expected = "seed 0: status: wrong")]
     fn what_does_not_agree_is_told_with_its_seed_and_segments() {
         let campaign = Campaign {
             name: "test".to_owned(),

@@ -1,8 +1,9 @@
 //! Segments as text, so that an input that once failed can be kept and read.
 //!
 //! One segment a line: `up` or `down`, the sequence number, `syn`, `fin`, `rst` or nothing, and the bytes in quotes with the
-//! escapes of Rust's byte strings. Empty lines and lines that begin with `#` say nothing. Times are the numbers of the
-//! segments, from 1.
+//! escapes of Rust's byte strings. Empty lines and lines that begin with `#` say nothing, but for one: behind `# from N` the
+//! connection is older than who looks at it, who sees its segments from number `N` on, counted from 0. Times are the numbers of
+//! the segments, from 1.
 
 use std::fmt::Write;
 
@@ -27,6 +28,22 @@ pub fn read(text: &str) -> Result<Vec<Segment>, String> {
     }
     Ok(segments)
 }
+
+/// Number of the first segment that is seen; 0 of a connection that is seen from its begin on.
+///
+/// # Errors
+///
+/// If what stands there is no number.
+pub fn seen_from(text: &str) -> Result<usize, String> {
+    let Some(from) = text.lines().find_map(|line| line.strip_prefix(FROM)) else {
+        return Ok(0);
+    };
+    let number = from.trim().parse();
+    number.map_err(|_| format!("no segment has the number {from}"))
+}
+
+/// What stands before the number of the first segment that is seen.
+const FROM: &str = "# from ";
 
 fn read_line(line: &str, time_ns: u64) -> Option<Segment> {
     let (before, payload) = line.strip_suffix('"')?.split_once('"')?;
@@ -75,10 +92,13 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Writes segments so that [`read`] reads them.
+/// Writes segments, which are seen from number `from` on, so that [`read`] and [`seen_from`] read them.
 #[must_use]
-pub fn write(segments: &[Segment]) -> String {
+pub fn write(segments: &[Segment], from: usize) -> String {
     let mut text = String::new();
+    if from > 0 {
+        text = format!("{FROM}{from}\n");
+    }
     for segment in segments {
         let way = match segment.way {
             Way::Up => "up  ",
@@ -119,7 +139,12 @@ mod tests {
                 payload: (0..=255).collect(),
             },
         ];
-        assert_eq!(read(&write(&segments)).unwrap(), segments);
+        for from in [0, 1, 12] {
+            let text = format!("# seed 7: why\n{}", write(&segments, from));
+            assert_eq!(read(&text).unwrap(), segments);
+            assert_eq!(seen_from(&text), Ok(from));
+        }
+        assert!(seen_from("# from the begin\n").is_err());
         assert!(read("up x \"\"").unwrap_err().contains("line 1"));
     }
 }

@@ -46,12 +46,6 @@ impl Oddities {
         if self.long_lines { 6000 } else { 1500 }
     }
 
-    /// What the probes are known to read: all but a method that begins like the name of the protocol, behind empty lines.
-    pub const READ: Self = Self {
-        methods_like_http: false,
-        ..Self::ALL
-    };
-
     /// All of them.
     pub const ALL: Self = Self {
         equal_lengths: true,

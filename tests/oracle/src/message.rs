@@ -22,10 +22,10 @@ pub struct Head {
     pub length: Option<u64>,
     /// The transfer codings, in order and in lower case.
     pub codings: Vec<String>,
-    /// `x-galileo-request-id`, and the offset behind its line.
-    pub id: Option<(String, usize)>,
-    /// `traceparent`, and the offset behind its line.
-    pub trace: Option<(String, usize)>,
+    /// `x-galileo-request-id`.
+    pub id: Option<String>,
+    /// `traceparent`.
+    pub trace: Option<String>,
 }
 
 /// How a message goes on behind its head.
@@ -65,15 +65,11 @@ fn line(bytes: &[u8], from: usize) -> Option<(&[u8], usize)> {
     Some((text, from + length + 1))
 }
 
-/// Skips empty lines before a request (RFC 9112, 2.2).
+/// Offset behind an empty line that stands at `from`, as it may before a request (RFC 9112, 2.2).
 #[must_use]
-pub fn skip_empty_lines(bytes: &[u8], mut from: usize) -> usize {
-    while let Some((text, behind)) = line(bytes, from)
-        && text.is_empty()
-    {
-        from = behind;
-    }
-    from
+pub fn empty_line(bytes: &[u8], from: usize) -> Option<usize> {
+    let (text, behind) = line(bytes, from)?;
+    text.is_empty().then_some(behind)
 }
 
 /// Reads the head that begins at `from`.
@@ -107,7 +103,7 @@ pub fn head(bytes: &[u8], from: usize, is_answer: bool) -> Found<Head> {
             head.bytes.end = at;
             return Found::Whole(head);
         }
-        if !head.field(field, at) {
+        if !head.field(field) {
             return Found::Wrong;
         }
     }
@@ -162,7 +158,7 @@ fn status_line(line: &[u8]) -> Option<Line> {
 
 impl Head {
     /// Takes a field line in; false if it makes the message no message.
-    fn field(&mut self, field: &[u8], behind: usize) -> bool {
+    fn field(&mut self, field: &[u8]) -> bool {
         let Some(colon) = field.iter().position(|byte| *byte == b':') else {
             return false;
         };
@@ -194,13 +190,13 @@ impl Head {
             }
             "x-galileo-request-id" => {
                 if self.id.is_none() && !value.is_empty() {
-                    self.id = Some((value.to_owned(), behind));
+                    self.id = Some(value.to_owned());
                 }
                 true
             }
             "traceparent" => {
                 if self.trace.is_none() && is_trace(value) {
-                    self.trace = Some((value.to_owned(), behind));
+                    self.trace = Some(value.to_owned());
                 }
                 true
             }
@@ -287,6 +283,24 @@ pub fn chunks(bytes: &[u8], from: usize) -> Found<(usize, Vec<Range<usize>>)> {
     }
 }
 
+/// Offset behind the last whole line, or whatever there is of a chunk, of a chunked body that begins at `from` and is cut.
+#[must_use]
+pub fn chunk_bytes(bytes: &[u8], from: usize) -> usize {
+    let mut at = from;
+    let mut is_trailer = false;
+    while let Some((text, behind)) = line(bytes, at) {
+        at = behind;
+        let digits = text.split(|byte| !byte.is_ascii_hexdigit()).next();
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        let size = digits.and_then(|digits| usize::from_str_radix(digits, 16).ok());
+        is_trailer |= size == Some(0);
+        if let Some(size) = size.filter(|_| !is_trailer) {
+            at = behind.saturating_add(size + 2).min(bytes.len());
+        }
+    }
+    at
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -303,12 +317,13 @@ mod tests {
     fn a_head_is_read_whatever_its_case_and_blanks() {
         let text = b"\r\nPOST /a?b HTTP/1.1\r\ncOnTeNt-LeNgTh:\t 5 , 5 \r\nContent-Length:5\r\n\
             X-Galileo-Request-ID:  i \r\n\r\nhello";
-        let start = skip_empty_lines(text, 0);
+        let start = empty_line(text, 0).unwrap();
+        assert_eq!(empty_line(text, start), None);
         let head = whole(head(text, start, false));
         assert_eq!(head.line, Line::Request("POST".into(), "/a?b".into()));
         assert_eq!(head.bytes, 2..text.len() - 5);
         assert_eq!(head.request_body(), Delimited::Length(5));
-        assert_eq!(head.id.unwrap().0, "i");
+        assert_eq!(head.id.unwrap(), "i");
     }
 
     #[test]
@@ -319,7 +334,7 @@ mod tests {
         };
         let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
         let good = format!("00-{trace}-{span}-01");
-        assert_eq!(of(&good).unwrap().0, good);
+        assert_eq!(of(&good).unwrap(), good);
         for wrong in [
             format!("01-{trace}-{span}-01"),
             format!("00-{trace}-{span}-01-x"),
@@ -342,6 +357,15 @@ mod tests {
         assert_eq!(chunks(b"5\r\nabc", 0), Found::Part);
         assert_eq!(chunks(b"x\r\n", 0), Found::Wrong);
         assert_eq!(chunks(b"1\r\nabc", 0), Found::Wrong);
+    }
+
+    #[test]
+    fn of_a_chunked_body_that_is_cut_whole_lines_count_and_what_there_is_of_a_chunk() {
+        let of = |text: &[u8]| chunk_bytes(text, 0);
+        assert_eq!(of(b"4;a=1\r\nWi"), 9);
+        assert_eq!(of(b"4\r\nWiki\r\n"), 9);
+        assert_eq!(of(b"4\r\nWiki\r\n5;a"), 9);
+        assert_eq!(of(b"0\r\nX: 5\r\nY: "), 9);
     }
 
     #[test]

@@ -12,13 +12,13 @@ use std::ops::{Range, RangeInclusive};
 use galileo_ebpf_abi::{PATH_BYTES, REQUEST_ID_BYTES, flags};
 
 use crate::{
-    message::{Delimited, Head, Line},
+    message::{self, Delimited, Head, Line},
     reading::{doubts::Work, messages::Request},
     segment::{Segment, Way},
     stream::Stream,
 };
 
-/// Bytes of a head in which our id and `traceparent` must be found. Behind them they may be missed, if that is marked.
+/// Bytes of a line that are looked at. What stands behind them may be missed, if that is marked.
 const SEARCHED: usize = 512;
 
 /// Why an exchange need not be seen; what is seen of it must be right all the same.
@@ -41,12 +41,8 @@ pub struct Truth {
     pub path: String,
     /// Request id, as far as it is kept; empty without one.
     pub id: String,
-    /// The id lies within the bytes that are searched, so it must be found.
-    pub id_is_near: bool,
     /// `traceparent`; empty without one of version 00.
     pub trace: String,
-    /// As `id_is_near`.
-    pub trace_is_near: bool,
     /// Final status.
     pub status: u16,
     /// Interim answers, at most 255.
@@ -78,6 +74,8 @@ pub struct Truth {
     pub begun: usize,
     /// Index of the segment that ended it.
     pub ended: usize,
+    /// Index of the one with which all of it had come.
+    pub whole: usize,
 }
 
 /// What a connection held.
@@ -87,14 +85,20 @@ pub struct Reading {
     pub exchanges: Vec<Truth>,
     /// Whole requests to which no whole answer came.
     pub unanswered: usize,
-    /// How many of these came when no answer could come any more.
+    /// How many of these came when no answer could come any more, and no reset behind them: the connection ended before them.
     pub too_late: usize,
+    /// How many more came behind such an end that had overtaken bytes in front of it, and before these; or before the answers' reset.
+    pub amid_end: usize,
     /// Answers, interim ones apart, to which there was no request.
     pub orphans: usize,
     /// Bytes that delimit messages came out of order, first with this segment.
     pub disturbed: Option<usize>,
     /// Segments with data behind the end of both ways: they belong to no connection any more.
     pub stray: usize,
+    /// How many answers may lie in these.
+    pub stray_answers: usize,
+    /// Some of it was not seen because of that: what is seen may be wrong, if it is marked as resumed.
+    pub lossy: bool,
     /// Not all of it could be seen, for another reason than its order: what is seen may be wrong, if it is marked as resumed.
     pub partial: bool,
     /// For each segment how many steps looking at it takes at most, as [`doubts`] counts them.
@@ -129,6 +133,17 @@ impl Reading {
         reader.reading
     }
 
+    /// How many requests are to be counted as those without answer.
+    #[must_use]
+    pub fn closed_without_answer(&self) -> RangeInclusive<usize> {
+        if !self.ended {
+            return 0..=0;
+        }
+        let outstanding = self.unanswered - usize::from(self.cut);
+        let most = outstanding - self.too_late;
+        most - self.amid_end..=most
+    }
+
     /// Those that must be seen.
     pub fn sure(&self) -> impl Iterator<Item = &Truth> {
         self.exchanges.iter().filter(|truth| truth.doubt.is_none())
@@ -146,23 +161,36 @@ struct Reader<'a> {
     reading: Reading,
 }
 
+/// What came in answer to a request.
+struct Answer<'a> {
+    head: &'a Head,
+    body: Delimited,
+    /// Offset behind it, or behind what there is of it.
+    end: usize,
+    /// Interim answers before it.
+    interim: u8,
+    /// Of the answer before: index of the segment that ended it, and of the one with which all of it had come.
+    before: Option<(usize, usize)>,
+    /// Index of the segment with which the connection ended, of an answer that would have gone on.
+    cut: Option<usize>,
+}
+
 impl Reader<'_> {
     /// The exchange that a request and its answer make.
-    fn truth(
-        &self,
-        request: &Request,
-        head: &Head,
-        body: Delimited,
-        end: usize,
-        interim: u8,
-        before: Option<usize>,
-    ) -> Truth {
+    fn truth(&self, request: &Request, answer: &Answer<'_>) -> Truth {
+        let Answer {
+            head, body, end, ..
+        } = *answer;
         let Line::Answer(status) = head.line else {
             unreachable!("an answer")
         };
         let time = |segment: usize| self.segments[segment].time_ns;
-        let answer = head.bytes.start..end;
-        let (mut last, mut latest) = self.down.ended(answer.clone());
+        let bytes = head.bytes.start..end;
+        let (mut last, mut latest) = self.down.ended(bytes.clone());
+        if let Some(cut) = answer.cut {
+            // An end may overtake the last bytes.
+            (last, latest) = (cut, cut.max(self.down.whole(end - 1)));
+        }
         let (mut must, mut may) = (0, flags::REORDERED & self.marks_of_gaps(latest));
         if body == Delimited::Close
             && let Some(fin) = self.down.end
@@ -177,13 +205,18 @@ impl Reader<'_> {
             must |= flags::PATH_TRUNCATED;
         }
         let asked = request.head.bytes.clone();
-        if asked.len() > SEARCHED {
+        if self.up.bytes[asked.clone()]
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.len() >= SEARCHED)
+        {
+            // Not if all of it lies in one segment: how that is cut is not laid down.
             may |= flags::HEAD_CUT;
         }
-        if let Some(before) = before {
-            if self.up.last_seen(asked.clone()) < before {
+        // Segments are read in their order: while a hole is open, it is not known that what lies behind it ends the answer.
+        if let Some((ended, whole)) = answer.before {
+            if self.up.last_seen(asked.clone()) < ended {
                 must |= flags::PIPELINED;
-            } else if self.up.first_seen(asked.start) < before {
+            } else if self.up.first_seen(asked.start) < whole {
                 may |= flags::PIPELINED;
             }
         }
@@ -207,7 +240,7 @@ impl Reader<'_> {
             }
         };
         if must & flags::EARLY_ANSWER != 0 && may & flags::REORDERED != 0 {
-            // What was passed over may have been taken for seen.
+            // A hole in a body is a number of bytes that are taken for seen, whenever they come.
             may |= flags::EARLY_ANSWER;
             must &= !flags::EARLY_ANSWER;
         }
@@ -215,50 +248,36 @@ impl Reader<'_> {
             let (last, latest) = self.up.ended(asked.start..end);
             time(last)..=time(latest.max(self.up.whole(end - 1)))
         });
-        // What begins like the name of the protocol, behind empty lines, may be an answer until more of it has come.
-        let begins = if before.is_none() && asked.start > 0 && request.method.starts_with('H') {
-            asked.start + b"HTTP/".len() - 1
-        } else {
-            asked.start
-        };
-        let (id, id_ends) = request.head.id.clone().unwrap_or_default();
-        let (trace, trace_ends) = request.head.trace.clone().unwrap_or_default();
-        let is_near = |end: usize| end.saturating_sub(asked.start) <= SEARCHED;
+        let whole_by = latest.max(self.down.whole(end - 1));
+        let id = request.head.id.clone().unwrap_or_default();
+        let trace = request.head.trace.clone().unwrap_or_default();
         Truth {
             method: request.method.clone(),
             path: request.target.chars().take(PATH_BYTES).collect(),
             id: id.chars().take(REQUEST_ID_BYTES).collect(),
-            id_is_near: is_near(id_ends),
             trace,
-            trace_is_near: is_near(trace_ends),
             status,
-            interim,
+            interim: answer.interim,
             request_bytes,
             request_head_bytes: head_bytes,
-            response_bytes: answer.len() as u64..=answer.len() as u64,
+            response_bytes: bytes.len() as u64..=bytes.len() as u64,
             response_head_bytes: head.bytes.len() as u64,
-            start_ns: time(self.up.first_seen(asked.start))..=time(self.up.whole(begins)),
+            start_ns: time(self.up.first_seen(asked.start))..=time(self.up.whole(asked.start)),
             request_end_ns,
             first_byte_ns: time(self.down.first_seen(head.bytes.start))
                 ..=time(self.down.whole(head.bytes.start)),
-            end_ns: time(last)..=time(latest.max(self.down.whole(end - 1))),
+            end_ns: time(last)..=time(whole_by),
             must,
             may,
             doubt: None,
             begun: self.up.first_seen(asked.start),
             ended: last,
+            whole: whole_by,
         }
     }
 
     /// An answer that will not be whole: if the connection has ended, it is handed out as far as it came.
-    fn cut(
-        &mut self,
-        request: &Request,
-        head: &Head,
-        body: Delimited,
-        interim: u8,
-        before: Option<usize>,
-    ) {
+    fn cut(&mut self, request: &Request, answer: &Answer<'_>) {
         if !self.reading.ended {
             return;
         }
@@ -266,26 +285,26 @@ impl Reader<'_> {
         let Some(last) = ends.into_iter().flatten().map(|end| end.segment).min() else {
             return;
         };
-        let here = self.down.bytes.len();
-        let mut truth = self.truth(request, head, Delimited::Length(0), here, interim, before);
-        truth.ended = last;
-        // Whether the request had ended by then is not looked at closely.
-        truth.request_bytes = 0..=u64::MAX;
+        let Answer { head, body, .. } = *answer;
+        let mut truth = self.truth(
+            request,
+            &Answer {
+                body: Delimited::Nothing,
+                cut: Some(last),
+                ..*answer
+            },
+        );
         if body == Delimited::Chunks {
-            // A line that is not whole may not be counted yet.
-            truth.response_bytes = head.bytes.len() as u64..=*truth.response_bytes.end();
+            // A line is counted when it is whole, as it is looked at again then; one that is too long for that, in parts.
+            let least = message::chunk_bytes(&self.down.bytes, head.bytes.end);
+            truth.response_bytes = (least - head.bytes.start) as u64..=*truth.response_bytes.end();
         }
-        // An end may overtake the last bytes.
-        let latest = last.max(self.down.whole(here - 1));
-        truth.end_ns = self.segments[last].time_ns..=self.segments[latest].time_ns;
-        truth.must &= !(flags::EARLY_ANSWER | flags::CLOSE_DELIMITED);
-        truth.may |= flags::EARLY_ANSWER;
-        if body == Delimited::Close {
+        truth.must |= if body == Delimited::Close {
             // Its end cannot be told from a cut.
-            truth.may |= flags::CUT_OFF | flags::CLOSE_DELIMITED;
+            flags::CLOSE_DELIMITED
         } else {
-            truth.must |= flags::CUT_OFF;
-        }
+            flags::CUT_OFF
+        };
         self.reading.exchanges.push(truth);
         self.reading.cut = true;
     }
@@ -347,7 +366,10 @@ mod tests {
             down 0 "HTTP/1.1 204 X\r\n\r\n"
         "#);
         assert_eq!(reading.disturbed, Some(1));
-        assert_eq!(reading.exchanges[0].doubt, Some(Doubt::OutOfOrder));
+        // Doubted only if anything was lost: what came early may have been kept.
+        assert_eq!(reading.exchanges[0].doubt, None);
+        let lossy = reading.lossy();
+        assert_eq!(lossy.exchanges[0].doubt, Some(Doubt::OutOfOrder));
     }
 
     #[test]

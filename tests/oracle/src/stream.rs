@@ -37,6 +37,8 @@ pub struct Stream {
     pub end: Option<End>,
     /// Index of the last one.
     pub last_end: usize,
+    /// Index of the last RST.
+    pub last_reset: Option<usize>,
 }
 
 impl Stream {
@@ -50,6 +52,7 @@ impl Stream {
         let mut whole = 0;
         let mut end: Option<End> = None;
         let mut last_end = 0;
+        let mut last_reset = None;
         for (index, segment) in segments.iter().enumerate() {
             if segment.way != way {
                 continue;
@@ -87,6 +90,9 @@ impl Stream {
             if ends {
                 last_end = index;
             }
+            if segment.mark == Mark::Rst {
+                last_reset = Some(index);
+            }
             if ends && end.is_none() {
                 end = Some(End {
                     at: reaches,
@@ -102,6 +108,7 @@ impl Stream {
             gaps,
             end,
             last_end,
+            last_reset,
         }
     }
 

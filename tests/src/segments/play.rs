@@ -153,7 +153,7 @@ impl Stage {
             exchanges.extend(self.watch.stream.drain());
             let since = self.watch.snapshot().since(&before);
             let counted = counted(&since);
-            let result = self.common(&exchanges).and_then(|()| {
+            let result = self.common(&exchanges, &reading).and_then(|()| {
                 agreement::check(&reading, &seen(&exchanges), Some(counted), carried.late_ns)
             });
             // The hooks have run, so what fails now stays so; but a record may be visible a moment later.
@@ -165,11 +165,12 @@ impl Stage {
     }
 
     /// Checks what all exchanges have in common.
-    fn common(&self, exchanges: &[Exchange]) -> Result<(), String> {
+    fn common(&self, exchanges: &[Exchange], reading: &Reading) -> Result<(), String> {
         for exchange in exchanges {
-            // What lies in a body that had begun may look like the other end's messages.
-            let resumed = exchange.flags & flags::RESUMED != 0;
-            let fine = (exchange.role == self.role || resumed)
+            // Who asks is known from a connection's first message on. Of one that had begun, all that is known are its bytes, and those
+            // in a body may be the other end's messages.
+            let may_differ = reading.partial && exchange.flags & flags::RESUMED != 0;
+            let fine = (exchange.role == self.role || may_differ)
                 && exchange.cgroup == self.home.id
                 && exchange.local.ip() == self.family.kernel()
                 && exchange.remote.ip() == self.family.peer();
@@ -212,13 +213,13 @@ fn counted(since: &Snapshot) -> Counted {
             Ledger::ClosedWithoutAnswer => counted.closed_without_answer += count,
             Ledger::JoinedLate => counted.joined_late += count,
             Ledger::StepsExceeded => counted.crowded += count,
+            Ledger::ListenerData => counted.stray += count,
             Ledger::RingFull
             | Ledger::PendingLost
             | Ledger::CarryLost
             | Ledger::GivenUp
             | Ledger::Reordered
             | Ledger::Unparsable
-            | Ledger::ListenerData
             | Ledger::NotHttp
             | Ledger::ScratchBusy
             | Ledger::StorageFailed

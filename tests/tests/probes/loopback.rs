@@ -170,6 +170,86 @@ fn a_client_that_always_has_a_request_under_way_looks_for_itself() {
     }
 }
 
+#[test]
+fn what_the_ring_has_no_room_for_is_counted_for_each_end() {
+    let _turn = turn();
+    let Some(watch) = Watch::start(&Config {
+        ring_bytes: 1,
+        ..Config::default()
+    }) else {
+        return;
+    };
+    let gets = 10_000;
+    let own = own_cgroup();
+    let server = Nginx::start();
+    let before = watch.snapshot();
+    let mut client = Client::connect(server.port);
+    for _ in 0..gets {
+        client.request("GET", "/", "", b"");
+    }
+    for id in [server.pod.id, own] {
+        until("the last answer is counted", || {
+            let since = watch.snapshot().since(&before);
+            let ledger = &since.cgroups[&id].ledger;
+            let count = |kind| ledger.get(&kind).copied().unwrap_or(0);
+            let [seen, full] = [Ledger::ExchangesSeen, Ledger::RingFull].map(count);
+            let attempted = count(Ledger::ExchangesAttempted);
+            (attempted == gets && full > 0 && seen + full == gets).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_place_that_the_server_s_end_loses_is_lost_for_both() {
+    let _turn = turn();
+    let Some(mut watch) = Watch::start(&Config::default()) else {
+        return;
+    };
+    let mut talk = Talk::new();
+    let before = watch.snapshot();
+    for index in 0..2 {
+        talk.ask(request(&format!("/{index}")).as_bytes());
+        talk.answer(ANSWER);
+    }
+    // More in one segment than is looked at.
+    let many = 40;
+    let crowd: String = (0..many)
+        .map(|index| request(&format!("/many/{index}")))
+        .collect();
+    talk.ask(crowd.as_bytes());
+    for _ in 0..many {
+        talk.answer(ANSWER);
+    }
+    talk.ask(request("/then").as_bytes());
+    talk.answer(ANSWER);
+
+    let seen = until("the last exchange is told to both", || {
+        let seen = watch.seen(talk.port);
+        let last = seen.iter().filter(|one| &*one.path == "/then");
+        (last.count() == 2).then_some(seen)
+    });
+    let pairs = by_path(&seen);
+    for (path, (server, client)) in &pairs {
+        assert_eq!(
+            is_told_by_the_server(server, client),
+            *path != "/0",
+            "{path}"
+        );
+        assert_eq!(marks(server), marks(client), "{path}");
+    }
+    assert_ne!(marks(pairs["/then"].1) & flags::RESUMED, 0);
+    // Both ends are this process'.
+    let missed = 2 * (many + 3 - pairs.len()) as u64;
+    assert!(missed > 0);
+    until("each end has counted what was missed", || {
+        let since = watch.snapshot().since(&before);
+        let ledger = &since.cgroups[&own_cgroup()].ledger;
+        let count = |kind| ledger.get(&kind).copied().unwrap_or(0);
+        let counted = [Ledger::StepsExceeded, Ledger::JoinedLate].map(count);
+        (counted == [2, missed]).then_some(())
+    });
+}
+
 /// Asks three times over each of two connections of one socket.
 const TWICE: &str = r#"
 import ctypes, socket, sys

@@ -6,13 +6,13 @@ use super::{RECEIVED, SENT, begin, carries_answers, filling::save, stream};
 use crate::{
     exchange::{DOUBT, change_last_request},
     http::{mark, state},
-    opening::{Opening, opening},
+    opening::{Opening, empty_lines, opening},
     socket::{Outside, Segment, Socket},
 };
 
 /// Tells the other direction whether the place in this one is lost.
 #[inline(always)]
-pub(super) fn set_lost(socket: &mut Socket, direction: u32, lost: bool) {
+pub(crate) fn set_lost(socket: &mut Socket, direction: u32, lost: bool) {
     let [received, sent] = &mut socket.lost;
     if direction == RECEIVED {
         *received = u8::from(lost);
@@ -63,18 +63,26 @@ pub(super) fn judge(
             return false;
         }
     }
-    let word = segment.window.word(0);
-    let mut opening = opening(word, u64::from(segment.window.len));
+    if !lost {
+        // They are no part of the message, which begins behind them.
+        let empty = empty_lines(segment.window.word(0), segment.window.len);
+        segment.window.skip(empty);
+    }
+    let word = segment.window.word(segment.window.line);
+    let available = segment.window.len.wrapping_sub(segment.window.line);
+    let mut opening = opening(word, available);
     if lost && matches!(opening, Opening::Request) && !(word as u8).is_ascii_uppercase() {
         // All methods in use are written in capitals; what may be the middle of a body is held to that.
         opening = Opening::Other;
     }
     if matches!(opening, Opening::Unclear) {
         // The next bytes tell.
-        if segment.carried == 0 {
-            begin(stream(socket, direction), segment);
+        if available > 0 {
+            if segment.carried == 0 {
+                begin(stream(socket, direction), segment);
+            }
+            save(outside, segment, socket, direction, available);
         }
-        save(outside, segment, socket, direction, segment.window.len);
         return false;
     }
     let role = match opening {

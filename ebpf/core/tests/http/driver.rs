@@ -31,8 +31,9 @@ pub struct Connection {
     pub limit: u32,
 }
 
-struct Watch {
-    socket: Box<Socket>,
+/// What the object keeps of one end, and does with its segments.
+pub struct Watch {
+    pub socket: Box<Socket>,
     segment: Box<Segment>,
     maps: Maps,
     plain: bool,
@@ -160,7 +161,7 @@ const NEXT_SEQ: [u32; 2] = [u32::MAX - 100, u32::MAX - 7];
 const STALE: u8 = b'\n';
 
 impl Watch {
-    fn new(plain: bool, next_seq: [u32; 2], begun: [bool; 2]) -> Self {
+    pub fn new(plain: bool, next_seq: [u32; 2], begun: [bool; 2]) -> Self {
         // SAFETY: both consist of integers only, for which zero is a value.
         let (mut socket, mut segment) = unsafe {
             (
@@ -181,6 +182,20 @@ impl Watch {
             maps: Maps::default(),
             plain,
         }
+    }
+
+    /// A segment passes by, for which there are as many tail calls as the kernel makes.
+    pub fn pass(&mut self, direction: u32, now_ns: u64, sequence: u32, payload: &[u8], how: u32) {
+        let mut calls = Calls {
+            used: 0,
+            limit: TAIL_CALLS,
+        };
+        self.at(direction, now_ns, sequence, payload, how, &mut calls);
+    }
+
+    /// The exchanges since the last time, with the role in which they were seen, and what was counted.
+    pub fn take(&mut self) -> (Vec<(u8, Seen)>, HashMap<Ledger, u64>) {
+        (self.maps.seen.take(), self.maps.ledger.take())
     }
 
     /// What the object does before the steps.
@@ -266,18 +281,18 @@ impl Watch {
         if !is_kept {
             Self::walk(maps, segment, socket, direction, calls);
         }
-        while connection::has_early(socket, direction) && calls.spend() {
-            let this = connection::stream(socket, direction);
+        while connection::has_early(socket, direction) {
             let mut early = maps.early.borrow_mut();
             let kept = early.as_mut().expect("something was kept");
+            if !calls.spend() {
+                connection::leave_early(maps, kept, segment, socket, direction);
+                break;
+            }
+            let this = connection::stream(socket, direction);
             if !kept.follow(segment, this) {
                 break;
             }
             drop(early);
-            if !calls.spend() {
-                connection::exceeded(maps, segment, socket, direction);
-                break;
-            }
             Self::walk(maps, segment, socket, direction, calls);
         }
         let this = connection::stream(socket, direction);

@@ -95,6 +95,17 @@ impl Reading {
         }
     }
 
+    /// The same of who says that bytes did not come, or not soon enough, to be put into their order. Which ones these were is not said: at
+    /// the first place where bytes that delimit messages were missing, or at any behind it.
+    #[must_use]
+    pub fn lossy(mut self) -> Self {
+        if let Some(first) = self.disturbed {
+            self.doubt(first, Doubt::OutOfOrder);
+            self.lossy = true;
+        }
+        self
+    }
+
     /// The same of who says that a segment held more than he looks at. None if no segment holds so much.
     #[must_use]
     pub fn crowded(mut self) -> Option<Self> {
@@ -108,14 +119,6 @@ impl Reading {
         self.doubt(first, Doubt::Crowded);
         self.partial = true;
         Some(self)
-    }
-
-    /// Whether some of it may still be waiting to be looked at: what was kept behind a hole, when what filled it took all the steps
-    /// that there are.
-    #[must_use]
-    pub fn may_wait(&self) -> bool {
-        self.disturbed
-            .is_some_and(|first| self.steps[first..].iter().sum::<usize>() > STEPS)
     }
 
     /// As [`Reading::crowded`], of who saw only the segments from this one on. Nothing but what begins then can be seen whole, and of that it is

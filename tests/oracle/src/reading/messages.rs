@@ -24,9 +24,10 @@ impl Reader<'_> {
         let mut requests = Vec::new();
         let mut at = 0;
         loop {
-            let start = message::skip_empty_lines(&self.up.bytes, at);
-            self.frame(Way::Up, at..start);
-            at = start;
+            while let Some(behind) = message::empty_line(&self.up.bytes, at) {
+                self.frame(Way::Up, at..behind);
+                at = behind;
+            }
             if at >= self.up.bytes.len() {
                 // Whatever comes next begins a message.
                 self.frame(Way::Up, at..usize::MAX);

@@ -1,6 +1,6 @@
 //! Which answer belongs to which request.
 
-use super::{Doubt, Reader, doubts::Work, messages::Request};
+use super::{Answer, Reader, doubts::Work};
 use crate::{
     message::{self, Delimited, Found, Line},
     segment::Way,
@@ -13,7 +13,7 @@ impl Reader<'_> {
         let mut at = 0;
         let mut next = 0;
         let mut interim = 0_u8;
-        // Index of the segment that ended the answer before.
+        // See `Answer`.
         let mut before = None;
         while at < self.down.bytes.len() {
             let head = match message::head(&self.down.bytes, at, true) {
@@ -49,12 +49,20 @@ impl Reader<'_> {
                 at = end;
                 continue;
             };
+            let answer = Answer {
+                head: &head,
+                body,
+                end: end.unwrap_or(self.down.bytes.len()),
+                interim,
+                before,
+                cut: None,
+            };
             let Some(end) = end else {
-                self.cut(request, &head, body, interim, before);
+                self.cut(request, &answer);
                 break;
             };
-            let truth = self.truth(request, &head, body, end, interim, before);
-            before = Some(truth.ended);
+            let truth = self.truth(request, &answer);
+            before = Some((truth.ended, truth.whole));
             self.reading.exchanges.push(truth);
             interim = 0;
             at = end;
@@ -68,20 +76,39 @@ impl Reader<'_> {
             let left = requests.get(next..).unwrap_or_default();
             self.reading.unanswered = left.len();
             if let Some(end) = self.down.end {
-                let head = |request: &Request| self.up.last_seen(request.head.bytes.clone());
-                let late = left.iter().filter(|request| head(request) > end.segment);
-                self.reading.too_late = late.count();
+                let reset = self.up.last_reset;
+                let late = |head: &usize, behind: usize| {
+                    *head > behind && reset.is_none_or(|reset| reset < *head)
+                };
+                // An end that has overtaken bytes is acted on when these have come, but for those of a body, which are passed over: so a
+                // request amid that may have come before the end, or behind it.
+                let here = end.at.min(self.down.bytes.len());
+                let whole = self.down.last_seen(0..here).max(end.segment);
+                let came = left
+                    .iter()
+                    .map(|one| self.up.last_seen(one.head.bytes.clone()));
+                // An end that comes alone between messages is not acted on: then a reset behind it ends what was asked in between.
+                let by_peer =
+                    |head: &usize| self.down.last_reset.is_some_and(|reset| reset > *head);
+                let too_late = came.filter(|head| late(head, whole) && !by_peer(head));
+                self.reading.too_late = too_late.count();
+                // A head behind a hole is read when that is filled.
+                let read = left.iter().map(|one| self.up.whole(one.head.bytes.end - 1));
+                let perhaps = read.filter(|head| late(head, end.segment)).count();
+                self.reading.amid_end = perhaps.saturating_sub(self.reading.too_late);
             }
         }
         if let (Some(up), Some(down)) = (self.up.end, self.down.end) {
             let behind = &self.segments[up.segment.max(down.segment) + 1..];
-            let stray = behind.iter().filter(|segment| !segment.payload.is_empty());
-            self.reading.stray = stray.count();
+            let stray = behind.iter().map(|segment| &segment.payload[..]);
+            for payload in stray.filter(|payload| !payload.is_empty()) {
+                let begins = payload.windows(5).filter(|word| *word == b"HTTP/");
+                self.reading.stray += 1;
+                // One may begin in the segment before.
+                self.reading.stray_answers += begins.count().max(1);
+            }
         }
         self.disturbances();
-        if let Some(first) = self.reading.disturbed {
-            self.reading.doubt(first, Doubt::OutOfOrder);
-        }
         self.reading.steps = self.work.iter().map(Work::steps).collect();
     }
 }

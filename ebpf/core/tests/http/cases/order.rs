@@ -154,6 +154,24 @@ fn what_does_not_fit_behind_a_hole_is_lost_and_counted() {
 }
 
 #[test]
+fn what_is_kept_when_no_steps_are_left_for_it_is_lost_and_counted() {
+    let answer: &[u8] = b"HTTP/1.1 204 X\r\n\r\n";
+    let mut connection = Connection::new();
+    connection.limit = TAIL_CALLS;
+    for _ in 0..17 {
+        connection.segment(SENT, 1, GET);
+    }
+    // As many answers as there are steps for, and one behind them.
+    let missing = answer.repeat(16);
+    let late = connection.miss(RECEIVED, &missing);
+    connection.segment(RECEIVED, 2, answer);
+    connection.at(RECEIVED, 3, late, &missing, last::NO);
+    assert_eq!(connection.seen(role::CLIENT).len(), 16);
+    assert_eq!(connection.counted(Ledger::StepsExceeded), 1);
+    assert_eq!(connection.counted(Ledger::GivenUp), 1);
+}
+
+#[test]
 fn the_rest_of_a_head_with_a_gap_is_not_taken_for_a_head() {
     let mut connection = Connection::new();
     connection.pass_by(ASK, b"G");
