@@ -102,9 +102,6 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
     } else {
         available
     };
-    if has_controls(window, target, kept) {
-        return false;
-    }
     window.copy_to::<METHOD_BYTES>(start, &mut request.method);
     request.method_len = length as u8;
     if available <= SHORT_PATH as u32 {
@@ -116,14 +113,17 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
         request.flags |= flags::PATH_TRUNCATED as u16;
     }
     request.path_len = kept as u16;
-    true
+    !has_controls(window, target, &request.path_len)
 }
 
 /// Whether there is a control character among the `length`, at most [`PATH_BYTES`], bytes of a request's target: none has such (RFC 9112,
 /// 3.2).
 #[inline(always)]
-fn has_controls(window: &Window, target: u32, length: u32) -> bool {
+fn has_controls(window: &Window, target: u32, length: &u16) -> bool {
     for word in 0..PATH_BYTES as u32 / 8 {
+        // SAFETY: a shared reference to an integer. Volatile, so that the verifier, which knows of a register what it was compared with,
+        // walks what follows once and not for each length.
+        let length = u32::from(unsafe { core::ptr::from_ref(length).read_volatile() });
         let at = 8 * word;
         if at >= length {
             break;

@@ -9,7 +9,7 @@ use crate::{
     connection::{RECEIVED, SENT, carries_answers, is_lost, other, stream},
     exchange::message_end,
     head,
-    http::{Body, mark, method_word, state},
+    http::{Body, Stream, mark, method_word, state},
     lines::{header, is_empty},
     opening::starts_like_a_request,
     socket::{Outside, Socket},
@@ -154,6 +154,7 @@ pub fn message(
         this.flags &= !mark::OF_MESSAGE;
         return false;
     };
+    let (next, left) = forget(window, this, next, left);
     this.next_seq = piece.sequence.wrapping_add(payload);
     this.first_ns = now_ns;
     this.bytes = u64::from(payload);
@@ -181,7 +182,6 @@ pub fn message(
     }
     if next != state::START {
         this.state = next;
-        this.left = left;
     } else if answer {
         message_end(outside, now_ns, socket, direction, 0);
     } else {
@@ -228,6 +228,16 @@ fn lines(window: &mut Window, answer: bool) -> bool {
         header(window, start, end, answer);
     }
     false
+}
+
+/// Writes down what a segment leads to and reads it back, so that the verifier walks what follows once and not for each of them.
+#[inline(always)]
+fn forget(window: &mut Window, this: &mut Stream, next: u8, left: u64) -> (u8, u64) {
+    window.begin.set(u32::from(next));
+    this.left = left;
+    // SAFETY: a field of what is borrowed. Volatile, as the compiler knows what was written.
+    let left = unsafe { (&raw const this.left).read_volatile() };
+    (window.begin.get() as u8, left)
 }
 
 /// Passes over the chunks from `window.place` of the segment's bytes on: the state they lead to, which is [`state::START`] if the
@@ -293,7 +303,7 @@ pub fn body(
     let Some((next, left)) = reached else {
         return false;
     };
-    this.left = left;
+    let (next, _) = forget(window, this, next, left);
     this.bytes += payload;
     this.next_seq = piece.sequence.wrapping_add(piece.payload);
     if next == state::START {
