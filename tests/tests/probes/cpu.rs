@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{Closure, Config, Snapshot, Ticks};
+use galileo_probes::{Accounting, Closure, Config, Snapshot, Ticks};
 use galileo_tests::{pod::Pod, turn, wait::until, watch::Watch};
 
-/// Time that the hypervisor gave this machine's CPUs to others since then, at most. The kernel takes it off a task's clock
-/// (`PARAVIRT_TIME_ACCOUNTING`); the probes see no more than that the task had the CPU.
-fn stolen_since(before: &Ticks) -> u64 {
-    ticks().since(before).most_steal_ns
+/// What this kernel may have taken off tasks' clocks since then, at most: time that the hypervisor gave to others, and that of
+/// interrupts. The probes see no more than that a task had the CPU.
+fn taken_off_since(before: &Ticks) -> u64 {
+    let (steal, interrupts) = Accounting::find().taken_off_ns(ticks().since(before));
+    steal + interrupts
 }
 
 fn ticks() -> Ticks {
@@ -45,12 +46,13 @@ fn cpu_time_of_a_spinning_process_is_what_getrusage_says() {
     let used: u64 = spinner.ask("1000").parse::<u64>().unwrap() - used_before;
     spinner.sleeps();
     let counted = watch.snapshot().since(&before).cgroups[&pod.id].on_cpu_ns;
-    let stolen = stolen_since(&ticks_before);
+    let taken_off = taken_off_since(&ticks_before);
     // 1 % and what lies between the reading of getrusage and sleep, at either end: writing a line takes some 50 µs, on a
     // CPU that others want too.
     assert!(
-        counted.abs_diff(used) <= used / 100 + 1_000_000 + stolen,
-        "{counted} ns counted, {used} ns used, {stolen} ns stolen"
+        counted.abs_diff(used)
+            <= used / 100 + 1_000_000 + if counted > used { taken_off } else { 0 },
+        "{counted} ns counted, {used} ns used, at most {taken_off} ns taken off that"
     );
 }
 
@@ -98,7 +100,7 @@ fn cpu_time_of_a_process_that_still_runs_counts_up_to_now() {
         let counted = last.1.since(&first.1).cgroups[&pod.id].on_cpu_ns;
         // What a task older than the probes has until it leaves the CPU is nobody's; it is told as such, and as whose it was later.
         let moved = unassigned(&last.1) - unassigned(&first.1);
-        let slack = most / 100 + 1_000_000 + stolen_since(&ticks_before);
+        let slack = most / 100 + 1_000_000 + taken_off_since(&ticks_before);
         let (missing, late) = (moved.max(0).unsigned_abs(), moved.min(0).unsigned_abs());
         assert!(
             (least.saturating_sub(slack + missing)..=most + slack + late).contains(&counted),
@@ -217,8 +219,9 @@ fn cpu_time_of_a_cgroup_is_what_the_kernel_accounts() {
         return;
     };
     let pod = Pod::new("accounted");
-    // Long runs: at a switch the two clocks are read some hundred nanoseconds apart.
-    let mut spinner = pod.python(SPINNER, &[]);
+    // Long runs, whatever else the machine does: at a switch the two clocks are read some hundred nanoseconds apart, and the account
+    // of who is preempted lacks what passes until then (docs/measurements.md). Nothing preempts a task of this class.
+    let mut spinner = pod.start(&["chrt", "--fifo", "1", "python3", "-u", "-c", SPINNER]);
     spinner.ask("1");
     spinner.sleeps();
     let used = || {
@@ -228,11 +231,12 @@ fn cpu_time_of_a_cgroup_is_what_the_kernel_accounts() {
     let (before, ticks_before) = (used(), ticks());
     spinner.ask("700");
     spinner.sleeps();
-    let (after, stolen) = (used(), stolen_since(&ticks_before));
+    let (after, taken_off) = (used(), taken_off_since(&ticks_before));
     let (accounted, counted) = (after.0 - before.0, after.1 - before.1);
     assert!(accounted >= 700_000_000, "{accounted} ns are little");
     assert!(
-        counted.abs_diff(accounted) <= (accounted / 100).max(5_000_000) + stolen,
-        "{counted} ns counted, {accounted} ns accounted, {stolen} ns stolen"
+        counted.abs_diff(accounted)
+            <= (accounted / 100).max(5_000_000) + if counted > accounted { taken_off } else { 0 },
+        "{counted} ns counted, {accounted} ns accounted, at most {taken_off} ns taken off that"
     );
 }
