@@ -1,4 +1,4 @@
-//! Bytes that io_uring gives to the kernel: no system call of the sender's tells of them, and another task may send them.
+//! Bytes that `io_uring` gives to the kernel: no system call of the sender's tells of them, and another task may send them.
 
 use std::{
     io::{self, ErrorKind, Read},
