@@ -9,6 +9,9 @@
 //! but the tasks' places are written by this CPU alone, with interrupts off; so nothing but the histogram needs an atomic
 //! addition. What each step costs stands in docs/measurements.md (`cargo xtask bench switch`).
 //!
+//! A kernel may keep a switch from being traced. The next one then shows that another task leaves than the one that came
+//! last, which is counted (`SwitchUnseen`); the time between is that task's.
+//!
 //! What is rare stands in functions marked cold, so that the code of the common path stays together: it is fetched from
 //! the second-level cache at nearly every switch. They name their section, as the compiler would put them into one that
 //! the loader does not know.
@@ -26,10 +29,7 @@ mod wakeups;
 use core::arch::asm;
 
 use aya_ebpf::{
-    helpers::{
-        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id,
-        generated::bpf_ktime_get_boot_ns,
-    },
+    helpers::{bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_smp_processor_id},
     macros::{map, raw_tracepoint},
     maps::Array,
     programs::RawTracePointContext,
@@ -37,7 +37,10 @@ use aya_ebpf::{
 use galileo_ebpf_abi::{CpuState, Ledger, SLOT_IDLE, SLOT_UNKNOWN, step, task_state};
 use galileo_ebpf_core::runqueue;
 
-use crate::ledger::{MMAPABLE, count};
+use crate::{
+    clock::now_ns,
+    ledger::{MMAPABLE, count},
+};
 use lines::count_run;
 use tasks::{find, find_or_take, join};
 use waits::{account_old, arrive, come_back, settle_late};
@@ -46,12 +49,6 @@ pub use wakeups::wakeup;
 /// One entry a possible CPU; user space sets the number.
 #[map]
 static CPUS: Array<CpuState> = Array::with_max_entries(256, MMAPABLE);
-
-#[inline(always)]
-fn now_ns() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_boot_ns() }
-}
 
 #[inline(always)]
 fn this_cpu() -> u32 {
@@ -99,6 +96,10 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
     // Preempted within the kernel, or the state is `TASK_RUNNING`.
     let runnable = ctx.arg::<u64>(0) & 1 != 0 || (STATE && ctx.arg::<u64>(3) as u32 == 0);
     let prev_key: u64 = ctx.arg(1);
+    let next_key: u64 = ctx.arg(2);
+    if runqueue::change(cpu, prev_key, next_key) {
+        note(Ledger::SwitchUnseen);
+    }
     let mut prev_slot = SLOT_IDLE;
     let mut prev = None;
     if prev_key != cpu.idle_key && !is_idle(cpu, prev_key) {
@@ -118,7 +119,6 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
     }
 
     // The next task: its cgroup is the one it had when it last left a CPU.
-    let next_key: u64 = ctx.arg(2);
     let mut next_slot = SLOT_IDLE;
     let mut next = None;
     let mut came_back = false;
@@ -161,10 +161,9 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
         && let Some(task) = next
         && task.since_ns != 0
     {
-        if came_back {
-            come_back::<STATE>(cpu.first_line, task);
+        if !came_back || come_back::<STATE>(cpu.first_line, task) {
+            arrive::<STEP>(cpu, cpu_index, task, now, ran_ns, prev_slot);
         }
-        arrive::<STEP>(cpu, cpu_index, task, now, ran_ns, prev_slot);
     }
     // SAFETY: as above.
     let cpu = unsafe { &mut *this };

@@ -4,8 +4,11 @@
 //! comes by before the lock is taken, on as many CPUs as the peer sends from if the wire is a veth or loopback: by the process
 //! that writes on one, by acknowledgements that let more go on another.
 //!
-//! The guard is a [`busy`] word in the stream, see there for what it orders on arm64; who does not get it waits. Who is in is
-//! never interrupted by another packet of this direction, as softirqs are not; so waiting takes as long as a segment takes.
+//! The guard is a [`busy`] word in the stream, see there for what it orders on arm64; who does not get it waits. Who receives is
+//! never interrupted by another packet of this direction, as softirqs are not; so waiting takes as long as a segment takes. Who sends
+//! is in only when the socket is met for the first time (`meet` in [`crate::net`]). If a softirq with a segment for the same socket
+//! comes in that moment on the same CPU, which takes a connection older than the probes, it waits for nothing: that segment is
+//! not looked at, and counted.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use galileo_ebpf_core::{http::Stream, socket::Busy};

@@ -15,7 +15,7 @@ use galileo_ebpf_core::{
     window::{FRESH, Window},
 };
 
-use crate::{firsts, net, outside::Here, spaces};
+use crate::{clock::now_ns, firsts, net, outside::Here, spaces};
 
 /// The steps of each direction: [`READ`], [`SCAN`], [`ACT`], and of what is received [`KEEP`] and [`FOLLOW`]. The directions may
 /// not share an array, as they are attached differently.
@@ -83,7 +83,7 @@ pub fn is_plain(
         filled: 0,
     };
     if !plain::may_begin(socket, direction, sequence) {
-        return plain::body(&here, window, socket, direction, piece, net::now_ns);
+        return plain::body(&here, window, socket, direction, piece, now_ns);
     }
     piece.filled = if length > FRESH as u32 {
         FRESH as u32
@@ -94,7 +94,7 @@ pub fn is_plain(
     if !here.load(window, 0, payload, piece.filled) {
         return false;
     }
-    plain::message(&here, window, socket, direction, piece, net::now_ns())
+    plain::message(&here, window, socket, direction, piece, now_ns())
 }
 
 /// Looks at the segment that lies in the work space `space`, and gives that back when done.

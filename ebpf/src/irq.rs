@@ -5,14 +5,17 @@
 //! interrupts that do not come through the kernel's generic handling: on x86 the local timer's and those between CPUs.
 
 use aya_ebpf::{
-    helpers::{bpf_get_smp_processor_id, generated::bpf_ktime_get_boot_ns},
+    helpers::bpf_get_smp_processor_id,
     macros::{map, raw_tracepoint},
     maps::Array,
     programs::RawTracePointContext,
 };
-use galileo_ebpf_abi::CpuInterrupts;
+use galileo_ebpf_abi::{CpuInterrupts, Ledger};
 
-use crate::ledger::MMAPABLE;
+use crate::{
+    clock::now_ns,
+    ledger::{MMAPABLE, count},
+};
 
 /// One entry a possible CPU; user space sets the number.
 #[map]
@@ -27,12 +30,6 @@ fn this_cpu() -> Option<&'static mut CpuInterrupts> {
     // comes within a softirq's program has the same value, and is done before that goes on. The only word that both write is
     // `softirq_since_ns`: at worst the interrupt's time is counted as the softirq's too.
     Some(unsafe { &mut *cpu })
-}
-
-#[inline(always)]
-fn now_ns() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// Hook: raw tracepoint `irq_handler_entry` (irq, action). Context: hard interrupt, interrupts off. Kernel: 5.10. Maps:
@@ -56,7 +53,7 @@ pub fn irq_handler_exit(_ctx: RawTracePointContext) -> i32 {
     if since == 0 {
         return 0;
     }
-    let ns = now_ns().saturating_sub(since);
+    let ns = time_since(since);
     cpu.irq_ns += ns;
     cpu.irqs += 1;
     // It is not the softirq's that it interrupted.
@@ -84,8 +81,19 @@ pub fn softirq_exit(_ctx: RawTracePointContext) -> i32 {
     };
     let since = core::mem::take(&mut cpu.softirq_since_ns);
     if since != 0 {
-        cpu.softirq_ns += now_ns().saturating_sub(since);
+        cpu.softirq_ns += time_since(since);
         cpu.softirqs += 1;
     }
     0
+}
+
+/// The time since `since`; none, which is counted, if that lies ahead: it may have been moved by an interrupt's time.
+#[inline(always)]
+fn time_since(since: u64) -> u64 {
+    let ns = now_ns().wrapping_sub(since);
+    if (ns as i64) < 0 {
+        count(Ledger::TimeDisorder);
+        return 0;
+    }
+    ns
 }

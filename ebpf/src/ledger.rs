@@ -48,6 +48,15 @@ pub fn take_back(kind: Ledger) {
     }
 }
 
+/// Whether an event of this kind was ever counted, but for a cgroup.
+#[inline(always)]
+pub fn has(kind: Ledger) -> bool {
+    LEDGER.get_ptr(kind as u32).is_some_and(|counter| {
+        // SAFETY: an aligned word of a map value, which others only add to.
+        unsafe { (&raw const (*counter).count).read_volatile() != 0 }
+    })
+}
+
 /// Counts events of this kind of the cgroup that has this slot: one that was compared with the present generation in
 /// this run. What is no slot of a cgroup counts as [`count_many`] does.
 #[inline(always)]

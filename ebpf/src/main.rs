@@ -18,6 +18,7 @@
 //! | [`busy`] | called by [`guard`] and [`spaces`] | a word that keeps something to one run |
 //! | [`traffic`] | called by [`net`] | bytes and packets by interface |
 //! | [`slots`] | – | the dense slot of a cgroup |
+//! | [`clock`] | – | the time |
 //! | [`ledger`] | – | what could not be kept, by kind |
 //! | `messages` | – | the same in words, in objects for debugging |
 
@@ -26,6 +27,7 @@
 #![feature(asm_experimental_arch)]
 
 mod busy;
+mod clock;
 mod cpu;
 mod firsts;
 mod guard;

@@ -7,7 +7,7 @@ use aya_ebpf::{
     btf_maps::SkStorage,
     helpers::{
         bpf_get_socket_cookie,
-        generated::{bpf_ktime_get_boot_ns, bpf_sk_storage_get, bpf_skb_cgroup_id, bpf_tcp_sock},
+        generated::{bpf_sk_storage_get, bpf_skb_cgroup_id, bpf_tcp_sock},
     },
     macros::{btf_map, cgroup_skb},
     programs::SkBuffContext,
@@ -21,6 +21,7 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
+    clock::now_ns,
     firsts, guard,
     headers::{ACK, FIN, RST, SYN, Tcp, ends, tcp},
     http::{self, FIRST},
@@ -347,13 +348,6 @@ fn tcp_sock(sk: *mut bpf_sock) -> Option<&'static bpf_tcp_sock> {
     // SAFETY: null, or TCP's own counts, which stay while the program runs; the kernel translates each read of a field. TCP
     // writes them on other CPUs meanwhile: each is read once and whole, and two may be of different moments.
     unsafe { tcp.as_ref() }
-}
-
-/// The time on the clock that all records use.
-#[inline(always)]
-pub fn now_ns() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// Fills in whose socket it is, and where both its streams stand.

@@ -15,19 +15,21 @@ use galileo_ebpf_core::{
 use crate::{
     ledger::{MMAPABLE, add, count_duration, count_for, field},
     loopback::{NO_CLIENT, client_slot},
+    slots::SLOTS,
 };
 
 /// What is counted of all exchanges, by slot.
 #[map]
-static HTTP: Array<HttpCounters> = Array::with_max_entries(1024, MMAPABLE);
+static HTTP: Array<HttpCounters> = Array::with_max_entries(SLOTS, MMAPABLE);
 
 /// The single exchanges.
 #[map]
 static EXCHANGES: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
-/// A reader that sleeps is woken when this much lies in the ring; otherwise it comes by itself. A wake-up for each
-/// record would halve the throughput of a busy server.
-const WAKE_AT: u64 = 512 << 10;
+/// A reader that sleeps is woken when so many bytes lie in the ring; otherwise it comes by itself. A wake-up for each
+/// record would halve the throughput of a busy server. User space sets it as it sets the ring's size, before the object is loaded.
+#[unsafe(no_mangle)]
+static EXCHANGES_WAKE_AT: u64 = 512 << 10;
 
 /// Counts the exchange that `socket.record` is, for the ends that it is told for, and puts its record into the ring. False if there
 /// is no room.
@@ -82,7 +84,9 @@ fn give<T: Words + 'static>(record: &T, slot: u32, client: u32, wake: u32) -> bo
 /// wake-up, and how full the ring is need not be asked for each.
 #[inline(always)]
 fn wake(record: &ExchangeRecord) -> u32 {
-    if record.request.sequence.is_multiple_of(ASKED_EACH) && EXCHANGES.query(AVAILABLE) > WAKE_AT {
+    // SAFETY: a word that nobody writes once the object is loaded; volatile, as the compiler takes it for what stands here.
+    let wake_at = unsafe { (&raw const EXCHANGES_WAKE_AT).read_volatile() };
+    if record.request.sequence.is_multiple_of(ASKED_EACH) && EXCHANGES.query(AVAILABLE) > wake_at {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP

@@ -21,7 +21,6 @@ use aya_ebpf::{
         BPF_SOCK_OPS_RTT_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
         BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock, bpf_sock_ops,
     },
-    helpers::generated::bpf_ktime_get_boot_ns,
     macros::{map, sock_ops},
     maps::{Array, RingBuf},
     programs::SockOpsContext,
@@ -37,6 +36,7 @@ use galileo_ebpf_core::{
 };
 
 use crate::{
+    clock::now_ns,
     ledger::{MMAPABLE, add, count, count_duration, count_for, field},
     net,
     slots::{SLOTS, slot_of},
@@ -54,8 +54,10 @@ static CONNECTIONS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 static CONNECTIONS_READ: Array<u32> = Array::with_max_entries(1, 0);
 
-/// A reader that sleeps is woken when this much lies in the ring; otherwise it comes by itself.
-const WAKE_AT: u64 = 256 << 10;
+/// A reader that sleeps is woken when so many bytes lie in the ring; otherwise it comes by itself. User space sets it as it sets the
+/// ring's size, before the object is loaded.
+#[unsafe(no_mangle)]
+static CONNECTIONS_WAKE_AT: u64 = 256 << 10;
 
 /// `BPF_RB_AVAIL_DATA`.
 const AVAILABLE: u64 = 0;
@@ -215,7 +217,9 @@ fn ends(ctx: &SockOpsContext, before: u32) {
 #[inline(always)]
 fn tell(ctx: &SockOpsContext, seen: &TcpSocket, cgroup_id: u64, slot: u32, end: u8, now_ns: u64) {
     count_for(slot, Ledger::ConnectionsAttempted, 1);
-    let wake = if CONNECTIONS.query(AVAILABLE) > WAKE_AT {
+    // SAFETY: a word that nobody writes once the object is loaded; volatile, as the compiler takes it for what stands here.
+    let wake_at = unsafe { (&raw const CONNECTIONS_WAKE_AT).read_volatile() };
+    let wake = if CONNECTIONS.query(AVAILABLE) > wake_at {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
@@ -369,10 +373,4 @@ fn sk(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
     // the access and wants the null check below.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     (!sk.is_null()).then_some(sk)
-}
-
-#[inline(always)]
-fn now_ns() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_boot_ns() }
 }

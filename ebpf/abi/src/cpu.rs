@@ -115,8 +115,8 @@ pub struct CpuState {
     pub idle_ns: u64,
     /// The idle task's key; 0 before it first left.
     pub idle_key: u64,
-    /// When the first switch was seen.
-    pub began_ns: u64,
+    /// Key of the present task.
+    pub key: u64,
     /// Value of `switches` up to which runs are counted in [`CpuLine`]. If it equals `switches` before and after a reading
     /// of this CPU's lines, that reading and this state belong together.
     pub accounted: u32,
@@ -134,8 +134,10 @@ pub struct CpuState {
     pub pairs_used: [u64; PAIR_SETS / 64],
     /// Time of tasks whose cgroup has no slot.
     pub unknown_ns: u64,
+    /// When the first switch was seen.
+    pub began_ns: u64,
     /// Always 0.
-    pub reserved: [u64; 6],
+    pub reserved: [u64; 5],
     /// The last runs, as a ring.
     pub history: [Run; HISTORY],
     /// The last tasks that left while they could have gone on, as a ring.

@@ -43,7 +43,8 @@ pub enum Ledger {
     MatrixFull = 17,
     /// Events whose time lies before that of the event they follow.
     TimeDisorder = 18,
-    /// Waits of tasks whose cgroup was not yet known: they sleep since before the probes were loaded.
+    /// Waits of tasks whose cgroup was not yet known: they sleep since before the probes were loaded. After a
+    /// [`Ledger::SwitchUnseen`] also those of tasks whose wake-up was not seen.
     WaitUnassigned = 19,
     /// Segments with data on a listening socket that a connection claimed: nothing is missing.
     ListenerClaimed = 20,
@@ -63,11 +64,14 @@ pub enum Ledger {
     ConnectionUnfollowed = 27,
     /// Segments not looked at because another CPU was looking at the same connection for too long.
     SocketBusy = 28,
+    /// Switches between tasks that the kernel did not tell, at least: the time of the task that came unseen, and of the one that
+    /// left so, is counted as one run of the former, and its wait is not counted.
+    SwitchUnseen = 29,
 }
 
 impl Ledger {
     /// How many kinds there are.
-    pub const COUNT: u32 = 29;
+    pub const COUNT: u32 = 30;
 
     /// All kinds, in the order of their numbers.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -100,6 +104,7 @@ impl Ledger {
         Self::ConnectionUnassigned,
         Self::ConnectionUnfollowed,
         Self::SocketBusy,
+        Self::SwitchUnseen,
     ];
 
     /// The word used in results.
@@ -135,6 +140,7 @@ impl Ledger {
             Self::ConnectionUnassigned => "connection_unassigned",
             Self::ConnectionUnfollowed => "connection_unfollowed",
             Self::SocketBusy => "socket_busy",
+            Self::SwitchUnseen => "switch_unseen",
         }
     }
 
@@ -152,6 +158,7 @@ impl Ledger {
                 | Self::NotHttp
                 | Self::Unparsable
                 | Self::WaitUnassigned
+                | Self::SwitchUnseen
                 | Self::ListenerClaimed
                 | Self::ConnectionsAttempted
                 | Self::ConnectionsSeen

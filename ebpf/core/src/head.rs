@@ -7,7 +7,7 @@ use crate::{
     http::{Stream, mark},
     number,
     opening::is_token,
-    window::{Window, first, is_word, lower, matches, text},
+    window::{Window, controls, first, is_word, lower, matches, text},
 };
 
 /// Reads what [`scan`](crate::lines::scan) noted in this window: first line, length, id. False if the first line is none of HTTP/1.x.
@@ -96,9 +96,17 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
     if stop <= target || stop > end {
         return false;
     }
+    let available = stop - target;
+    let kept = if available > PATH_BYTES as u32 {
+        PATH_BYTES as u32
+    } else {
+        available
+    };
+    if has_controls(window, target, kept) {
+        return false;
+    }
     window.copy_to::<METHOD_BYTES>(start, &mut request.method);
     request.method_len = length as u8;
-    let available = stop - target;
     if available <= SHORT_PATH as u32 {
         window.copy_to::<SHORT_PATH>(target, &mut request.path);
     } else {
@@ -107,12 +115,25 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
     if cut || available > PATH_BYTES as u32 {
         request.flags |= flags::PATH_TRUNCATED as u16;
     }
-    request.path_len = if available > PATH_BYTES as u32 {
-        PATH_BYTES as u16
-    } else {
-        available as u16
-    };
+    request.path_len = kept as u16;
     true
+}
+
+/// Whether there is a control character among the `length`, at most [`PATH_BYTES`], bytes of a request's target: none has such (RFC 9112,
+/// 3.2).
+#[inline(always)]
+fn has_controls(window: &Window, target: u32, length: u32) -> bool {
+    for word in 0..PATH_BYTES as u32 / 8 {
+        let at = 8 * word;
+        if at >= length {
+            break;
+        }
+        let controls = controls(window.word(target + at));
+        if controls != 0 && first(controls) < length - at {
+            return true;
+        }
+    }
+    false
 }
 
 /// Length of the method that begins at `start` and ends before a blank; 0 if there is none, it is too long to keep, or no token (RFC

@@ -151,10 +151,13 @@ impl Socket {
     }
 }
 
-/// Where a field lies in the memory that the kernel gives to a socket's storage (`struct bpf_local_storage_elem`, since 5.2): behind
-/// a cache line of its own and eight bytes.
+/// Bytes that the kernel puts before a value of a socket's storage: a cache line of its own and eight bytes (`struct
+/// bpf_local_storage_elem`, since 5.2).
+pub const STORAGE_HEAD: usize = 64 + 8;
+
+/// Where a field lies in the memory that the kernel gives to a socket's storage.
 const fn at(offset: usize) -> usize {
-    64 + 8 + offset
+    STORAGE_HEAD + offset
 }
 
 /// The two directions are looked at on two CPUs as a rule, and what one of them has read or written last the other waits for, some

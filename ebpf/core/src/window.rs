@@ -206,6 +206,16 @@ pub const fn matches(word: u64, byte: u8) -> u64 {
     zeroed.wrapping_sub(ONES) & !zeroed & HIGHS
 }
 
+/// Marks the control characters of ASCII in `word`, exactly.
+#[inline(always)]
+#[must_use]
+pub const fn controls(word: u64) -> u64 {
+    let from_blank = ((word & !HIGHS) + 0x60 * ONES) | word;
+    let delete = word ^ (0x7f * ONES);
+    let others = ((delete & !HIGHS) + !HIGHS) | delete;
+    !(from_blank & others) & HIGHS
+}
+
 /// Index of the first marked byte; `marks` must not be 0. eBPF has no instruction that counts zeros.
 #[inline(always)]
 #[must_use]

@@ -1,6 +1,7 @@
 //! Who waited while whom a CPU was given to.
 
 use aya_ebpf::{
+    bindings::BPF_NOEXIST,
     macros::map,
     maps::{Array, HashMap},
 };
@@ -75,11 +76,17 @@ extern "C" fn place(cpu_index: u32, set: u32, key: u64, ns: u64) -> u32 {
     let way = &mut pairs.ways[(turn / 2) as usize & (PAIR_WAYS - 1)];
     *evictions = turn + 1;
     evicted[(turn / 2) as usize & (EVICTED - 1)] = way.key;
+    // Two CPUs may insert the same pair at once: the later one adds.
     if let Some(total) = MATRIX.get_ptr_mut(way.key) {
         add(total, way.ns);
-    } else if MATRIX.insert(way.key, way.ns, 0).is_err() {
-        // Two CPUs that insert the same pair at once: the later one wins, and what the other had is lost.
-        count(Ledger::MatrixFull);
+    } else if MATRIX
+        .insert(way.key, way.ns, u64::from(BPF_NOEXIST))
+        .is_err()
+    {
+        match MATRIX.get_ptr_mut(way.key) {
+            Some(total) => add(total, way.ns),
+            None => count(Ledger::MatrixFull),
+        }
     }
     *way = Pair { key, ns };
     *evictions = turn + 2;

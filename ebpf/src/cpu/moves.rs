@@ -3,8 +3,11 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, task_state};
 
-use super::{CPUS, now_ns, tasks::find, waits::account};
-use crate::ledger::count;
+use super::{CPUS, tasks::find, waits::account};
+use crate::{
+    clock::now_ns,
+    ledger::{count, count_for},
+};
 
 /// Hook: raw tracepoint `sched_migrate_task` (task, destination CPU). Context: the task's run-queue or wake-up lock held,
 /// before it is queued on the destination. Kernel: 5.10. Maps: `TASKS`, `CPUS`, `CPU_LINES`, `PAIRS`, `CGROUPS`; rarely
@@ -32,12 +35,15 @@ pub fn sched_migrate_task(ctx: RawTracePointContext) -> i32 {
     let now = now_ns();
     let since = task.since_ns;
     if since >= now {
+        if since > now {
+            count(Ledger::TimeDisorder);
+        }
         return 0;
     }
     task.since_ns = now;
     // A new task's CPU is not known before it gets one, and a move within that wait is rare.
     let Some(cpu) = CPUS.get_ptr_mut(u32::from(from)) else {
-        count(Ledger::WaitUnassigned);
+        count_for(task.slot, Ledger::WaitUnassigned, 1);
         return 0;
     };
     // SAFETY: a map value; the lock held here keeps the CPU on which the task waits from switching.
@@ -46,7 +52,10 @@ pub fn sched_migrate_task(ctx: RawTracePointContext) -> i32 {
         count(Ledger::WaitUnassigned);
         return 0;
     }
-    account(u32::from(from), task.slot, since, now);
+    if account(u32::from(from), task.slot, since, now) == 0 {
+        count(Ledger::WaitUnassigned);
+        return 0;
+    }
     task.settled_ns += now - since;
     0
 }

@@ -7,7 +7,7 @@ use galileo_ebpf_core::runqueue;
 
 use super::{CPUS, lines::line, matrix::blame, tasks::find, this_cpu};
 use crate::{
-    ledger::{add, count, count_duration, field},
+    ledger::{add, count, count_duration, field, has},
     slots,
 };
 
@@ -30,17 +30,27 @@ pub(super) fn arrive<const STEP: u32>(
         return;
     }
     task.since_ns = 0;
-    if let Some(line) = line(cpu.first_line, victim) {
-        line.wait_ns += ns;
-        if prev_slot == victim {
-            line.wait_own_ns += ns;
-        } else if prev_slot == SLOT_IDLE {
-            line.wait_idle_ns += ns;
-        } else if STEP >= step::MATRIX {
-            blame(cpu_index, pair_key(victim, prev_slot), ns);
-        }
+    let Some(line) = line(cpu.first_line, victim) else {
+        unassigned();
+        return;
+    };
+    line.wait_ns += ns;
+    if prev_slot == victim {
+        line.wait_own_ns += ns;
+    } else if prev_slot == SLOT_IDLE {
+        line.wait_idle_ns += ns;
+    } else if STEP >= step::MATRIX {
+        blame(cpu_index, pair_key(victim, prev_slot), ns);
     }
     end_wait(task, ns);
+}
+
+/// A wait of a cgroup that is gone, whose place may be another's, or of a task that nobody knew.
+#[cold]
+#[inline(never)]
+#[unsafe(link_section = ".text")]
+fn unassigned() {
+    count(Ledger::WaitUnassigned);
 }
 
 /// The same for a wait that does not lie within the run that ends, or may not be accounted.
@@ -60,18 +70,27 @@ fn arrive_after_many(cpu: &CpuState, cpu_index: u32, task: &mut Task, now: u64) 
         task.until_ns = now;
     } else {
         task.since_ns = 0;
-        account(cpu_index, task.slot, since, now);
-        end_wait(task, now - since);
+        if account(cpu_index, task.slot, since, now) == 0 {
+            count(Ledger::WaitUnassigned);
+        } else {
+            end_wait(task, now - since);
+        }
     }
 }
 
-/// A task that seemed to sleep comes back without a wake-up: it was runnable all the time.
+/// A task that seemed to sleep comes back without a wake-up: it was runnable all the time. Returns whether that is so: a kernel
+/// that hides switches hides wake-ups as well, all that come while the hidden task runs.
 #[cold]
 #[inline(never)]
 #[unsafe(link_section = ".text")]
-pub(super) fn come_back<const STATE: bool>(first_line: u64, task: &mut Task) {
+pub(super) fn come_back<const STATE: bool>(first_line: u64, task: &mut Task) -> bool {
+    if has(Ledger::SwitchUnseen) {
+        task.since_ns = 0;
+        count(Ledger::WaitUnassigned);
+        return false;
+    }
     if task.slot >= SLOT_UNKNOWN {
-        return;
+        return true;
     }
     if !STATE && let Some(line) = line(first_line, task.slot) {
         // The switch was counted as one to sleep, maybe in another CPU's line: what counts is the sum of all.
@@ -91,6 +110,7 @@ pub(super) fn come_back<const STATE: bool>(first_line: u64, task: &mut Task) {
             add(field!(counters.wait_unexplained_ns), ns);
         }
     }
+    true
 }
 
 /// Accounts what a task that left this CPU at `since` waited so far, if it waits still: the history will not reach back
@@ -108,12 +128,12 @@ pub(super) fn account_old(cpu_index: u32, key: u64, since: u64, now: u64) {
         || task.cpu != cpu_index as u16
         || task.slot >= SLOT_UNKNOWN
         || since >= now
+        || account(cpu_index, task.slot, since, now) == 0
     {
         return;
     }
     task.since_ns = now;
     task.settled_ns += now - since;
-    account(cpu_index, task.slot, since, now);
     if let Some(cpu) = CPUS.get_ptr_mut(cpu_index) {
         // SAFETY: as in `switch`, which calls this last and looks at its own no more; `account` is done with its.
         runqueue::remember_waiter(unsafe { &mut *cpu }, key, now);
@@ -131,8 +151,11 @@ pub(super) fn settle_late(cpu: &CpuState, cpu_index: u32, task: &mut Task) {
         return;
     }
     let since = task.since_ns;
-    account(cpu_index, task.slot, since, until);
-    end_wait(task, until - since);
+    if account(cpu_index, task.slot, since, until) == 0 {
+        count(Ledger::WaitUnassigned);
+    } else {
+        end_wait(task, until - since);
+    }
 }
 
 /// Counts a wait that ended, of which `ns` are its last part.
@@ -145,6 +168,8 @@ fn end_wait(task: &mut Task, ns: u64) {
 }
 
 /// Adds a wait, or a part of one, for the CPU `waited_for` to what a cgroup waited, and lays it on those that ran there.
+///
+/// Returns 0 if the slot is no longer that cgroup's: then nothing was accounted.
 ///
 /// A global function (5.6), which the verifier walks once and not in each state of each caller; such take numbers only,
 /// and must return one.
@@ -181,5 +206,5 @@ pub(super) extern "C" fn account(waited_for: u32, victim: u32, since: u64, until
     {
         add(field!(counters.wait_unexplained_ns), left);
     }
-    0
+    1
 }

@@ -6,8 +6,8 @@ use aya_ebpf::{
 use galileo_ebpf_abi::step;
 use galileo_ebpf_core::runqueue;
 
-use super::{now_ns, tasks::find_or_take};
-use crate::slots::slot_of;
+use super::tasks::find_or_take;
+use crate::{clock::now_ns, slots::slot_of};
 
 /// Hook: raw tracepoint `sched_wakeup` (task). Context: run-queue lock of the task's CPU held, but where a task wakes
 /// itself. Kernel: 5.10. Maps: `TASKS`.

@@ -66,7 +66,7 @@ fn a_place_that_changes_hands_counts_for_the_new_cgroup_alone() {
     let _turn = turn();
     let Some(watch) = Watch::start(&Config {
         // Few beyond those of the machine, so that places are given back at once.
-        cgroups: cgroups_of_the_machine() + 8,
+        cgroups: Some(cgroups_of_the_machine() + 8),
         ..Config::default()
     }) else {
         return;
@@ -112,7 +112,7 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
     let _turn = turn();
     let places = cgroups_of_the_machine() + 120;
     let Some(mut watch) = Watch::start(&Config {
-        cgroups: places,
+        cgroups: Some(places),
         ..Config::default()
     }) else {
         return;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{Accounting, Closure, Config, Snapshot, Ticks};
+use galileo_probes::{Accounting, Closure, Config, Ledger, Snapshot, Ticks};
 use galileo_tests::{pod::Pod, turn, wait::until, watch::Watch};
 
 /// What this kernel may have taken off tasks' clocks since then, at most: time that the hypervisor gave to others, and that of
@@ -84,29 +84,31 @@ fn cpu_time_of_a_process_that_still_runs_counts_up_to_now() {
         (clock("now"), watch.snapshot(), clock("next"))
     };
     let ticks_before = ticks();
-    let unassigned = |snapshot: &Snapshot| -> i64 {
-        let each = snapshot.cpus.iter();
-        each.map(|cpu| cpu.unassigned_ns.cast_signed()).sum()
-    };
+    let unseen = |snapshot: &Snapshot| snapshot.ledger[&Ledger::SwitchUnseen];
     let mut first = read();
-    let mut readings = 0;
+    let (mut readings, mut excused) = (0, 0);
     while readings < 20 {
         let last = read();
         let (least, most) = (last.0.saturating_sub(first.2), last.2 - first.0);
         if least < 100_000_000 {
             continue;
         }
-        readings += 1;
         let counted = last.1.since(&first.1).cgroups[&pod.id].on_cpu_ns;
-        // What a task older than the probes has until it leaves the CPU is nobody's; it is told as such, and as whose it was later.
-        let moved = unassigned(&last.1) - unassigned(&first.1);
         let slack = most / 100 + 1_000_000 + taken_off_since(&ticks_before);
-        let (missing, late) = (moved.max(0).unsigned_abs(), moved.min(0).unsigned_abs());
-        assert!(
-            (least.saturating_sub(slack + missing)..=most + slack + late).contains(&counted),
-            "{counted} ns counted, {least} to {most} ns used, {moved} ns became nobody's"
-        );
-        first = last;
+        if (least.saturating_sub(slack)..=most + slack).contains(&counted) {
+            readings += 1;
+            first = last;
+            continue;
+        }
+        // A kernel may hide a switch: what runs now is then nobody's, or another's, until the spinner leaves. Nothing else may be the
+        // reason, and it is told.
+        excused += 1;
+        let off = format!("{counted} ns counted, {least} to {most} ns used");
+        assert!(excused < 20, "{off}, and {excused} switches were not seen");
+        until(&format!("a switch that was not seen, as {off}"), || {
+            (unseen(&watch.snapshot()) > unseen(&first.1)).then_some(())
+        });
+        first = read();
     }
 }
 

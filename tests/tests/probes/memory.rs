@@ -8,7 +8,7 @@ fn the_kernels_memory_of_each_map_is_what_the_kernel_says_of_it() {
     let _turn = turn();
     for cgroups in [100, 1_024, 4_096] {
         let Some(watch) = Watch::start(&Config {
-            cgroups,
+            cgroups: Some(cgroups),
             ..Config::default()
         }) else {
             return;

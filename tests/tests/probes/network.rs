@@ -298,7 +298,7 @@ fn what_finds_no_place_in_the_table_of_interfaces_keeps_its_bytes_and_is_counted
     // D-08
     let _turn = turn();
     let Some(watch) = Watch::start(&Config {
-        cgroups: 64,
+        cgroups: Some(64),
         ..Config::default()
     }) else {
         return;

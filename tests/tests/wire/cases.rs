@@ -153,6 +153,20 @@ fn a_status_that_cannot_be_never_leaves_the_kernel() {
 }
 
 #[test]
+fn a_control_character_in_a_target_never_leaves_the_kernel() {
+    let _turn = turn();
+    let Some(mut stage) = Stage::new(Family::V6, Role::Server, Size::Whole) else {
+        return;
+    };
+    for target in ["/a\0b", "/\0", "/a\u{7f}", "/seven..\u{1}", "/a\tb"] {
+        let request = format!("GET {target} HTTP/1.1\r\n\r\n");
+        let said: [Said<'_>; 2] = [(Up, request.as_bytes()), (Down, EMPTY)];
+        let recall = stage.check(&segments(&said, usize::MAX, 0));
+        assert_eq!(recall.unwrap().sure, 0, "{target:?}");
+    }
+}
+
+#[test]
 fn a_first_write_of_every_size_is_read_whole() {
     // D-03: all sizes around those of what is looked at together and of what is carried over.
     let _turn = turn();

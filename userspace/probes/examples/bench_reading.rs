@@ -152,7 +152,7 @@ fn visit(folders: &[&str]) -> Outcome<()> {
 
 fn reading(count: usize, moved: &[usize], rounds: usize) -> Outcome<()> {
     let probes = Probes::load(&Config {
-        cgroups: count as u32 + 512,
+        cgroups: Some(count as u32 + 512),
         ..Config::default()
     })?;
     let mut cgroups = Cgroups::new(count)?;
@@ -292,7 +292,7 @@ fn memory() -> Outcome<()> {
     let mut columns = Vec::new();
     for cgroups in [256, 1_024, 4_096] {
         let probes = Probes::load(&Config {
-            cgroups,
+            cgroups: Some(cgroups),
             ..Config::default()
         })?;
         columns.push((cgroups, probes.memory()));

@@ -90,7 +90,7 @@ fn measure(seconds: u64, cgroups: usize, steps: &[u32]) -> Result<(), Box<dyn Er
         let mut probes = Probes::load(&Config {
             scheduler_step: *step,
             // Nothing of the network is measured here.
-            cgroups: 256,
+            cgroups: Some(256),
             ..Config::default()
         })?;
         probes.pause();

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 /// How the probes are loaded.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Cgroups followed at once.
-    pub cgroups: u32,
+    /// Cgroups followed at once; by default twice as many as there are when the probes are loaded, and at least 1,024.
+    pub cgroups: Option<u32>,
     /// Bytes of the ring of single exchanges; rounded up to what the kernel takes.
     pub ring_bytes: u32,
     /// Bytes of the ring of single TCP connections; as `ring_bytes`.
@@ -31,7 +31,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            cgroups: 1024,
+            cgroups: None,
             ring_bytes: 8 << 20,
             connection_ring_bytes: 1 << 20,
             keep_query: false,

@@ -35,11 +35,6 @@ mod cpu_times;
 mod durations;
 mod error;
 mod exchange;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "classic tracepoints alone need it")
-)]
-mod format;
 mod links;
 mod load;
 mod mapped;

@@ -1,6 +1,6 @@
 //! Loading the programs and attaching them.
 
-use std::sync::Mutex;
+use std::{path::Path, sync::Mutex};
 
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, maps::Array};
 use galileo_ebpf_abi::{PAIR_SETS, SLOTS_MAX};
@@ -37,18 +37,18 @@ impl Probes {
             .clone()
             .or_else(cgroup::mount_point)
             .ok_or(Error::NoCgroup2)?;
-        if config.cgroups == 0 || config.cgroups > SLOTS_MAX {
+        let cgroups = config.cgroups.unwrap_or_else(|| slots_for(&mount));
+        if cgroups == 0 || cgroups > SLOTS_MAX {
             return Err(Error::Load(format!(
-                "{} cgroups cannot be followed at once: 1 to {SLOTS_MAX} can",
-                config.cgroups
+                "{cgroups} cgroups cannot be followed at once: 1 to {SLOTS_MAX} can"
             )));
         }
         lift_memory_limit();
         let cpus = possible_cpus()?;
         let lines = cpus
-            .checked_mul(config.cgroups)
-            .ok_or_else(|| Error::Load(format!("{} cgroups are too many", config.cgroups)))?;
-        let mut ebpf = open(config, cpus, lines)?;
+            .checked_mul(cgroups)
+            .ok_or_else(|| Error::Load(format!("{cgroups} cgroups are too many")))?;
+        let mut ebpf = open(config, cgroups, cpus, lines)?;
         let messages = Messages::start(&mut ebpf);
         let mut maps = memory::shapes(&ebpf)?;
 
@@ -70,11 +70,11 @@ impl Probes {
         let running = Cpus::new(
             Mapped::whole(array(&mut ebpf, "CPUS")?, cpus, "CPUS")?,
             Mapped::new(array(&mut ebpf, "CPU_LINES")?, lines, "CPU_LINES")?,
-            config.cgroups as usize,
+            cgroups as usize,
             interrupts,
         );
         let presence = Presence::new(&mount);
-        let reader = Reader::new(&mut ebpf, config.cgroups, cpus, running, presence)?;
+        let reader = Reader::new(&mut ebpf, cgroups, cpus, running, presence)?;
         let ring = take(&mut ebpf, "EXCHANGES")?;
 
         let connections = take(&mut ebpf, "CONNECTIONS")?;
@@ -140,35 +140,49 @@ impl Probes {
     }
 }
 
+/// Cgroups that are followed on a node if nobody says how many: as many as there are, and as many again that come before one of them
+/// is gone.
+fn slots_for(mount: &Path) -> u32 {
+    const LEAST: u32 = 1024;
+    let present = u32::try_from(cgroup::below(mount, mount).len()).unwrap_or(SLOTS_MAX);
+    present.saturating_mul(2).clamp(LEAST, SLOTS_MAX)
+}
+
 /// Makes the maps; the programs are loaded later, feature by feature.
-fn open(config: &Config, cpus: u32, lines: u32) -> Result<Ebpf, Error> {
-    let ring_bytes = ring_size(config.ring_bytes, page_size() as u32);
+fn open(config: &Config, cgroups: u32, cpus: u32, lines: u32) -> Result<Ebpf, Error> {
+    let page_size = page_size() as u32;
+    let ring_bytes = ring_size(config.ring_bytes, page_size);
+    let connection_ring_bytes = ring_size(config.connection_ring_bytes, page_size);
     let object = object::bytes()?;
     EbpfLoader::new()
         // No kernel BTF: the programs need none, and the boards Galileo is for have none.
         .btf(None)
         .verifier_log_level(VerifierLogLevel::STATS)
-        .map_max_entries("CGROUPS", config.cgroups)
-        .map_max_entries("HTTP", config.cgroups)
-        .map_max_entries("OWNERS", config.cgroups)
-        .map_max_entries("LEDGER_OF", config.cgroups)
-        .map_max_entries("SLOT_OF", config.cgroups)
-        .map_max_entries("FREE_SLOTS", config.cgroups)
-        .map_max_entries("TRAFFIC", config.cgroups)
-        .map_max_entries("INTERFACES", TrafficMaps::entries(config.cgroups))
-        .map_max_entries("INTERFACE_OF", TrafficMaps::entries(config.cgroups))
-        .map_max_entries("FREE_INTERFACES", TrafficMaps::entries(config.cgroups))
-        .map_max_entries("TCP", config.cgroups)
+        .map_max_entries("CGROUPS", cgroups)
+        .map_max_entries("HTTP", cgroups)
+        .map_max_entries("OWNERS", cgroups)
+        .map_max_entries("LEDGER_OF", cgroups)
+        .map_max_entries("SLOT_OF", cgroups)
+        .map_max_entries("FREE_SLOTS", cgroups)
+        .map_max_entries("TRAFFIC", cgroups)
+        .map_max_entries("INTERFACES", TrafficMaps::entries(cgroups))
+        .map_max_entries("INTERFACE_OF", TrafficMaps::entries(cgroups))
+        .map_max_entries("FREE_INTERFACES", TrafficMaps::entries(cgroups))
+        .map_max_entries("TCP", cgroups)
         .map_max_entries("CPUS", cpus)
         .map_max_entries("INTERRUPTS", cpus)
         .map_max_entries("CPU_LINES", lines)
         .map_max_entries("PAIRS", cpus * PAIR_SETS as u32)
         .override_global("EACH_END", &u8::from(config.each_end), true)
-        .map_max_entries(
-            "CONNECTIONS",
-            ring_size(config.connection_ring_bytes, page_size() as u32),
-        )
+        .map_max_entries("CONNECTIONS", connection_ring_bytes)
         .map_max_entries("EXCHANGES", ring_bytes)
+        // A reader that sleeps has time for the rest while it wakes up. Single connections come seldom.
+        .override_global("EXCHANGES_WAKE_AT", &u64::from(ring_bytes / 16), true)
+        .override_global(
+            "CONNECTIONS_WAKE_AT",
+            &u64::from(connection_ring_bytes / 4),
+            true,
+        )
         .load(&object)
         .map_err(|error| {
             if is_permission(&error) {

@@ -8,6 +8,7 @@ use aya::{
     Ebpf,
     maps::{Map, MapData, MapInfo, MapType},
 };
+use galileo_ebpf_core::socket::STORAGE_HEAD;
 use rustix::param::page_size;
 
 use crate::{Error, capability::Feature, probes::mismatch};
@@ -145,7 +146,7 @@ fn feature(name: &str) -> Option<Feature> {
         "TRAFFIC" | "INTERFACES" | "INTERFACE_OF" | "FREE_INTERFACES" => Some(Feature::Network),
         "TCP" | "CONNECTIONS" | "CONNECTIONS_READ" => Some(Feature::Tcp),
         "HTTP" | "EXCHANGES" | "CARRY_RECEIVED" | "CARRY_SENT" | "EARLY" | "PIPELINES"
-        | "FIRSTS" | "FIRST_CARRIES" | "FIRST_PIPELINED" | "BLANK" | "SEGMENTS" | "DEPTH"
+        | "FIRSTS" | "FIRST_CARRIES" | "FIRST_PIPELINED" | "BLANK" | "SEGMENTS"
         | "STEPS_RECEIVED" | "STEPS_SENT" | "STEPS_FIRST" | "SOCKETS" => Some(Feature::Http),
         _ => None,
     }
@@ -182,8 +183,8 @@ impl MapShape {
 /// Bytes of a socket's storage: an element with its value, as the kernel's allocator rounds it up to a power of two, or
 /// to 96, 192 or a power of two; from 8 KiB on to pages.
 fn per_socket(value: usize) -> usize {
-    // `struct bpf_local_storage_elem` and the head of its data take 64 bytes, and the socket's own list 192.
-    let element = value + 64;
+    // The socket's own list of what is kept of it takes 192.
+    let element = value + STORAGE_HEAD;
     element.next_power_of_two() + 192
 }
 

@@ -111,20 +111,28 @@ pub(super) fn take_up(socket: &mut Socket, direction: u32) {
     }
 }
 
-/// Turns of a connection that began like no message before it is left alone. More than one, as a connection older than
-/// the probes may be in the middle of a body.
+/// Turns of a connection older than the probes that began like no message before it is left alone: it may be in the middle of a body.
 const STRIKES: u8 = 16;
+/// The same of a connection seen from its first byte on. Not at once, as a proxy may have put a line of its own in front of the first
+/// request (the PROXY protocol, section 2).
+const STRIKES_FROM_THE_BEGIN: u8 = 4;
 
 #[inline(always)]
 pub(super) fn strike(outside: &impl Outside, socket: &mut Socket, direction: u32) {
     // A long body is one turn, in however many segments it comes.
     let turn = direction as u8 + 1;
-    if socket.turn == turn && stream(socket, direction).flags & mark::BEGUN == 0 {
+    let begun = stream(socket, direction).flags & mark::BEGUN != 0;
+    if socket.turn == turn && !begun {
         return;
     }
+    let most = if begun {
+        STRIKES_FROM_THE_BEGIN
+    } else {
+        STRIKES
+    };
     socket.turn = turn;
     socket.strikes = socket.strikes.wrapping_add(1);
-    if socket.strikes >= STRIKES {
+    if socket.strikes >= most {
         silence(socket);
         outside.count(socket, Ledger::NotHttp, 1);
     }

@@ -5,6 +5,16 @@ use galileo_ebpf_abi::{CpuState, HISTORY, SLOT_IDLE, SLOT_UNKNOWN};
 /// Runs looked at for one wait. What lies before them is left unexplained.
 pub(super) const RUNS_PER_WAIT: u32 = HISTORY as u32 - 2;
 
+/// Notes the task that comes, and tells whether a switch before this one was not seen: the task that leaves is not the one
+/// that came last.
+///
+/// What ran since the last switch that was seen is then taken for one run of the task that leaves.
+#[inline(always)]
+#[must_use]
+pub fn change(cpu: &mut CpuState, prev_key: u64, next_key: u64) -> bool {
+    core::mem::replace(&mut cpu.key, next_key) != prev_key && cpu.since_ns != 0
+}
+
 /// Ends the run of the present task, which is `slot`'s, at `now_ns`. Who runs next is for the caller to enter.
 ///
 /// Returns the length of the run; none at the first switch seen on this CPU, and if time went backwards (`disorder` is

@@ -16,6 +16,7 @@ struct Machine {
     waits: Vec<(u32, u64, Wait)>,
     blamed: HashMap<(u32, u32), u64>,
     disorders: u32,
+    unseen: u32,
 }
 
 /// What a wait was for.
@@ -33,7 +34,7 @@ const EMPTY: CpuState = CpuState {
     switches: 0,
     idle_ns: 0,
     idle_key: 0,
-    began_ns: 0,
+    key: 0,
     accounted: 0,
     written: 0,
     first_line: 0,
@@ -42,7 +43,8 @@ const EMPTY: CpuState = CpuState {
     evictions: 0,
     pairs_used: [0; PAIR_SETS / 64],
     unknown_ns: 0,
-    reserved: [0; 6],
+    began_ns: 0,
+    reserved: [0; 5],
     evicted: [0; galileo_ebpf_abi::EVICTED],
     history: [Run {
         end_ns: 0,
@@ -86,6 +88,7 @@ impl Machine {
             waits: Vec::new(),
             blamed: HashMap::new(),
             disorders: 0,
+            unseen: 0,
         }
     }
 
@@ -106,6 +109,7 @@ impl Machine {
         }
         let mut disorder = false;
         let state = &mut self.cpus[cpu];
+        self.unseen += u32::from(change(state, u64::from(prev), u64::from(next)));
         end_run(state, at, slot(prev), &mut disorder);
         state.slot = slot(next);
         self.disorders += u32::from(disorder);
@@ -249,6 +253,26 @@ fn a_wait_that_ended_before_the_present_run_is_laid_over_what_ran_then() {
     let (wait, others) = parts(&machine.cpus[0], 9, 120, 200);
     assert_eq!((wait.other, wait.left), (80, 0));
     assert_eq!(others, HashMap::from([(1, 80)]));
+}
+
+#[test]
+fn a_switch_that_was_not_seen_is_told_by_the_one_after_it() {
+    let mut machine = Machine::new(2);
+    machine.switch(0, 100, 0, false, 1);
+    machine.switch(1, 100, 5, false, 0);
+    machine.switch(0, 200, 1, true, 2);
+    assert_eq!(machine.unseen, 0);
+    // From 2 to 1, at a time that nobody knows.
+    machine.switch(0, 300, 1, false, 0);
+    assert_eq!(machine.unseen, 1);
+    machine.switch(0, 400, 0, false, 2);
+    machine.switch(1, 400, 0, false, 1);
+    assert_eq!(machine.unseen, 1);
+    // Not watched for a while.
+    machine.cpus[0].since_ns = 0;
+    machine.switch(0, 900, 3, false, 0);
+    machine.switch(0, 950, 0, false, 3);
+    assert_eq!(machine.unseen, 1);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a head says, and what is none.
 
-use galileo_ebpf_abi::{Ledger, flags, role};
+use galileo_ebpf_abi::{Ledger, PATH_BYTES, flags, role};
 
 use super::{ANSWER, ASK, EMPTY, GET, lines, talk};
 use crate::driver::{Connection, directions};
@@ -165,4 +165,28 @@ fn an_answer_behind_what_was_no_request_answers_nothing() {
     assert!(connection.seen(role::SERVER).is_empty());
     assert_eq!(connection.counted(Ledger::JoinedLate), 3);
     assert_eq!(connection.counted(Ledger::GivenUp), 0);
+}
+
+#[test]
+fn a_control_character_in_a_target_makes_it_no_request() {
+    for control in ['\0', '\t', '\u{1f}', '\u{7f}'] {
+        for place in [0, 1, 6, 7, 8, 30, 31, 32, 100, 126, 127] {
+            let target = format!("/{}{control}b", "a".repeat(place));
+            let request = format!("GET {target} HTTP/1.1\r\n\r\n");
+            let request = request.as_bytes();
+            let connection = talk(&[(ASK, GET), (ANSWER, EMPTY), (ASK, request), (ANSWER, EMPTY)]);
+            // Behind what is kept of it nobody looks.
+            let refused = place + 1 < PATH_BYTES;
+            let seen = connection.seen(role::SERVER);
+            assert_eq!(seen.len(), 2 - usize::from(refused), "{target:?}");
+            let counted = connection.counted(Ledger::Unparsable);
+            assert_eq!(counted, u64::from(refused), "{target:?}");
+        }
+    }
+    // What is no ASCII is a target's own affair.
+    let connection = talk(&[
+        (ASK, "GET /\u{80}\u{ff} HTTP/1.1\r\n\r\n".as_bytes()),
+        (ANSWER, EMPTY),
+    ]);
+    assert_eq!(connection.seen(role::SERVER).len(), 1);
 }
