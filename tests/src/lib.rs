@@ -3,7 +3,7 @@
 //! The probes see the whole machine, so each test looks only at cgroups and ports of its own, and takes its [`turn`] so
 //! that tests of one program do not slow each other down. What starts a process or makes a cgroup ends it when dropped.
 //!
-//! Reading order: [`watch`] (probes, and what they saw), [`pod`] (processes in cgroups of their own), [`nginx`]
+//! Reading order: [`watch`] (probes, and what they saw), [`maps`] (what these take), [`pod`] (processes in cgroups of their own), [`nginx`]
 //! (one of them), [`talk`] (connections that carry given bytes), [`segments`] (connections that carry given segments), [`wire`]
 //! (network namespaces), [`http`] (a plain client), [`wait`], [`leftovers`] (of tests that were killed); apart from these
 //! [`runs`] (the program `galileo` as its users start it).
@@ -12,6 +12,7 @@
 
 pub mod http;
 pub mod leftovers;
+pub mod maps;
 pub mod nginx;
 pub mod pod;
 pub mod runs;

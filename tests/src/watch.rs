@@ -31,7 +31,7 @@ impl Watch {
                 error @ (galileo_probes::Error::Permission { .. }
                 | galileo_probes::Error::NoCgroup2),
             ) => {
-                println!("skipped: {error}");
+                galileo_skips::skip(error);
                 return None;
             }
             Err(error) => panic!("{error}"),

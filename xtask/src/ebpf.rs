@@ -101,3 +101,29 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     }
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use object::build::elf::Builder;
+    use object::elf::SHF_EXECINSTR;
+
+    use super::*;
+
+    #[test]
+    fn no_program_reads_the_record_of_a_classic_tracepoint() {
+        // D-17: the offsets in such a record differ between kernels. Raw tracepoints pass numbers and pointers.
+        let object = fs::read(Repository::of_this_xtask().prebuilt_object()).unwrap();
+        let sections = Builder::read(&object[..]).unwrap().sections;
+        let hooks: Vec<String> = sections
+            .iter()
+            .filter(|section| section.sh_flags & u64::from(SHF_EXECINSTR) != 0)
+            .map(|section| String::from_utf8_lossy(&section.name).into_owned())
+            .collect();
+
+        assert!(hooks.iter().any(|hook| hook == "raw_tp/sched_switch"));
+        for hook in hooks {
+            let known = [".text", "cgroup/skb", "sockops"].contains(&hook.as_str());
+            assert!(known || hook.starts_with("raw_tp/"), "{hook}");
+        }
+    }
+}

@@ -66,7 +66,8 @@ pub(crate) struct Options {
     /// Only what a gate has time for: two kernels at once, one run of the self-test each
     ///
     /// The self-test is the one that `cargo test` builds, so that nothing is compiled for it. What cannot be had, as there is
-    /// no qemu or no mirror, is left out, with a line that says why.
+    /// no qemu or no mirror, is left out, with a line that says why, or fails if
+    /// `GALILEO_TEST_SKIPS` is `deny`.
     #[arg(long, conflicts_with_all = ["kernel", "arch", "no_btf", "verify", "image", "list"])]
     gate: bool,
 }

@@ -26,7 +26,7 @@ pub(crate) struct Options {
 ///
 /// # Errors
 ///
-/// If the machine lacks something, or a test or a build failed.
+/// If the machine lacks something, or a test or a build failed; a skip fails the test if `GALILEO_TEST_SKIPS` is `deny`.
 pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     process::announce("does this machine have what the tests need?");
     machine::prepare(Purpose::Test)?;
@@ -48,6 +48,9 @@ pub(crate) fn run(repository: &Repository, options: &Options) -> Result<()> {
     let ended = tests.wait();
 
     println!("\n{tally} in {} s", begin.elapsed().as_secs());
+    for skip in tally.skipped() {
+        println!("{}{skip}", galileo_skips::MARK);
+    }
     ended
 }
 
@@ -80,6 +83,9 @@ mod tests {
         let tally = copy_and_count(&output[..], &mut copy).unwrap();
 
         assert_eq!(copy, output);
-        assert_eq!(tally.to_string(), "2 passed, 0 failed, 1 ignored");
+        assert_eq!(
+            tally.to_string(),
+            "2 passed, 0 failed, 1 ignored, 0 skipped"
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, thread};
 
 use galileo_probes::{Config, Ledger, Probes};
 use galileo_tests::{
-    free_port, http::Client, nginx::Nginx, pod::Pod, turn, wait::until, watch::Watch,
+    free_port, http::Client, nginx::Nginx, pod::Pod, turn, wait::until, watch::Watch, wire::Wire,
 };
 
 /// A server of so many requests, then it ends: what is left of it is its sockets.
@@ -98,6 +98,10 @@ fn cgroups_of_the_machine() -> u32 {
     galileo_probes::cgroup::below(&mount, &mount).len() as u32
 }
 
+/// Some work, and a datagram to nobody at the other end of the wire.
+const SHORT: &str =
+    "i=0; while [ $i -lt 300 ]; do i=$((i+1)); done; echo x > /dev/udp/10.9.0.2/9; echo x";
+
 /// Memory of this process.
 fn rss(probes: &Probes) -> u64 {
     probes.cost().rss_bytes
@@ -115,7 +119,11 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
     };
     let server = Nginx::start();
     let port = server.port;
+    let wire = Wire::new();
+    let short_life = wire.left.command(&["bash", "-c", SHORT]);
+    let short_life: Vec<_> = short_life.iter().map(AsRef::as_ref).collect();
     let before = watch.snapshot();
+    let others = watch.probes.tables().interfaces;
     let traffic = thread::spawn(move || {
         let mut client = Client::connect(port);
         for index in 0..20_000_u32 {
@@ -123,7 +131,7 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
         }
     });
     let mut short = BTreeSet::new();
-    let mut lived = 0_u64;
+    let (mut lived, mut sent) = (0_u64, 0_u64);
     let mut early_rss = 0;
     for round in 0..100 {
         // Places are given back with readings.
@@ -134,16 +142,7 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
         });
         // Ten at once; each runs a program, and some of them disturb one another.
         let pods: Vec<Pod> = (0..10).map(|_| Pod::new("short")).collect();
-        let mut programs: Vec<_> = pods
-            .iter()
-            .map(|pod| {
-                pod.start(&[
-                    "sh",
-                    "-c",
-                    "i=0; while [ $i -lt 300 ]; do i=$((i+1)); done; echo x",
-                ])
-            })
-            .collect();
+        let mut programs: Vec<_> = pods.iter().map(|pod| pod.start(&short_life)).collect();
         for program in &mut programs {
             assert_eq!(program.line(), "x");
         }
@@ -152,12 +151,11 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
         // What they used is seen, each for itself.
         let snapshot = watch.snapshot();
         for pod in &pods {
-            lived += u64::from(
-                snapshot
-                    .cgroups
-                    .get(&pod.id)
-                    .is_some_and(|stats| stats.on_cpu_ns > 0),
-            );
+            if let Some(stats) = snapshot.cgroups.get(&pod.id) {
+                lived += u64::from(stats.on_cpu_ns > 0);
+                let over_wire = stats.interfaces.values().map(|traffic| traffic.tx_packets);
+                sent += over_wire.sum::<u64>();
+            }
         }
         drop(pods);
         watch.stream.drain();
@@ -167,6 +165,7 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
     }
     traffic.join().unwrap();
     assert_eq!(lived, 1_000);
+    assert_eq!(sent, 1_000);
     assert_eq!(short.len(), 1_000);
 
     // All of the traffic was seen beside it.
@@ -176,13 +175,20 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
     });
     assert_eq!(used.machine[&Ledger::SlotsFull], 0, "{:?}", used.machine);
     assert_eq!(used.machine[&Ledger::TasksFull], 0, "{:?}", used.machine);
+    // Each of the thousand had an entry of its own for the wire, of a table for a quarter of them.
+    assert_eq!(used.ledger[&Ledger::InterfacesFull], 0, "{:?}", used.ledger);
     // A quarter of the places is free again: those that are gone keep no more than they may.
-    until("the places are given back", || {
+    let tables = until("the places are given back", || {
         watch.snapshot();
         let tables = watch.probes.tables();
-        (tables.waiting == 0 && tables.cgroups * 4 <= places as usize * 3).then_some(())
+        (tables.waiting == 0 && tables.cgroups * 4 <= places as usize * 3).then_some(tables)
     });
-    assert!(watch.probes.tables().shared_pairs < 4 * places as usize);
+    assert!(tables.shared_pairs < 4 * places as usize, "{tables:?}");
+    // Those that are gone and still read have the one over the wire.
+    assert!(
+        tables.interfaces <= others + tables.cgroups,
+        "{tables:?}, {others} interfaces before"
+    );
     // A snapshot names none that is not listed.
     let last = watch.snapshot();
     for blame in last.blames.keys() {

@@ -5,13 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{Closure, Config, Ledger, Snapshot, Ticks};
+use galileo_probes::{Accounting, Closure, Config, Ledger, Snapshot, Ticks};
 use galileo_tests::{pod::Pod, turn, wait::until, watch::Watch};
 
-/// Time that the hypervisor gave this machine's CPUs to others since then, at most. The kernel takes it off a task's clock
-/// (`PARAVIRT_TIME_ACCOUNTING`); the probes see no more than that the task had the CPU.
-fn stolen_since(before: &Ticks) -> u64 {
-    ticks().since(before).most_steal_ns
+/// What this kernel may have taken off tasks' clocks since then, at most: time that the hypervisor gave to others, and that of
+/// interrupts. The probes see no more than that a task had the CPU.
+fn taken_off_since(before: &Ticks) -> u64 {
+    let (steal, interrupts) = Accounting::find().taken_off_ns(ticks().since(before));
+    steal + interrupts
 }
 
 fn ticks() -> Ticks {
@@ -45,12 +46,13 @@ fn cpu_time_of_a_spinning_process_is_what_getrusage_says() {
     let used: u64 = spinner.ask("1000").parse::<u64>().unwrap() - used_before;
     spinner.sleeps();
     let counted = watch.snapshot().since(&before).cgroups[&pod.id].on_cpu_ns;
-    let stolen = stolen_since(&ticks_before);
+    let taken_off = taken_off_since(&ticks_before);
     // 1 % and what lies between the reading of getrusage and sleep, at either end: writing a line takes some 50 µs, on a
     // CPU that others want too.
     assert!(
-        counted.abs_diff(used) <= used / 100 + 1_000_000 + stolen,
-        "{counted} ns counted, {used} ns used, {stolen} ns stolen"
+        counted.abs_diff(used)
+            <= used / 100 + 1_000_000 + if counted > used { taken_off } else { 0 },
+        "{counted} ns counted, {used} ns used, at most {taken_off} ns taken off that"
     );
 }
 
@@ -92,7 +94,7 @@ fn cpu_time_of_a_process_that_still_runs_counts_up_to_now() {
             continue;
         }
         let counted = last.1.since(&first.1).cgroups[&pod.id].on_cpu_ns;
-        let slack = most / 100 + 1_000_000 + stolen_since(&ticks_before);
+        let slack = most / 100 + 1_000_000 + taken_off_since(&ticks_before);
         if (least.saturating_sub(slack)..=most + slack).contains(&counted) {
             readings += 1;
             first = last;
@@ -219,8 +221,9 @@ fn cpu_time_of_a_cgroup_is_what_the_kernel_accounts() {
         return;
     };
     let pod = Pod::new("accounted");
-    // Long runs: at a switch the two clocks are read some hundred nanoseconds apart.
-    let mut spinner = pod.python(SPINNER, &[]);
+    // Long runs, whatever else the machine does: at a switch the two clocks are read some hundred nanoseconds apart, and the account
+    // of who is preempted lacks what passes until then (docs/measurements.md). Nothing preempts a task of this class.
+    let mut spinner = pod.start(&["chrt", "--fifo", "1", "python3", "-u", "-c", SPINNER]);
     spinner.ask("1");
     spinner.sleeps();
     let used = || {
@@ -230,11 +233,12 @@ fn cpu_time_of_a_cgroup_is_what_the_kernel_accounts() {
     let (before, ticks_before) = (used(), ticks());
     spinner.ask("700");
     spinner.sleeps();
-    let (after, stolen) = (used(), stolen_since(&ticks_before));
+    let (after, taken_off) = (used(), taken_off_since(&ticks_before));
     let (accounted, counted) = (after.0 - before.0, after.1 - before.1);
     assert!(accounted >= 700_000_000, "{accounted} ns are little");
     assert!(
-        counted.abs_diff(accounted) <= (accounted / 100).max(5_000_000) + stolen,
-        "{counted} ns counted, {accounted} ns accounted, {stolen} ns stolen"
+        counted.abs_diff(accounted)
+            <= (accounted / 100).max(5_000_000) + if counted > accounted { taken_off } else { 0 },
+        "{counted} ns counted, {accounted} ns accounted, at most {taken_off} ns taken off that"
     );
 }

@@ -17,7 +17,7 @@ use rustix::{
 #[test]
 fn without_permission_the_error_says_what_to_do() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can become nobody");
+        galileo_skips::skip("only root can become nobody");
         return;
     }
     // Of this thread only: the kernel keeps credentials by thread, and takes all capabilities with the last uid of 0.

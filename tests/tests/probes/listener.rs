@@ -202,7 +202,7 @@ fn fast_open_hides_no_request() {
     ]);
     let ready = both.line();
     if ready != "ready" {
-        println!("skipped: fast open cannot be turned on ({ready})");
+        galileo_skips::skip(format!("fast open cannot be turned on ({ready})"));
         return;
     }
     let before = watch.snapshot();

@@ -14,5 +14,6 @@ mod parts;
 mod restart;
 mod servers;
 mod tcp;
+mod uring;
 mod waits;
 mod wires;

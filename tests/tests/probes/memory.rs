@@ -1,28 +1,7 @@
 //! What the probes say of memory, against what the kernel says.
 
-use std::{collections::BTreeMap, fs};
-
 use galileo_probes::Config;
-use galileo_tests::{turn, watch::Watch};
-
-/// What the kernel says that each map takes of which this process has a descriptor, by the map's number; since 6.4.
-fn told() -> BTreeMap<u32, usize> {
-    let mut told = BTreeMap::new();
-    for file in fs::read_dir("/proc/self/fdinfo").unwrap() {
-        // Others may close theirs meanwhile.
-        let Ok(text) = fs::read_to_string(file.unwrap().path()) else {
-            continue;
-        };
-        let number = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok())
-        };
-        if let (Some(id), Some(bytes)) = (number("map_id:"), number("memlock:")) {
-            told.insert(u32::try_from(id).unwrap(), bytes);
-        }
-    }
-    told
-}
+use galileo_tests::{maps::told, turn, watch::Watch};
 
 #[test]
 fn the_kernels_memory_of_each_map_is_what_the_kernel_says_of_it() {

@@ -66,6 +66,10 @@ fn nothing_was_lost(json: &Value) {
         assert!(losses.contains_key(kind), "no {kind} in {losses:?}");
     }
     assert!(losses.values().all(|lost| *lost == 0), "{losses:?}");
+    let explained = include_str!("../../../docs/losses.md");
+    for kind in losses.keys() {
+        assert!(explained.contains(&format!("`{kind}`")), "no {kind} there");
+    }
     assert_eq!(json["not_stored"], 0);
 }
 

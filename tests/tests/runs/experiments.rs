@@ -18,7 +18,7 @@ pub fn machine() -> Option<Alone> {
     match reason {
         None => Some(machine),
         Some(reason) => {
-            eprintln!("skipped: probes cannot be loaded here: {reason}");
+            galileo_skips::skip(format!("probes cannot be loaded here: {reason}"));
             None
         }
     }

@@ -30,7 +30,7 @@ impl Poor {
     /// None if this user may not become another one.
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: this user cannot become another one");
+            galileo_skips::skip("this user cannot become another one");
             return None;
         }
         let place = Place::new();

@@ -52,7 +52,7 @@ pub fn reasons(
     reasons
 }
 
-/// What a loss means. The probes count for the machine as a whole, so it need not have been this run's.
+/// What a loss means. What the probes count of no cgroup need not have been this run's.
 fn loss(kind: &str, lost: u64) -> String {
     match kind.strip_prefix("unrecorded_") {
         Some(records) => format!(

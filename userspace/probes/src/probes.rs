@@ -7,8 +7,9 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{Array, Map, MapData},
+    maps::{Array, HashMap, Map, MapData},
 };
+use galileo_ebpf_core::socket::{Ends, Socket};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
@@ -33,6 +34,10 @@ pub struct Tables {
     pub waiting: usize,
     /// Pairs of the interference matrix that found no place on their CPU.
     pub shared_pairs: usize,
+    /// Entries of a cgroup and a network interface, of two for each cgroup that there is place for.
+    pub interfaces: usize,
+    /// Connections kept of which data reached a listener's socket, of 1,024; the oldest make room for others.
+    pub first_data: usize,
 }
 
 /// The probes, loaded and attached. They go when this is dropped.
@@ -193,7 +198,7 @@ impl Probes {
         )
     }
 
-    /// How full the tables are of what comes and goes.
+    /// How full the tables are of what comes and goes; a system call for each entry of some of them.
     #[must_use]
     pub fn tables(&self) -> Tables {
         let reader = self.reader();
@@ -202,6 +207,19 @@ impl Probes {
             cgroups,
             waiting,
             shared_pairs: reader.shared_pairs(),
+            interfaces: reader.interfaces(),
+            first_data: self.first_data(),
+        }
+    }
+
+    fn first_data(&self) -> usize {
+        let map = self
+            .ebpf
+            .map("FIRSTS")
+            .map(HashMap::<&MapData, [u8; size_of::<Ends>()], [u8; size_of::<Socket>()]>::try_from);
+        match map {
+            Some(Ok(map)) => map.keys().count(),
+            _ => 0,
         }
     }
 

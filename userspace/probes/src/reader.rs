@@ -126,6 +126,11 @@ impl Reader {
         self.matrix.shared()
     }
 
+    /// How many pairs of a cgroup and an interface have an entry.
+    pub(crate) fn interfaces(&self) -> usize {
+        self.traffic.taken()
+    }
+
     /// Bytes of arrays that are mapped.
     pub(crate) fn mapped_bytes(&self) -> usize {
         self.slots.mapped_bytes()

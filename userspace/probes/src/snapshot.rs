@@ -199,6 +199,24 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_the_ledger_is_explained_in_the_docs() {
+        let page = include_str!("../../../docs/losses.md");
+        let rows: Vec<(&str, &str)> = page
+            .lines()
+            .filter_map(|line| {
+                let cells: Vec<_> = line.split('|').map(str::trim).collect();
+                (cells.len() == 7).then(|| (cells[1].trim_matches('`'), cells[3]))
+            })
+            .collect();
+        for kind in Ledger::ALL {
+            let loss = if kind.is_loss() { "yes" } else { "no" };
+            assert!(rows.contains(&(kind.as_str(), loss)), "{kind:?}: {loss}");
+        }
+        // Below the head and its line.
+        assert_eq!(rows.len(), 2 + Ledger::ALL.len());
+    }
+
+    #[test]
     fn no_difference_is_taken_across_generations_whether_the_new_total_is_smaller_or_larger() {
         // D-14
         let before = reading(&[(POD, 1, 9_000_000)]);

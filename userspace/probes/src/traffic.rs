@@ -147,6 +147,11 @@ impl TrafficMaps {
         })
     }
 
+    /// Entries that can be found by a cgroup and an interface.
+    pub(crate) fn taken(&self) -> usize {
+        self.entry_of.keys().count()
+    }
+
     /// Makes what is counted of a place readable.
     pub(crate) fn reach(&self, index: usize) -> Result<(), Error> {
         self.cgroups.reach(index)

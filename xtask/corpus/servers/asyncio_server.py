@@ -7,7 +7,7 @@ import pathlib
 import socket
 import sys
 
-from common import EVIL_ANSWER, LOOKALIKE, log_to, small
+from answers import EVIL_ANSWER, LOOKALIKE, log_to, small
 
 PORTS = [int(port) for port in sys.argv[1:4]]
 LOG = log_to(sys.argv[4])

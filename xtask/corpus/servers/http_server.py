@@ -5,7 +5,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from common import EVIL_ANSWER, LOOKALIKE, log_to, small
+from answers import EVIL_ANSWER, LOOKALIKE, log_to, small
 
 PLAIN, BOTH, DEFERRED = (int(port) for port in sys.argv[1:4])
 LOG = log_to(sys.argv[4])

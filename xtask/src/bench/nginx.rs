@@ -133,7 +133,7 @@ mod tests {
     /// None, and says so, where no cgroup can be made for it.
     fn site() -> Option<Site> {
         if !machine::is_root().unwrap() {
-            eprintln!("skipped: nginx runs in a cgroup of its own, which only root can make");
+            galileo_skips::skip("nginx runs in a cgroup of its own, which only root can make");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();

@@ -90,7 +90,8 @@ impl Page {
         }
         text.push_str(
             "\nNone of these servers, as Debian builds it, sends by io_uring. The probes look at packets, so it makes no difference to them which\n\
-             call gave the kernel its bytes.\n",
+             call gave the kernel its bytes; a test of its own sends requests and answers by io_uring's write, send and send without a copy, by\n\
+             the task itself and by a worker of the kernel's (tests/tests/probes/uring.rs).\n",
         );
         text
     }

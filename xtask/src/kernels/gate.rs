@@ -2,34 +2,32 @@
 
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::{Candidate, Options, catalog, faults_of, fetch, none, object, program, test};
 use crate::machine::{self, Purpose};
 use crate::process;
 use crate::repository::Repository;
 
-/// Boots them and says what was found; what cannot be had is left out.
+/// Boots them and says what was found; what cannot be had is left out, unless skips are denied.
 ///
 /// # Errors
 ///
-/// If the self-test cannot be built, a kernel does not boot, or the self-test finds a fault on one; after both were tried.
+/// If something is left out and skips are denied, the self-test cannot be built, a kernel does not boot, or the self-test finds a fault on one; after both were tried.
 pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
     let kernels = catalog::gate();
     if kernels.is_empty() {
-        eprintln!("skipped: there are no kernels of this machine's architecture");
-        return Ok(());
+        return leave_out("there are no kernels of this machine's architecture");
     }
     process::announce("does this machine have what the kernels need?");
     if let Err(error) = machine::prepare(Purpose::OwnKernels) {
-        eprintln!("skipped: {error:#}");
-        return Ok(());
+        return leave_out(&format!("{error:#}"));
     }
     let mut candidates: Vec<Candidate> = Vec::new();
     for kernel in &kernels {
         match fetch(repository, options, kernel) {
             Ok(candidate) => candidates.push(candidate),
-            Err(error) => eprintln!("skipped: {kernel}: {error:#}"),
+            Err(error) => leave_out(&format!("{kernel}: {error:#}"))?,
         }
     }
     if candidates.is_empty() {
@@ -55,4 +53,16 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
         .collect()
     });
     none(&faults)
+}
+
+/// Says what is not tested; an error where nothing may be.
+fn leave_out(why: &str) -> Result<()> {
+    if galileo_skips::denied() {
+        bail!(
+            "left out, which {}=deny forbids: {why}",
+            galileo_skips::VARIABLE
+        );
+    }
+    eprintln!("{}{why}", galileo_skips::MARK);
+    Ok(())
 }

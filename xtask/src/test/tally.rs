@@ -1,4 +1,4 @@
-//! The sum of libtest's result lines.
+//! The sum of libtest's result lines, and which tests were skipped: libtest counts those as passed.
 
 use std::fmt;
 
@@ -8,11 +8,18 @@ pub(crate) struct Tally {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// The tests and the reasons, as [`galileo_skips::skip`] tells them.
+    skipped: Vec<String>,
 }
 
 impl Tally {
-    /// Adds `line` if it is the result of a test program: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    /// Adds `line` if it is the result of a test program, `test result: ok. 3 passed; 0 failed; 1 ignored; …`, or tells of
+    /// a skip.
     pub(crate) fn count(&mut self, line: &str) {
+        if let Some(skip) = line.strip_prefix(galileo_skips::MARK) {
+            self.skipped.push(skip.trim_end().to_owned());
+            return;
+        }
         let Some(results) = line.strip_prefix("test result: ") else {
             return;
         };
@@ -35,6 +42,11 @@ impl Tally {
             }
         }
     }
+
+    /// The tests that were skipped, each with its reason.
+    pub(crate) fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
 }
 
 impl fmt::Display for Tally {
@@ -43,8 +55,13 @@ impl fmt::Display for Tally {
             passed,
             failed,
             ignored,
+            skipped,
         } = self;
-        write!(f, "{passed} passed, {failed} failed, {ignored} ignored")
+        write!(
+            f,
+            "{passed} passed, {failed} failed, {ignored} ignored, {} skipped",
+            skipped.len()
+        )
     }
 }
 
@@ -64,9 +81,24 @@ mod tests {
             Tally {
                 passed: 7,
                 failed: 2,
-                ignored: 1
+                ignored: 1,
+                skipped: Vec::new()
             }
         );
+    }
+
+    #[test]
+    fn a_skip_is_counted_and_named_beside_what_passed() {
+        let mut tally = Tally::default();
+
+        tally.count("skipped: cpu::closes: no permission\n");
+        tally.count("test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured;\n");
+
+        assert_eq!(
+            tally.to_string(),
+            "1 passed, 0 failed, 0 ignored, 1 skipped"
+        );
+        assert_eq!(tally.skipped(), ["cpu::closes: no permission"]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl Ground {
     /// For a test that needs root; says so if there is none.
     pub fn of_root() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: only root can make cgroups at the root of the hierarchy");
+            galileo_skips::skip("only root can make cgroups at the root of the hierarchy");
             return None;
         }
         Some(Self::new())

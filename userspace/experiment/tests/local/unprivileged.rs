@@ -22,7 +22,7 @@ impl Nobody {
     fn new() -> Option<Self> {
         let ground = Ground::of_root()?;
         if !Path::new("/usr/bin/setpriv").exists() {
-            eprintln!("skipped: setpriv (util-linux) is missing");
+            galileo_skips::skip("setpriv (util-linux) is missing");
             return None;
         }
         let folder = ground.state.path();

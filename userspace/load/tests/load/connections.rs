@@ -368,7 +368,7 @@ async fn pythons_own_server_answers() {
         .stderr(Stdio::null())
         .spawn();
     let Ok(mut python) = python else {
-        eprintln!("skipped: there is no python3 here");
+        galileo_skips::skip("there is no python3 here");
         return;
     };
     // "Serving HTTP on 127.0.0.1 port 40123 (http://127.0.0.1:40123/) ..."

@@ -1,4 +1,4 @@
-"""What the Python servers share."""
+"""What the Python servers answer, and the note that they make of it."""
 
 EVIL_ANSWER = b"HTTP/1.1 500 Evil\r\nContent-Length: 4\r\n\r\nevil"
 LOOKALIKE = b"HTTP/1.1 500 Evil\r\nContent-Length: 3\r\n\r\nGET /evil HTTP/1.1\r\nHost: evil\r\n\r\n"

@@ -1,0 +1,48 @@
+//! What the maps of this process take, as the kernel tells.
+
+use std::{collections::BTreeMap, fs};
+
+/// What the kernel says that each map takes of which this process has a descriptor, by the map's number; since 6.4. What it
+/// allocates for sockets is in none of them.
+///
+/// # Panics
+///
+/// If /proc is not mounted.
+#[must_use]
+pub fn told() -> BTreeMap<u32, usize> {
+    let mut told = BTreeMap::new();
+    for file in fs::read_dir("/proc/self/fdinfo").expect("/proc is mounted") {
+        // Others may close theirs meanwhile.
+        let Ok(text) = fs::read_to_string(file.expect("/proc can be read").path()) else {
+            continue;
+        };
+        let number = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().parse::<usize>().ok())
+        };
+        if let (Some(id), Some(bytes)) = (number("map_id:"), number("memlock:")) {
+            told.insert(
+                u32::try_from(id).expect("the kernel numbers maps in 32 bits"),
+                bytes,
+            );
+        }
+    }
+    told
+}
+
+/// Bytes that the kernel has allocated in pieces on account of whoever asked for them, on the whole machine: sockets' storages of
+/// the probes are among them, as is what sockets have of their own. 0 where it does not tell that apart (before 5.14).
+#[must_use]
+pub fn charged_bytes() -> u64 {
+    let slabs = fs::read_to_string("/proc/slabinfo").unwrap_or_default();
+    let charged = slabs
+        .lines()
+        .filter(|line| line.starts_with("kmalloc-cg-"))
+        .filter_map(|line| {
+            let mut numbers = line.split_whitespace().skip(1);
+            let used: u64 = numbers.next()?.parse().ok()?;
+            let size: u64 = numbers.nth(1)?.parse().ok()?;
+            Some(used * size)
+        });
+    charged.sum()
+}
