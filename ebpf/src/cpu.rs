@@ -160,10 +160,9 @@ pub fn switch<const STEP: u32, const STATE: bool>(ctx: &RawTracePointContext) ->
     if STEP >= step::WAITS
         && let Some(task) = next
         && task.since_ns != 0
+        && (!came_back || come_back::<STATE>(cpu.first_line, task))
     {
-        if !came_back || come_back::<STATE>(cpu.first_line, task) {
-            arrive::<STEP>(cpu, cpu_index, task, now, ran_ns, prev_slot);
-        }
+        arrive::<STEP>(cpu, cpu_index, task, now, ran_ns, prev_slot);
     }
     // SAFETY: as above.
     let cpu = unsafe { &mut *this };

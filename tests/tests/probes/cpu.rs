@@ -1,11 +1,11 @@
 //! Time on a CPU.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
-use galileo_probes::{Accounting, Closure, Config, Ledger, Snapshot, Ticks};
+use galileo_probes::{Accounting, Closure, Config, Ledger, RootTasks, Snapshot, Ticks, cgroup};
 use galileo_tests::{pod::Pod, turn, wait::until, watch::Watch};
 
 /// What this kernel may have taken off tasks' clocks since then, at most: time that the hypervisor gave to others, and that of
@@ -54,6 +54,35 @@ fn cpu_time_of_a_spinning_process_is_what_getrusage_says() {
             <= used / 100 + 1_000_000 + if counted > used { taken_off } else { 0 },
         "{counted} ns counted, {used} ns used, at most {taken_off} ns taken off that"
     );
+}
+
+#[test]
+fn time_of_the_root_cgroup_is_told_by_task() {
+    let _turn = turn();
+    let Some(watch) = Watch::start(&Config::default()) else {
+        return;
+    };
+    let mount = cgroup::mount_point().unwrap();
+    let root = cgroup::id(&mount).unwrap();
+    let pod = Pod::new("left");
+    let named = format!("open('/proc/self/comm', 'w').write('in-no-pod')\n{SPINNER}");
+    let mut spinner = pod.python(&named, &[]);
+    fs::write(mount.join("cgroup.procs"), spinner.id().to_string()).unwrap();
+    let used_before: u64 = spinner.ask("1").parse().unwrap();
+    spinner.sleeps();
+    let (tasks, before) = (RootTasks::read().unwrap(), watch.snapshot());
+    let used: u64 = spinner.ask("300").parse::<u64>().unwrap() - used_before;
+    spinner.sleeps();
+    let counted = watch.snapshot().since(&before).cgroups[&root].on_cpu_ns;
+    let time = RootTasks::read().unwrap().since(&tasks);
+    let told = time.processes["in-no-pod"];
+    // What lies between getrusage and sleep, see above.
+    assert!(
+        told.abs_diff(used) <= used / 100 + 1_000_000,
+        "{told} {used}"
+    );
+    assert!(counted + 1_000_000 >= told, "{counted} {told}");
+    assert!(time.kernel_threads.contains_key("ksoftirqd"), "{time:?}");
 }
 
 /// Reads the CPU clock of another process (`clock_getcpuclockid(3)`): exact to the last time that the scheduler's accounts were

@@ -5,9 +5,11 @@
 //!
 //! With an object that `cargo xtask ebpf --debug` made, the programs' messages come, too.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use galileo_probes::{CgroupStats, Config, Connection, NetworkNamespace, Probes, cgroup, sockets};
+use galileo_probes::{
+    CgroupStats, Closure, Config, Connection, NetworkNamespace, Probes, RootTasks, cgroup, sockets,
+};
 use tokio::time::{Instant, timeout_at};
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,6 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut exchanges = probes.exchanges()?;
     let mut connections = probes.connections()?;
+    let tasks = RootTasks::read()?;
     let before = probes.snapshot()?;
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut seen = 0_u64;
@@ -68,7 +71,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
-    let used = probes.snapshot()?.since(&before);
+    let after = probes.snapshot()?;
+    let of_root = RootTasks::read()?.since(&tasks);
+    let used = after.since(&before);
     let window = used.end_ns - used.begin_ns;
     println!(
         "{seen} exchanges; idle {:?} of {} ms",
@@ -78,6 +83,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .collect::<Vec<_>>(),
         window / 1_000_000
     );
+    println!(
+        "{:.2} % of the CPUs' time is neither a cgroup's nor idle",
+        100.0 * Closure::between(&before, &after).missing()
+    );
+    print_busiest("kernel threads of the root cgroup", &of_root.kernel_threads);
+    print_busiest("other tasks of the root cgroup", &of_root.processes);
     println!("{} TCP connections ended", ended.len());
     for connection in ended.iter().take(20) {
         print(connection);
@@ -120,6 +131,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     Ok(())
+}
+
+/// Prints the names that have the most time.
+fn print_busiest(what: &str, times: &BTreeMap<String, u64>) {
+    let mut busiest: Vec<_> = times.iter().filter(|(_, ns)| **ns > 0).collect();
+    busiest.sort_by_key(|(_, ns)| std::cmp::Reverse(**ns));
+    let all: u64 = times.values().sum();
+    println!("{what}: {} ms CPU", all / 1_000_000);
+    for (name, ns) in busiest.into_iter().take(5) {
+        println!("    {name}: {} µs", ns / 1_000);
+    }
 }
 
 fn print(connection: &Connection) {

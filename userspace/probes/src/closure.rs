@@ -4,7 +4,8 @@ use crate::snapshot::Snapshot;
 
 /// How the time of all CPUs between two snapshots of the same probes closes.
 ///
-/// The root cgroup is one of the cgroups: it has the kernel's threads and all that is in no other.
+/// The root cgroup is one of the cgroups: it has the kernel's threads and all that is in no other ([`RootTasks`](crate::RootTasks) tells
+/// which).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closure {
     /// The CPUs' time from one reading to the other: what there is to explain. CPUs that were not watched from the first
