@@ -67,9 +67,10 @@ fn time_of_the_root_cgroup_is_told_by_task() {
     let pod = Pod::new("left");
     let named = format!("open('/proc/self/comm', 'w').write('in-no-pod')\n{SPINNER}");
     let mut spinner = pod.python(&named, &[]);
-    fs::write(mount.join("cgroup.procs"), spinner.id().to_string()).unwrap();
     let used_before: u64 = spinner.ask("1").parse().unwrap();
     spinner.sleeps();
+    // Once it runs it is in the pod.
+    fs::write(mount.join("cgroup.procs"), spinner.id().to_string()).unwrap();
     let (tasks, before) = (RootTasks::read().unwrap(), watch.snapshot());
     let used: u64 = spinner.ask("300").parse::<u64>().unwrap() - used_before;
     spinner.sleeps();
