@@ -65,8 +65,8 @@ fn a_place_that_changes_hands_counts_for_the_new_cgroup_alone() {
     // D-14 in the kernel: the second cgroup has the place of the first, and less counted than that had.
     let _turn = turn();
     let Some(watch) = Watch::start(&Config {
-        // Few beyond those of the machine, so that places are given back at once.
-        cgroups: Some(cgroups_of_the_machine() + 8),
+        // Some beyond those of the machine, where others come and go meanwhile. The place given back last is taken first.
+        cgroups: Some(cgroups_of_the_machine() + 64),
         ..Config::default()
     }) else {
         return;
