@@ -277,5 +277,9 @@ fn settle(socket: &mut Socket, first_byte_ns: u64) {
         && quiet_ns / QUIET >= waited_ns
         // Last, as it stands where another CPU writes.
         && socket.requests().wrapping_sub(1) == socket.answers();
-    socket.doubt = if calm { socket.doubt - 1 } else { DOUBT };
+    let doubt = if calm { socket.doubt - 1 } else { DOUBT };
+    // Only if it is another: both directions read this line.
+    if socket.doubt != doubt {
+        socket.doubt = doubt;
+    }
 }

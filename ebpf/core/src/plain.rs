@@ -105,8 +105,14 @@ pub fn message(
         return false;
     }
     // Late, as it comes from another CPU: a request that is pipelined is none of these.
-    if !answer && socket.answers() != own {
-        return false;
+    if !answer {
+        if socket.answers() != own {
+            return false;
+        }
+        // All requests so far are answered, so none is left to be given up, and the answers need not ask any more.
+        if socket.resumed != 0 {
+            socket.resumed = 0;
+        }
     }
     let head = window.begin.get();
     let method = if answer {
