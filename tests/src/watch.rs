@@ -1,6 +1,6 @@
 //! The probes, and what they saw of one test.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, thread, time::Duration};
 
 use galileo_probes::{
     Config, Exchange, ExchangeStream, Feature, Ledger, Probes, Role, Snapshot, cgroup::CgroupId,
@@ -8,6 +8,9 @@ use galileo_probes::{
 use tokio::runtime::Runtime;
 
 use crate::wait;
+
+/// How often exchanges are read while something else is done: the ring has room for some hundred times of what comes in between.
+const READ_EVERY: Duration = Duration::from_millis(5);
 
 /// Loaded probes whose exchanges are kept.
 pub struct Watch {
@@ -75,6 +78,25 @@ impl Watch {
             .collect()
     }
 
+    /// Does what takes long, and meanwhile reads exchanges, of which those are kept in which the server has this port: others' fill the
+    /// ring as well.
+    ///
+    /// # Panics
+    ///
+    /// If what is done does.
+    pub fn meanwhile<T: Send>(&mut self, port: u16, what: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let doing = scope.spawn(what);
+            while !doing.is_finished() {
+                let new = self.stream.drain();
+                let new = new.iter().filter(|one| server_port(one) == port);
+                self.seen.extend(new.copied());
+                thread::sleep(READ_EVERY);
+            }
+            doing.join().expect("what is done goes well")
+        })
+    }
+
     /// Forgets the exchanges so far.
     pub fn forget(&mut self) {
         self.seen.clear();
@@ -125,7 +147,8 @@ impl Watch {
     }
 
     /// What was counted of a cgroup, in words for who has to find out what is missing.
-    fn account_of(&self, cgroup: CgroupId) -> String {
+    #[must_use]
+    pub fn account_of(&self, cgroup: CgroupId) -> String {
         let snapshot = self.snapshot();
         let of_cgroup = snapshot.cgroups.get(&cgroup).map_or_else(
             || "is not listed".to_owned(),
