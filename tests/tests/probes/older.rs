@@ -187,7 +187,7 @@ fn check(start: impl FnOnce(&Pod, u16) -> Process, under_way: u32) {
     talk.ask();
     talk.answer();
     let ended = (0..SILENCES).any(|_| {
-        talk.ask_calmly();
+        watch.meanwhile(port, || talk.ask_calmly());
         let seen = watch.wait_for(port, 2 * (talk.asked - under_way) as usize);
         [Role::Server, Role::Client].iter().all(|role| {
             let last = of_role(&seen, *role).into_iter().next_back();
