@@ -1,7 +1,7 @@
 //! The programs of the hottest hooks, cut off after each step, for measuring what a step costs (`cargo xtask bench
 //! switch`). They are loaded for that alone.
 //!
-//! Hooks and contexts as `sched_switch` and `sched_wakeup` in [`crate::cpu`].
+//! What they cost stands in docs/measurements.md, "Scheduler probes". Hooks and contexts as `sched_switch` and `sched_wakeup` in [`crate::cpu`].
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use galileo_ebpf_abi::step;

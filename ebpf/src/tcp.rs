@@ -67,7 +67,8 @@ const FLAGS: u32 =
     BPF_SOCK_OPS_RTO_CB_FLAG | BPF_SOCK_OPS_RETRANS_CB_FLAG | BPF_SOCK_OPS_STATE_CB_FLAG;
 
 /// Hook: `sock_ops` at the cgroup2 root. Context: process or softirq, socket locked. Kernel: 5.10. Maps: `SOCKETS`,
-/// `TCP`, `CONNECTIONS`, `CONNECTIONS_READ`.
+/// `TCP`, `CONNECTIONS`, `CONNECTIONS_READ`. Cost: some 140 ns a run, nine runs at each end of a connection (docs/measurements.md,
+/// "Each program").
 #[sock_ops]
 pub fn connections(ctx: SockOpsContext) -> u32 {
     match ctx.op() {

@@ -1,11 +1,16 @@
 //! The probes, and what they saw of one test.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, thread, time::Duration};
 
-use galileo_probes::{Config, Exchange, ExchangeStream, Feature, Ledger, Probes, Role, Snapshot};
+use galileo_probes::{
+    Config, Exchange, ExchangeStream, Feature, Ledger, Probes, Role, Snapshot, cgroup::CgroupId,
+};
 use tokio::runtime::Runtime;
 
 use crate::wait;
+
+/// How often exchanges are read while something else is done: the ring has room for some hundred times of what comes in between.
+const READ_EVERY: Duration = Duration::from_millis(5);
 
 /// Loaded probes whose exchanges are kept.
 pub struct Watch {
@@ -73,6 +78,25 @@ impl Watch {
             .collect()
     }
 
+    /// Does what takes long, and meanwhile reads exchanges, of which those are kept in which the server has this port: others' fill the
+    /// ring as well.
+    ///
+    /// # Panics
+    ///
+    /// If what is done does.
+    pub fn meanwhile<T: Send>(&mut self, port: u16, what: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let doing = scope.spawn(what);
+            while !doing.is_finished() {
+                let new = self.stream.drain();
+                let new = new.iter().filter(|one| server_port(one) == port);
+                self.seen.extend(new.copied());
+                thread::sleep(READ_EVERY);
+            }
+            doing.join().expect("what is done goes well")
+        })
+    }
+
     /// Forgets the exchanges so far.
     pub fn forget(&mut self) {
         self.seen.clear();
@@ -80,11 +104,20 @@ impl Watch {
 
     /// Waits until there are so many of them, in both roles together.
     pub fn wait_for(&mut self, port: u16, count: usize) -> Vec<Exchange> {
-        let what = format!("{count} exchanges with port {port}");
-        let seen = wait::until(&what, || {
+        let seen = wait::try_until(|| {
             let seen = self.seen(port);
             (seen.len() >= count).then_some(seen)
         });
+        let Some(seen) = seen else {
+            let seen = self.seen(port);
+            let [servers, clients] =
+                [Role::Server, Role::Client].map(|role| of_role(&seen, role).len());
+            let lost = Kinds(&self.snapshot().ledger).to_string();
+            panic!(
+                "waited in vain: {count} exchanges with port {port}; seen as server {servers}, as client {clients}; \
+                 in the ledger: {lost}"
+            );
+        };
         assert_eq!(seen.len(), count, "{seen:#?}");
         seen
     }
@@ -98,12 +131,65 @@ impl Watch {
         self.probes.snapshot().expect("a snapshot")
     }
 
+    /// Asks snapshots until one has the answer.
+    ///
+    /// # Panics
+    ///
+    /// As [`wait::until`]; the message then says what was counted of this cgroup, and what was lost.
+    pub fn until_counted<T>(
+        &self,
+        what: &str,
+        cgroup: CgroupId,
+        mut ask: impl FnMut(&Snapshot) -> Option<T>,
+    ) -> T {
+        wait::try_until(|| ask(&self.snapshot()))
+            .unwrap_or_else(|| panic!("waited in vain: {what}; {}", self.account_of(cgroup)))
+    }
+
+    /// What was counted of a cgroup, in words for who has to find out what is missing.
+    #[must_use]
+    pub fn account_of(&self, cgroup: CgroupId) -> String {
+        let snapshot = self.snapshot();
+        let of_cgroup = snapshot.cgroups.get(&cgroup).map_or_else(
+            || "is not listed".to_owned(),
+            |stats| {
+                format!(
+                    "has {} exchanges as server, {} as client, {} packets received, {} sent, in its ledger: {}",
+                    stats.server.count,
+                    stats.client.count,
+                    stats.rx_packets,
+                    stats.tx_packets,
+                    Kinds(&stats.ledger)
+                )
+            },
+        );
+        format!(
+            "cgroup {} {of_cgroup}; the machine for itself has {}; all together have {}; {:?}",
+            cgroup.0,
+            Kinds(&snapshot.machine),
+            Kinds(&snapshot.ledger),
+            self.probes.tables()
+        )
+    }
+
     /// The ledger at a moment at which nothing happens.
     pub fn calm_ledger(&self) -> BTreeMap<Ledger, u64> {
         wait::until("a moment without exchanges", || {
             let (one, two) = (self.snapshot().ledger, self.snapshot().ledger);
             (one == two).then_some(one)
         })
+    }
+}
+
+/// The kinds of a ledger of which there are any.
+struct Kinds<'a>(&'a BTreeMap<Ledger, u64>);
+
+impl fmt::Display for Kinds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = self.0.iter().filter(|(_, count)| **count != 0);
+        f.debug_map()
+            .entries(kinds.map(|(kind, count)| (kind.as_str(), count)))
+            .finish()
     }
 }
 

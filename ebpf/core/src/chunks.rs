@@ -4,11 +4,12 @@
 use crate::{
     http::{Stream, mark, state},
     number::plain_chunk_size,
+    socket::{Outside, Segment},
     window::{CARRY, Window, text},
 };
 
 /// Chunks that the steps pass over at one go. The largest segment (64 KiB) has as many of 1 KiB.
-pub(crate) const MANY: u32 = 64;
+const MANY: u32 = 64;
 /// Chunks of a plain segment. Few, as the verifier walks them once for each way that leads there.
 pub(crate) const FEW: u32 = 8;
 
@@ -21,6 +22,30 @@ const LINE: u32 = 8;
 pub(crate) const fn may_pass(stream: &Stream) -> bool {
     matches!(stream.state, state::CHUNK_SIZE | state::CHUNK_DATA)
         && stream.flags & (mark::CARRY | mark::SKIP_LINE) == 0
+}
+
+/// Passes over the chunks of a segment that begin here and whose size lines are plain. What comes then is for
+/// [`scan`](crate::connection::scan).
+#[inline(always)]
+pub(crate) fn pass_over(outside: &impl Outside, segment: &mut Segment, this: &mut Stream) {
+    // What came early is kept elsewhere, a frame of it at most.
+    if !may_pass(this) || this.left > 0 || segment.run != 0 {
+        return;
+    }
+    let begin = segment.offset;
+    let window = &mut segment.window;
+    window.place.set(begin);
+    // What can't be had is missed by who fills the window.
+    pass::<MANY>(window, segment.end, |window, at, length| {
+        outside.load(window, ASIDE, at, length).then_some(ASIDE)
+    });
+    segment.offset = window.place.get();
+    this.bytes += u64::from(segment.offset.wrapping_sub(begin));
+    let left = u64::from(window.left.get());
+    if left > 0 {
+        this.left = left;
+        this.state = state::CHUNK_DATA;
+    }
 }
 
 /// Passes over up to `CHUNKS` chunks from `window.place` on, where a size line begins, up to `end` or a size line that is not plain, or ends the

@@ -16,7 +16,7 @@ pub(crate) use lost::{is_lost, set_lost, unparsable};
 use lost::{judge, lose, silence};
 
 use crate::{
-    chunks::{self, ASIDE},
+    chunks,
     exchange::{head_end, message_end},
     head,
     http::{Stream, mark, state},
@@ -258,7 +258,7 @@ pub fn read(
         }
     }
     if chunks {
-        pass_chunks(outside, segment, stream(socket, direction));
+        chunks::pass_over(outside, segment, stream(socket, direction));
     }
     let this = stream(socket, direction);
     let judged = unknown || this.state == state::LOST;
@@ -277,29 +277,6 @@ pub fn read(
         begin(this, segment);
     }
     Step::Scan
-}
-
-/// Passes over the chunks that begin here and whose size lines are plain. What comes then is for [`scan`].
-#[inline(always)]
-fn pass_chunks(outside: &impl Outside, segment: &mut Segment, this: &mut Stream) {
-    // What came early is kept elsewhere, a frame of it at most.
-    if !chunks::may_pass(this) || this.left > 0 || segment.run != 0 {
-        return;
-    }
-    let begin = segment.offset;
-    let window = &mut segment.window;
-    window.place.set(begin);
-    // What can't be had is missed by who fills the window.
-    chunks::pass::<{ chunks::MANY }>(window, segment.end, |window, at, length| {
-        outside.load(window, ASIDE, at, length).then_some(ASIDE)
-    });
-    segment.offset = window.place.get();
-    this.bytes += u64::from(segment.offset.wrapping_sub(begin));
-    let left = u64::from(window.left.get());
-    if left > 0 {
-        this.left = left;
-        this.state = state::CHUNK_DATA;
-    }
 }
 
 /// Notes that a message begins here.

@@ -4,7 +4,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd, OwnedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use galileo_oracle::segment::{Mark, Segment, Way};
@@ -220,16 +220,26 @@ impl Connection<'_> {
 
     /// The next packet of this connection, which must come.
     fn next_packet(&mut self) -> Packet {
-        loop {
-            let packet = self
-                .peer
-                .place
-                .receive_within(PATIENCE)
-                .expect("the kernel sends something");
+        let begin = Instant::now();
+        while let Some(packet) = self.peer.place.receive_within(PATIENCE) {
             if packet.to == self.local {
                 return packet;
             }
         }
+        // Much longer than the patience if this process was stopped, or the machine.
+        let waited = begin.elapsed();
+        let last = self.segments.iter().rev().take(4).map(|segment| {
+            let length = segment.payload.len();
+            (segment.way, segment.mark, segment.sequence, length)
+        });
+        panic!(
+            "the kernel sends nothing for {waited:?}; it has sent up to {}, we up to {}; the last segments, backwards: {:?}; \
+             its socket: {:?}",
+            self.expected,
+            self.sent,
+            last.collect::<Vec<_>>(),
+            self.socket
+        );
     }
 
     /// Our way: sends this segment, whatever its number.

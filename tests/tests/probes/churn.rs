@@ -2,46 +2,27 @@
 
 use std::{collections::BTreeSet, thread};
 
-use galileo_probes::{Config, Ledger, Probes};
+use galileo_probes::{Config, Ledger, Probes, cgroup::CgroupId};
 use galileo_tests::{
-    free_port, http::Client, nginx::Nginx, pod::Pod, turn, wait::until, watch::Watch, wire::Wire,
+    http::Client, nginx::Nginx, pod::Pod, turn, wait::until, watch::Watch, wire::Wire,
 };
 
-/// A server of so many requests, then it ends: what is left of it is its sockets.
-const SERVER: &str = r#"
-import socket, sys
-listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-print("ready")
-peer, _ = listener.accept()
-for _ in range(int(sys.argv[2])):
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += peer.recv(4096)
-    peer.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
-print("done")
-input()
-"#;
-
 /// Serves so many requests in a pod of its own, which is gone thereafter.
-fn short_life(watch: &Watch, requests: u64) -> (galileo_probes::cgroup::CgroupId, u64) {
-    let pod = Pod::new("short");
-    let port = free_port();
-    let mut server = pod.python(SERVER, &[&port.to_string(), &requests.to_string()]);
-    assert_eq!(server.line(), "ready");
-    let mut client = Client::connect(port);
+fn short_life(watch: &Watch, requests: u64) -> (CgroupId, u64) {
+    let server = Nginx::start();
+    let id = server.pod.id;
+    let mut client = Client::connect(server.port);
     for index in 0..requests {
         assert_eq!(
             client.request("GET", "/", &index.to_string(), b"").status,
-            204
+            200
         );
     }
-    assert_eq!(server.line(), "done");
-    let generation = until("the last answer is counted", || {
-        let snapshot = watch.snapshot();
-        let stats = snapshot.cgroups.get(&pod.id)?;
+    let generation = watch.until_counted("the last answer is counted", id, |snapshot| {
+        let stats = snapshot.cgroups.get(&id)?;
         (stats.server.count == requests).then_some(stats.generation)
     });
-    (pod.id, generation)
+    (id, generation)
 }
 
 #[test]
@@ -64,18 +45,32 @@ fn what_a_short_lived_cgroup_counted_is_read_after_it_is_gone() {
 fn a_place_that_changes_hands_counts_for_the_new_cgroup_alone() {
     // D-14 in the kernel: the second cgroup has the place of the first, and less counted than that had.
     let _turn = turn();
+    let places = cgroups_of_the_machine() + 96;
     let Some(watch) = Watch::start(&Config {
-        // Some beyond those of the machine, where others come and go meanwhile. The place given back last is taken first.
-        cgroups: Some(cgroups_of_the_machine() + 64),
+        cgroups: Some(places),
         ..Config::default()
     }) else {
         return;
     };
+    // Places are given back at once while less than a quarter is free: the others are held.
+    let few = places as usize / 4;
+    let mut holders = Vec::new();
+    while free_places(&watch, places) >= few {
+        let pod = Pod::new("holder");
+        let process = pod.start(&["cat"]);
+        watch.until_counted("it has a place", pod.id, |snapshot| {
+            snapshot.cgroups.contains_key(&pod.id).then_some(())
+        });
+        holders.push((process, pod));
+    }
     let mut ids = BTreeSet::new();
     let mut generations = BTreeSet::new();
     let requests = [40, 3, 2, 50, 1, 7, 4, 2, 9, 1, 5, 30, 1, 2, 3];
     let mut before = watch.snapshot();
-    for requests in requests {
+    // More than there are places for, so that one of them changes hands.
+    for requests in requests.into_iter().cycle().take(few + 1) {
+        // Room for what others start meanwhile.
+        until_there_are_places(&watch, places, few / 2);
         let (id, generation) = short_life(&watch, requests);
         assert!(ids.insert(id) && generations.insert(generation));
         let now = watch.snapshot();
@@ -90,6 +85,20 @@ fn a_place_that_changes_hands_counts_for_the_new_cgroup_alone() {
     }
     let ledger = watch.snapshot().ledger;
     assert_eq!(ledger[&Ledger::SlotsFull], 0, "{ledger:?}");
+}
+
+/// Waits until more than so many places are free: they are given back with readings.
+fn until_there_are_places(watch: &Watch, places: u32, free: usize) {
+    until("there are places", || {
+        (free_places(watch, places) > free).then_some(())
+    });
+}
+
+/// How many of all places are free after a reading.
+fn free_places(watch: &Watch, places: u32) -> usize {
+    watch.snapshot();
+    let tables = watch.probes.tables();
+    places as usize - tables.cgroups - tables.waiting
 }
 
 /// How many cgroups there are. Those that run nothing take no place, those of other tests may come.
@@ -134,12 +143,7 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
     let (mut lived, mut sent) = (0_u64, 0_u64);
     let mut early_rss = 0;
     for round in 0..100 {
-        // Places are given back with readings.
-        until("there are places for ten", || {
-            watch.snapshot();
-            let tables = watch.probes.tables();
-            (tables.cgroups + tables.waiting + 20 < places as usize).then_some(())
-        });
+        until_there_are_places(&watch, places, 20);
         // Ten at once; each runs a program, and some of them disturb one another.
         let pods: Vec<Pod> = (0..10).map(|_| Pod::new("short")).collect();
         let mut programs: Vec<_> = pods.iter().map(|pod| pod.start(&short_life)).collect();
@@ -169,8 +173,8 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
     assert_eq!(short.len(), 1_000);
 
     // All of the traffic was seen beside it.
-    let used = until("the last answer is counted", || {
-        let used = watch.snapshot().since(&before);
+    let used = watch.until_counted("the last answer is counted", server.pod.id, |snapshot| {
+        let used = snapshot.since(&before);
         (used.cgroups[&server.pod.id].server.count == 20_000).then_some(used)
     });
     assert_eq!(used.machine[&Ledger::SlotsFull], 0, "{:?}", used.machine);

@@ -1,6 +1,6 @@
 //! Loading and going.
 
-use std::{collections::BTreeSet, fs, thread, time::Duration};
+use std::{collections::BTreeSet, fs, process::Command, thread, time::Duration};
 
 use galileo_probes::{Config, Error, Probes, Role};
 use galileo_tests::{
@@ -34,6 +34,28 @@ fn without_permission_the_error_says_what_to_do() {
     for part in ["no permission", "root", "CAP_BPF", "setcap"] {
         assert!(text.contains(part), "{text}");
     }
+}
+
+/// Stops a process and has it go on, several times in a row, as one signal alone is not enough: aya asks the kernel twice. Then
+/// leaves it the time that the longest program takes.
+const DISTURB: &str = "for burst in 1 2 3 4 5 6; do for signal in 1 2 3 4; do \
+    kill -STOP $1 && kill -CONT $1 || exit; sleep 0.04; done; sleep 1; done";
+
+#[test]
+fn signals_that_come_while_the_probes_are_loaded_do_not_keep_them_out() {
+    let _turn = turn();
+    let own = std::process::id().to_string();
+    let mut disturbing = Command::new("sh")
+        .args(["-c", DISTURB, "disturb", &own])
+        .spawn()
+        .unwrap();
+    while disturbing.try_wait().unwrap().is_none() {
+        // All features are on, or this fails.
+        if Watch::start(&Config::default()).is_none() {
+            break;
+        }
+    }
+    disturbing.wait().unwrap();
 }
 
 #[test]

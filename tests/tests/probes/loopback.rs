@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use galileo_probes::{Config, Exchange, Ledger, Role, cgroup::CgroupId, flags};
+use galileo_probes::{Config, Exchange, Ledger, Role, Snapshot, cgroup::CgroupId, flags};
 use galileo_tests::{
     http::Client,
     nginx::Nginx,
@@ -83,8 +83,8 @@ fn each_cgroup_has_every_exchange_of_its_end() {
     assert_eq!(told.count(), gets - 1);
 
     // A record may be read some nanoseconds before it is counted as handed over.
-    until("each end has counted all of them", || {
-        let since = watch.snapshot().since(&before);
+    watch.until_counted("each end has counted all of them", own, |snapshot| {
+        let since = snapshot.since(&before);
         let counted = |id: CgroupId| {
             let ledger = &since.cgroups[&id].ledger;
             [Ledger::ExchangesAttempted, Ledger::ExchangesSeen]
@@ -188,8 +188,8 @@ fn what_the_ring_has_no_room_for_is_counted_for_each_end() {
         client.request("GET", "/", "", b"");
     }
     for id in [server.pod.id, own] {
-        until("the last answer is counted", || {
-            let since = watch.snapshot().since(&before);
+        watch.until_counted("the last answer is counted", id, |snapshot| {
+            let since = snapshot.since(&before);
             let ledger = &since.cgroups[&id].ledger;
             let count = |kind| ledger.get(&kind).copied().unwrap_or(0);
             let [seen, full] = [Ledger::ExchangesSeen, Ledger::RingFull].map(count);
@@ -241,9 +241,10 @@ fn a_place_that_the_server_s_end_loses_is_lost_for_both() {
     // Both ends are this process'.
     let missed = 2 * (many + 3 - pairs.len()) as u64;
     assert!(missed > 0);
-    until("each end has counted what was missed", || {
-        let since = watch.snapshot().since(&before);
-        let ledger = &since.cgroups[&own_cgroup()].ledger;
+    let own = own_cgroup();
+    watch.until_counted("each end has counted what was missed", own, |snapshot| {
+        let since = snapshot.since(&before);
+        let ledger = &since.cgroups[&own].ledger;
         let count = |kind| ledger.get(&kind).copied().unwrap_or(0);
         let counted = [Ledger::StepsExceeded, Ledger::JoinedLate].map(count);
         (counted == [2, missed]).then_some(())
@@ -339,17 +340,19 @@ fn what_is_not_answered_is_counted_for_each_end_that_saw_it() {
         let seen = watch.wait_for(port, 6);
         let (server, client) = by_path(&seen)["/2"];
         assert!(is_told_by_the_server(server, client));
-        let counted = |watch: &Watch| {
-            let snapshot = watch.snapshot();
+        let counted = |snapshot: &Snapshot| {
             let ledger = &snapshot.cgroups[&pod.id].ledger;
             ledger.get(&Ledger::ClosedWithoutAnswer).copied()
         };
         // The server's socket may be gone altogether: then nothing looks at the request there.
         let expected = if how == "half" { 2..=2 } else { 1..=2 };
-        until("it is counted", || {
-            expected.contains(&counted(&watch)?).then_some(())
+        watch.until_counted("it is counted", pod.id, |snapshot| {
+            expected.contains(&counted(snapshot)?).then_some(())
         });
         assert_eq!(ends.ask("close"), "closed");
-        assert!(expected.contains(&counted(&watch).unwrap()), "{how}");
+        assert!(
+            expected.contains(&counted(&watch.snapshot()).unwrap()),
+            "{how}"
+        );
     }
 }

@@ -1,9 +1,7 @@
 //! What is lost is counted.
 
 use galileo_probes::{Config, Ledger};
-use galileo_tests::{
-    http::Client, nginx::Nginx, pod::own_cgroup, talk::Talk, turn, wait::until, watch::Watch,
-};
+use galileo_tests::{http::Client, nginx::Nginx, pod::own_cgroup, talk::Talk, turn, watch::Watch};
 
 #[test]
 fn a_ring_too_small_for_a_stopped_reader_counts_every_exchange_it_loses() {
@@ -22,8 +20,8 @@ fn a_ring_too_small_for_a_stopped_reader_counts_every_exchange_it_loses() {
     for index in 0..gets {
         client.request("GET", "/", &index.to_string(), b"");
     }
-    until("the last answer is counted", || {
-        (watch.snapshot().cgroups[&pod.id].server.count == gets).then_some(())
+    watch.until_counted("the last answer is counted", pod.id, |snapshot| {
+        (snapshot.cgroups[&pod.id].server.count == gets).then_some(())
     });
     // Of this server, to the last exchange.
     let of_pod = watch.snapshot().cgroups[&pod.id].ledger.clone();
@@ -72,13 +70,12 @@ fn the_ledger_of_the_machine_is_the_sum_of_the_cgroups_and_of_what_is_nobodys() 
     silent.ask(b"GET / HTTP/1.1\r\n\r\n");
     silent.close();
     let own = own_cgroup();
-    let snapshot = until("both are counted", || {
-        let snapshot = watch.snapshot();
+    let snapshot = watch.until_counted("both are counted", own, |snapshot| {
         let ledger = &snapshot.cgroups.get(&own)?.ledger;
         let counted = [Ledger::NotHttp, Ledger::ClosedWithoutAnswer]
             .iter()
             .all(|kind| ledger.get(kind).is_some_and(|count| *count >= 2));
-        counted.then_some(snapshot)
+        counted.then(|| snapshot.clone())
     });
     for kind in Ledger::ALL {
         let of_cgroups: u64 = snapshot

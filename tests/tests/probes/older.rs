@@ -1,10 +1,11 @@
 //! Connections older than the probes, with requests under way that these never saw.
 
 use std::{
+    collections::VecDeque,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use galileo_probes::{Config, Exchange, Ledger, Role, flags};
@@ -12,7 +13,6 @@ use galileo_tests::{
     free_port,
     pod::{Pod, Process, listens},
     turn,
-    wait::until,
     watch::{Watch, of_role},
 };
 
@@ -71,8 +71,14 @@ fn is_right(exchange: &Exchange) -> bool {
     exchange.status == status_of(number)
 }
 
-/// More than 32 times what an answer takes, also on a busy machine most times; where it takes longer, there is another try.
-const SILENCE: Duration = Duration::from_millis(200);
+/// How much longer than answers take a silence is to be: twice what speaks against a request that was not seen, as the next answer may
+/// take longer than those before it.
+const CALM: u32 = 64;
+/// The longest silence: node ends a connection that is idle for five seconds.
+const LONGEST: Duration = Duration::from_secs(2);
+/// Silences after which the doubt has ended. Eight calm ones in a row do that; on a busy machine one answer in between may be
+/// late.
+const SILENCES: u32 = 100;
 
 /// A connection to a server that answers when told.
 struct Conversation {
@@ -80,6 +86,8 @@ struct Conversation {
     client: BufReader<TcpStream>,
     asked: u32,
     answered: u32,
+    /// Of the last calm requests: how long until the answer was there.
+    took: VecDeque<Duration>,
 }
 
 impl Conversation {
@@ -95,6 +103,7 @@ impl Conversation {
             client: BufReader::new(client),
             asked: 0,
             answered: 0,
+            took: VecDeque::new(),
         }
     }
 
@@ -123,9 +132,15 @@ impl Conversation {
 
     /// A request after a silence that is much longer than answers take, which is what speaks against one that was not seen.
     fn ask_calmly(&mut self) {
-        thread::sleep(SILENCE);
+        let longest = self.took.iter().max().copied().unwrap_or_default();
+        thread::sleep(LONGEST.min(CALM * longest));
+        let begin = Instant::now();
         self.ask();
         self.answer();
+        self.took.push_back(begin.elapsed());
+        if self.took.len() > 8 {
+            self.took.pop_front();
+        }
     }
 }
 
@@ -158,8 +173,8 @@ fn check(start: impl FnOnce(&Pod, u16) -> Process, under_way: u32) {
         assert!(!is_right(exchange), "{exchange:?}");
         assert_ne!(exchange.flags & flags::RESUMED, 0, "{exchange:?}");
     }
-    let late = until("answers that nobody asked for", || {
-        let since = watch.snapshot().since(&before);
+    let late = watch.until_counted("answers that nobody asked for", pod.id, |snapshot| {
+        let since = snapshot.since(&before);
         let late = *since
             .cgroups
             .get(&pod.id)?
@@ -171,15 +186,15 @@ fn check(start: impl FnOnce(&Pod, u16) -> Process, under_way: u32) {
 
     talk.ask();
     talk.answer();
-    until("the doubt ends in both roles", || {
-        talk.ask_calmly();
-        let seen = watch.seen(port);
-        let ends = [Role::Server, Role::Client].map(|role| {
-            let last = of_role(&seen, role).into_iter().next_back();
+    let ended = (0..SILENCES).any(|_| {
+        watch.meanwhile(port, || talk.ask_calmly());
+        let seen = watch.wait_for(port, 2 * (talk.asked - under_way) as usize);
+        [Role::Server, Role::Client].iter().all(|role| {
+            let last = of_role(&seen, *role).into_iter().next_back();
             last.is_some_and(|last| last.flags == 0)
-        });
-        (ends == [true; 2]).then_some(())
+        })
     });
+    assert!(ended, "answers took {:?}", talk.took);
     for _ in 0..20 {
         talk.ask();
         talk.answer();

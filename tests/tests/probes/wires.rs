@@ -6,7 +6,7 @@ use galileo_probes::{Config, Exchange, Role};
 use galileo_tests::{
     pod::{Pod, Process},
     turn,
-    wait::until,
+    wait::{try_until, until},
     watch::Watch,
     wire::{Namespace, Wire},
 };
@@ -84,7 +84,7 @@ fn every_exchange_over_a_wire_is_seen_at_both_ends_whole_segmented_and_merged() 
         for address in [wire.right.v4, wire.right.v6] {
             let arguments = [address, &requests.to_string()];
             let mut client = here.python_inside(&wire.left, CLIENT, &arguments);
-            assert_eq!(client.line(), "done");
+            assert_eq!(watch.meanwhile(80, || client.line()), "done");
         }
         let expected: BTreeSet<String> = [wire.right.v4, wire.right.v6]
             .iter()
@@ -93,10 +93,15 @@ fn every_exchange_over_a_wire_is_seen_at_both_ends_whole_segmented_and_merged() 
             .collect();
         for (pod, role) in [(&there, Role::Server), (&here, Role::Client)] {
             let of_pod = |exchange: &Exchange| exchange.cgroup == pod.id && exchange.role == role;
-            let seen = until("all exchanges", || {
+            let seen = try_until(|| {
                 let mut seen = watch.seen(80);
                 seen.retain(of_pod);
                 (seen.len() >= expected.len()).then_some(seen)
+            });
+            let seen = seen.unwrap_or_else(|| {
+                let expected = expected.len();
+                let account = watch.account_of(pod.id);
+                panic!("waited in vain: {expected} exchanges as {role:?}; {account}")
             });
             assert_eq!(seen.len(), expected.len());
             let ids: BTreeSet<_> = seen

@@ -6,13 +6,18 @@ use aya::{
     Ebpf,
     maps::ProgramArray,
     programs::{
-        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, RawTracePoint, SockOps, links::FdLink,
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError, RawTracePoint, SockOps,
+        links::FdLink,
     },
 };
 use galileo_ebpf_abi::step;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use crate::{Feature, error::chain, links::Links};
+use crate::{
+    Feature,
+    error::{chain, is_again},
+    links::Links,
+};
 
 /// The scheduler's hooks in the order in which they are attached: waits first, as a switch without its wake-up would look
 /// like a task that never slept. The programs have the hooks' names.
@@ -90,7 +95,7 @@ pub(crate) fn attach_scheduler(ebpf: &mut Ebpf, step: u32) -> Result<Links, Stri
         // A program that reads an argument which the hook does not have is refused where it is attached.
         let program = tracepoint(ebpf, STATELESS)?;
         if program.fd().is_err() {
-            program.load().map_err(|error| refused(STATELESS, &error))?;
+            undisturbed(|| program.load()).map_err(|error| refused(STATELESS, &error))?;
         }
         let programs = scheduler(step).map(|(hook, name)| match name {
             "sched_switch" => (hook, STATELESS),
@@ -122,9 +127,8 @@ fn load_tracepoints(
     names: impl IntoIterator<Item = &'static str>,
 ) -> Result<(), String> {
     names.into_iter().try_for_each(|name| {
-        tracepoint(ebpf, name)?
-            .load()
-            .map_err(|error| refused(name, &error))
+        let program = tracepoint(ebpf, name)?;
+        undisturbed(|| program.load()).map_err(|error| refused(name, &error))
     })
 }
 
@@ -175,9 +179,8 @@ fn visit_cpus() {
 /// Loads the packet hooks.
 pub(crate) fn load_network(ebpf: &mut Ebpf) -> Result<(), String> {
     NETWORK.iter().try_for_each(|(name, _)| {
-        packet_hook(ebpf, name)?
-            .load()
-            .map_err(|error| refused(name, &error))
+        let program = packet_hook(ebpf, name)?;
+        undisturbed(|| program.load()).map_err(|error| refused(name, &error))
     })
 }
 
@@ -203,9 +206,8 @@ const CONNECTIONS: &str = "connections";
 
 /// Loads it.
 pub(crate) fn load_tcp(ebpf: &mut Ebpf) -> Result<(), String> {
-    connections(ebpf)?
-        .load()
-        .map_err(|error| refused(CONNECTIONS, &error))
+    let program = connections(ebpf)?;
+    undisturbed(|| program.load()).map_err(|error| refused(CONNECTIONS, &error))
 }
 
 /// Attaches it to the root of the cgroup2 mount. It needs the packet hooks, which tell it whose a socket is.
@@ -235,7 +237,7 @@ pub(crate) fn install_steps(ebpf: &mut Ebpf) -> Result<(), String> {
     for (map, names) in STEPS {
         for (index, name) in (0..).zip(names) {
             let program = packet_hook(ebpf, name)?;
-            program.load().map_err(|error| refused(name, &error))?;
+            undisturbed(|| program.load()).map_err(|error| refused(name, &error))?;
             let step = program
                 .fd()
                 .and_then(|fd| Ok(fd.try_clone()?))
@@ -264,6 +266,66 @@ fn packet_hook<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut CgroupSkb, 
     program.try_into().map_err(|error| chain(&error))
 }
 
+/// How often loading a program is tried: as often as libbpf does.
+const ATTEMPTS: u32 = 5;
+
+/// Loads a program, once more if a signal came meanwhile: the verifier gives up then with `EAGAIN` (`do_check` in
+/// kernel/bpf/verifier.c).
+pub(crate) fn undisturbed(
+    mut load: impl FnMut() -> Result<(), ProgramError>,
+) -> Result<(), ProgramError> {
+    for _ in 1..ATTEMPTS {
+        match load() {
+            Err(error) if is_again(&error) => {}
+            answer => return answer,
+        }
+    }
+    load()
+}
+
 fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> String {
     format!("the kernel refuses {name}: {}", chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    fn fails_with(code: i32) -> Result<(), ProgramError> {
+        Err(ProgramError::SyscallError(SyscallError {
+            call: "bpf_prog_load",
+            io_error: io::Error::from_raw_os_error(code),
+        }))
+    }
+
+    #[test]
+    fn a_program_is_loaded_once_more_after_a_signal_and_not_after_a_refusal() {
+        const EAGAIN: i32 = 11;
+        const EACCES: i32 = 13;
+        // What the kernel answers first, and how often it is then asked.
+        for (answers, asked) in [
+            (&[EAGAIN][..], 2),
+            (&[EAGAIN, EAGAIN, EACCES], 3),
+            (&[EACCES], 1),
+            (&[EAGAIN; ATTEMPTS as usize], ATTEMPTS),
+        ] {
+            let mut calls = 0;
+            let answer = undisturbed(|| {
+                calls += 1;
+                answers
+                    .get(calls as usize - 1)
+                    .map_or(Ok(()), |code| fails_with(*code))
+            });
+            assert_eq!(calls, asked, "{answers:?}");
+            assert_eq!(
+                answer.is_ok(),
+                answers.len() < asked as usize,
+                "{answers:?}"
+            );
+        }
+    }
 }

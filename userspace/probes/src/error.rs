@@ -70,6 +70,13 @@ pub(crate) fn is_permission(error: &(dyn std::error::Error + 'static)) -> bool {
         .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
 }
 
+/// Whether the kernel gave up, and might do so no more.
+pub(crate) fn is_again(error: &(dyn std::error::Error + 'static)) -> bool {
+    root_cause(error)
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
 /// All messages of a chain of errors, without those that repeat the one before.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -14,6 +14,7 @@ use rustix::{
 
 use crate::{
     Error,
+    attach::undisturbed,
     error::{chain, root_cause},
 };
 
@@ -70,7 +71,7 @@ fn load(object: &[u8], level: VerifierLogLevel) -> Result<Ebpf, Error> {
 }
 
 fn verdict(name: &str, program: &mut Program) -> Verdict {
-    let answer = without_descriptors(|| load_program(program));
+    let answer = without_descriptors(|| undisturbed(|| load_program(program)));
     let (walked, refused) = match answer {
         // Not for want of a descriptor: the limit does not bind here.
         Ok(()) => {
