@@ -6,6 +6,7 @@ mod page;
 mod probes;
 mod reading;
 mod rows;
+mod samples;
 mod switch;
 mod wrk;
 

@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Kernels,
     /// Run every server and client of `cargo xtask corpus`.
     Corpus,
+    /// Tell where the time of `cargo xtask bench probes` goes.
+    Samples,
 }
 
 impl Purpose {
@@ -183,6 +185,12 @@ const TOOLS: &[Tool] = &[
         purpose: Purpose::Corpus,
         reason: "Java's HTTP server, one of the corpus' servers",
         package: "default-jdk-headless",
+    },
+    Tool {
+        sign: Sign::Program("perf"),
+        purpose: Purpose::Samples,
+        reason: "sampling what the CPUs do",
+        package: "linux-perf",
     },
 ];
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::samples::Share;
+
 /// A row of all tables. Its fields are those of `--output json`.
 #[derive(Serialize)]
 pub(super) struct Measured {
@@ -11,6 +13,8 @@ pub(super) struct Measured {
     pub title: String,
     pub recall: Option<Recall>,
     pub kept: Option<Kept>,
+    /// Empty if nothing was sampled.
+    pub samples: Vec<Share>,
 }
 
 /// What was seen of all that nginx counted.
@@ -91,7 +95,7 @@ impl Ratio {
 
 /// All tables; one of which nothing was measured is left out.
 pub(super) fn markdown(rows: &[Measured]) -> String {
-    let tables = [recall(rows), kept(rows), programs(rows)];
+    let tables = [recall(rows), kept(rows), programs(rows), samples(rows)];
     let full: Vec<_> = tables.into_iter().flatten().collect();
     full.join("\n")
 }
@@ -205,6 +209,42 @@ fn programs(rows: &[Measured]) -> Option<String> {
     table(&columns, &lines.collect::<Vec<_>>())
 }
 
+/// Shares of less than this many nanoseconds are added up.
+const SMALL_NS: f64 = 5.0;
+
+/// What the probes take of a request's time on each CPU.
+fn samples(rows: &[Measured]) -> Option<String> {
+    let mut lines = Vec::new();
+    for row in rows {
+        let mut cpus: Vec<u32> = row.samples.iter().map(|share| share.cpu).collect();
+        cpus.dedup();
+        for cpu in cpus {
+            let of_cpu = row.samples.iter().filter(|share| share.cpu == cpu);
+            let line = |what: &str, ns: f64| {
+                vec![
+                    row.title.clone(),
+                    cpu.to_string(),
+                    what.to_owned(),
+                    format!("{ns:.0}"),
+                ]
+            };
+            let (mut small, mut all) = (0.0, 0.0);
+            for share in of_cpu {
+                all += share.ns;
+                if share.ns < SMALL_NS {
+                    small += share.ns;
+                } else {
+                    lines.push(line(&share.what(), share.ns));
+                }
+            }
+            lines.push(line("all else", small));
+            lines.push(line("**together**", all));
+        }
+    }
+    let columns = ["load", "CPU", "what", "ns a request"];
+    table(&columns, &lines)
+}
+
 /// A table in Markdown; none if it has no lines.
 fn table(columns: &[&str], lines: &[Vec<String>]) -> Option<String> {
     if lines.is_empty() {
@@ -236,6 +276,7 @@ mod tests {
             title: "keep-alive, 12 B".to_owned(),
             recall,
             kept,
+            samples: Vec::new(),
         }
     }
 
@@ -268,6 +309,37 @@ mod tests {
                 "| runs per request × ns | features | ingress | together, ns |",
                 "|---|---|---|---|",
                 "| keep-alive, 12 B | network | 2.00 × 400 | 801 |",
+            ]
+        );
+    }
+
+    #[test]
+    fn shares_of_a_cpu_add_up_and_the_small_ones_stand_together() {
+        let share = |cpu, called: &str, ns| Share {
+            cpu,
+            program: "egress".to_owned(),
+            called: called.to_owned(),
+            ns,
+        };
+        let mut row = row(None, None);
+        row.samples = vec![
+            share(0, "", 281.4),
+            share(0, "bpf_skb_load_bytes", 4.4),
+            share(1, "bpf_sk_storage_get", 60.0),
+        ];
+
+        let text = markdown(&[row]);
+
+        let lines: Vec<_> = text.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "| keep-alive, 12 B | 0 | egress | 281 |",
+                "| keep-alive, 12 B | 0 | all else | 4 |",
+                "| keep-alive, 12 B | 0 | **together** | 286 |",
+                "| keep-alive, 12 B | 1 | egress: bpf_sk_storage_get | 60 |",
+                "| keep-alive, 12 B | 1 | all else | 0 |",
+                "| keep-alive, 12 B | 1 | **together** | 60 |",
             ]
         );
     }

@@ -15,6 +15,7 @@ use super::network::{End, Network};
 use super::nginx::Nginx;
 use super::page::{Kept, Measured, Recall, Seen};
 use super::rows::{self, Row};
+use super::samples;
 use super::wrk::Wrk;
 use crate::cgroup;
 use crate::machine::{self, Purpose};
@@ -47,6 +48,9 @@ pub(crate) struct Options {
     /// Seconds of load in which all exchanges are counted, with all features on, for each row; 0 leaves it out
     #[arg(long, default_value_t = 5)]
     recall_seconds: u64,
+    /// Seconds of load in which both CPUs are sampled by perf, with all features on, for each row: where the time that is added goes
+    #[arg(long, default_value_t = 0)]
+    sample_seconds: u64,
     /// How to print the results
     #[arg(long, value_enum, default_value_t = Output::Markdown)]
     output: Output,
@@ -73,6 +77,8 @@ enum Output {
     Json,
 }
 
+/// How the measuring program begins, which reads the records: it shares the load generator's CPU.
+const READER: [&str; 3] = ["taskset", "-c", "1"];
 /// Seconds of load beside those that are told: the round that is under way in the end, and counting runs after it.
 const KEPT_BESIDES: u64 = 5;
 /// The same where the load is ended from here, and this only bounds it.
@@ -81,7 +87,7 @@ const RECALL_BESIDES: u64 = 10;
 const LOADING: u64 = 3;
 
 pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
-    machine::prepare(Purpose::Test)?;
+    machine::prepare(options.purpose())?;
     cgroup::remove_remains(&cgroup::mount_point()?, "galileo-bench-");
     process::announce("building the measuring program");
     let mut bench = Bench {
@@ -105,13 +111,23 @@ pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
 }
 
 impl Options {
+    const fn purpose(&self) -> Purpose {
+        if self.sample_seconds > 0 {
+            Purpose::Samples
+        } else {
+            Purpose::Test
+        }
+    }
+
     /// How long all rows take.
     fn expected(&self) -> Duration {
         let one = |seconds, besides| match seconds {
             0 => 0,
             seconds => LOADING + seconds + besides,
         };
-        let row = one(self.recall_seconds, 0) + one(self.kept_seconds, KEPT_BESIDES);
+        let row = one(self.recall_seconds, 0)
+            + one(self.kept_seconds, KEPT_BESIDES)
+            + one(self.sample_seconds, 0);
         Duration::from_secs(row * self.rows.len() as u64)
     }
 }
@@ -136,25 +152,47 @@ impl Bench {
             title: row.to_string(),
             recall: None,
             kept: None,
+            samples: Vec::new(),
         };
         if options.recall_seconds > 0 {
             self.progress.step(&format!("{row}: counting"));
-            measured.recall = Some(self.recall(row, &network, &nginx, options.recall_seconds)?);
+            let seconds = options.recall_seconds;
+            measured.recall = Some(self.recall(row, &network, &nginx, seconds, || {
+                thread::sleep(Duration::from_secs(seconds));
+                Ok(())
+            })?);
         }
         if options.kept_seconds > 0 {
             self.progress
                 .step(&format!("{row}: attaching and detaching"));
             measured.kept = Some(self.kept(row, &network, &nginx, options)?);
         }
+        if options.sample_seconds > 0 {
+            self.progress.step(&format!("{row}: sampling"));
+            let seconds = options.sample_seconds;
+            let counted = self.recall(row, &network, &nginx, seconds, || {
+                samples::record(&self.folder, seconds)
+            })?;
+            measured.samples = samples::shares(&self.folder, counted.watched_per_second)?;
+        }
         Ok(measured)
     }
 
-    /// Counts all exchanges of a load from before its begin until after its end.
-    fn recall(&self, row: Row, network: &Network, nginx: &Nginx, seconds: u64) -> Result<Recall> {
+    /// Counts all exchanges of a load from before its begin until after its end; in between something else is done that takes so many
+    /// seconds.
+    fn recall(
+        &self,
+        row: Row,
+        network: &Network,
+        nginx: &Nginx,
+        seconds: u64,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<Recall> {
         let port = nginx.port.to_string();
         let mut counter = Measuring::start(
             network
                 .command(End::Server, "KILL")
+                .args(READER)
                 .arg(&self.program)
                 .args(["recall", &port]),
         )?;
@@ -167,7 +205,7 @@ impl Bench {
             seconds + RECALL_BESIDES,
         )?;
         // The load is what takes the time; that it is held then is what ends it.
-        thread::sleep(Duration::from_secs(seconds));
+        meanwhile()?;
         wrk.hold()?;
         let taken = begin.elapsed();
         counter.ask("held\n")?;
@@ -191,7 +229,7 @@ impl Bench {
         let measuring = Measuring::start(
             network
                 .command(End::Server, "KILL")
-                .args(["taskset", "-c", "1"])
+                .args(READER)
                 .arg(&self.program)
                 .args(["kept", &port, &seconds.to_string(), &sets.join(",")]),
         )?;
