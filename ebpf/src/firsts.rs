@@ -96,7 +96,7 @@ pub fn look(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32, slot: u32) 
         // The connection has a socket meanwhile, to which the kernel takes this next.
         return guard::leave(connection::stream(first, RECEIVED));
     }
-    net::look(ctx, first, Some(ends), tcp, length, FIRST);
+    net::look(ctx, first, Some(ends), tcp, length, FIRST, false);
 }
 
 /// Begins with the first data of a connection.
