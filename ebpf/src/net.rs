@@ -25,7 +25,7 @@ use crate::{
     firsts, guard,
     headers::{ACK, FIN, RST, SYN, Tcp, ends, tcp},
     http::{self, FIRST},
-    ledger::{count, opaque},
+    ledger::{count, count_for, opaque},
     loopback,
     outside::Here,
     slots::slot_of,
@@ -200,7 +200,7 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     if new {
         meet(ctx, sk, socket, &tcp, cgroup_id, direction);
         if socket.cookie == 0 {
-            return count(Ledger::SocketBusy);
+            return count_for(slot, Ledger::SocketBusy, 1);
         }
     }
     if tcp.flags & SYN != 0
@@ -281,10 +281,10 @@ pub fn look(
         if way == FIRST {
             guard::leave(connection::stream(socket, RECEIVED));
         }
-        return count(Ledger::ScratchBusy);
+        return count_for(socket.slot, Ledger::ScratchBusy, 1);
     };
     if way == RECEIVED && !guard::enter(connection::stream(socket, RECEIVED)) {
-        count(Ledger::SocketBusy);
+        count_for(socket.slot, Ledger::SocketBusy, 1);
         return spaces::release(segment);
     }
     if is_data
