@@ -25,7 +25,7 @@ use crate::{
     guard,
     headers::Tcp,
     http::FIRST,
-    ledger::{count, take_back},
+    ledger::{count, count_for, take_back},
     net,
 };
 
@@ -86,7 +86,7 @@ pub fn look(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32, slot: u32) 
         return count(Ledger::ListenerData);
     };
     if !guard::enter(connection::stream(first, RECEIVED)) {
-        return count(Ledger::SocketBusy);
+        return count_for(slot, Ledger::SocketBusy, 1);
     }
     let begin = tcp.begin();
     if !reaches(first, begin) {
@@ -96,7 +96,7 @@ pub fn look(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32, slot: u32) 
         // The connection has a socket meanwhile, to which the kernel takes this next.
         return guard::leave(connection::stream(first, RECEIVED));
     }
-    net::look(ctx, first, Some(ends), tcp, length, FIRST);
+    net::look(ctx, first, Some(ends), tcp, length, FIRST, false);
 }
 
 /// Begins with the first data of a connection.
@@ -125,7 +125,7 @@ fn start(first: &mut Socket, ends: &Ends, begin: u32, slot: u32) {
 pub fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) -> Option<u64> {
     let first = kept(ends)?;
     if !guard::enter(connection::stream(first, RECEIVED)) {
-        count(Ledger::SocketBusy);
+        count_for(socket.slot, Ledger::SocketBusy, 1);
         return None;
     }
     let reached = if direction == RECEIVED {

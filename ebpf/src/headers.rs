@@ -3,6 +3,8 @@
 use aya_ebpf::{helpers::bpf_skb_load_bytes, programs::SkBuffContext};
 use galileo_ebpf_core::{connection::RECEIVED, socket::Ends};
 
+use crate::ledger::opaque;
+
 /// Bits of [`Tcp::flags`] (RFC 9293, 3.1): the sender has sent all.
 pub const FIN: u8 = 1;
 /// As [`FIN`]: the connection begins.
@@ -35,11 +37,25 @@ impl Tcp {
 }
 
 const TCP: u8 = 6;
+/// Headers with options for each router and for the destination (RFC 8200, 4.3 and 4.6). The kernel itself puts the former in front of
+/// segments of more than 64 KiB.
+const HOP_BY_HOP: u8 = 0;
+/// See [`HOP_BY_HOP`].
+const DESTINATION: u8 = 60;
+/// Headers with options in front of TCP, at most: one of each kind.
+const OPTIONS: usize = 2;
+/// Bytes of a header with options, at most.
+const OPTIONS_BYTES: usize = 8 * 256;
+/// Bytes of an IPv6 header.
+const IPV6_BYTES: usize = 40;
+/// Bytes in front of TCP, at most.
+const MOST_BYTES: usize = IPV6_BYTES + OPTIONS * OPTIONS_BYTES;
 /// Bytes of a TCP header without options.
 const TCP_BYTES: usize = 20;
 
 /// Reads the headers of IP and TCP, which the kernel has made lie in one piece before it comes here; none if it is another
-/// protocol, or an IPv6 packet with extension headers.
+/// protocol, or an IPv6 packet with other extension headers than [`OPTIONS`] with options: of a fragment but the first there is no TCP header,
+/// and behind a routing header the address is another.
 #[inline(always)]
 pub fn tcp(ctx: &SkBuffContext) -> Option<Tcp> {
     // SAFETY: the context is valid for the run; the verifier knows this as the begin of the packet.
@@ -55,9 +71,17 @@ pub fn tcp(ctx: &SkBuffContext) -> Option<Tcp> {
     };
     let header = match byte(0) >> 4 {
         4 if byte(9) == TCP => usize::from(byte(0) & 0xf) * 4,
-        6 if byte(6) == TCP => 40,
+        6 if byte(6) == TCP => IPV6_BYTES,
+        6 => behind_options(data, end, byte(6))?,
         _ => return None,
     };
+    // Where it begins is known to lie within one range for all, so that the verifier walks what follows once: what is added is 0, of which it
+    // knows no more than the range.
+    let unknown = usize::from(byte(0));
+    let header = header.wrapping_add(opaque(unknown).wrapping_sub(unknown));
+    if header > MOST_BYTES {
+        return None;
+    }
     let tcp = data.wrapping_add(header);
     if tcp.wrapping_add(TCP_BYTES) > end {
         return None;
@@ -77,6 +101,31 @@ pub fn tcp(ctx: &SkBuffContext) -> Option<Tcp> {
         acknowledged: word(8),
         flags,
     })
+}
+
+/// Where TCP begins behind headers with options, of which `kind` is the first; none if something else does.
+#[inline(always)]
+fn behind_options(data: *const u8, end: *const u8, mut kind: u8) -> Option<usize> {
+    let mut header = IPV6_BYTES;
+    for before in 0..OPTIONS {
+        // The bound is one that holds. The verifier wants to see it of what is added to the begin of a packet.
+        if !matches!(kind, HOP_BY_HOP | DESTINATION) || header > IPV6_BYTES + before * OPTIONS_BYTES
+        {
+            return None;
+        }
+        let options = data.wrapping_add(header);
+        if options.wrapping_add(2) > end {
+            return None;
+        }
+        // SAFETY: two bytes from `options` on lie before `end`, as just checked.
+        let [next, length] = unsafe { options.cast::<[u8; 2]>().read() };
+        header += 8 * (1 + usize::from(length));
+        if next == TCP {
+            return Some(header);
+        }
+        kind = next;
+    }
+    None
 }
 
 const MAPPED: [u8; 16] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];

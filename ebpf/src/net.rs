@@ -25,7 +25,7 @@ use crate::{
     firsts, guard,
     headers::{ACK, FIN, RST, SYN, Tcp, ends, tcp},
     http::{self, FIRST},
-    ledger::count,
+    ledger::{count, count_for, opaque},
     loopback,
     outside::Here,
     slots::slot_of,
@@ -177,6 +177,7 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         return;
     }
     let Some(socket) = socket else { return };
+    let mut control = opaque(usize::from(tcp.flags & (SYN | FIN | RST)));
     // Only if it is another: both directions read this line.
     if socket.slot != slot {
         socket.slot = slot;
@@ -191,12 +192,15 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
         let payload = length.saturating_sub(tcp.payload);
         let received = tcp.sequence.wrapping_add(payload);
         loopback::take_back(ctx, socket, received, tcp.acknowledged);
+        // It is one of them, as just seen. Said once more for the verifier, which does not know it of the flags, and would walk what is
+        // done with a segment of nothing but data once more for this way.
+        control = opaque(usize::from(FIN));
     }
     let new = socket.cookie == 0;
     if new {
         meet(ctx, sk, socket, &tcp, cgroup_id, direction);
         if socket.cookie == 0 {
-            return count(Ledger::SocketBusy);
+            return count_for(slot, Ledger::SocketBusy, 1);
         }
     }
     if tcp.flags & SYN != 0
@@ -223,7 +227,7 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     {
         return;
     }
-    look(ctx, socket, None, &tcp, length, direction);
+    look(ctx, socket, None, &tcp, length, direction, control == 0);
 }
 
 /// The socket is seen for the first time, perhaps on several CPUs at once.
@@ -259,7 +263,8 @@ fn meet(
     guard::leave(connection::stream(socket, RECEIVED));
 }
 
-/// Looks at the segment: what it carries, or that it ends something. Of the way [`FIRST`], the guard is held already.
+/// Looks at the segment: what it carries, or that it ends something. Of the way [`FIRST`], the guard is held already. `is_data` is whether
+/// it carries nothing but data, on a socket of its own.
 #[inline(always)]
 pub fn look(
     ctx: &SkBuffContext,
@@ -268,6 +273,7 @@ pub fn look(
     tcp: &Tcp,
     length: u32,
     way: u32,
+    is_data: bool,
 ) {
     let direction = http::direction(way);
     let payload = length.saturating_sub(tcp.payload);
@@ -275,14 +281,13 @@ pub fn look(
         if way == FIRST {
             guard::leave(connection::stream(socket, RECEIVED));
         }
-        return count(Ledger::ScratchBusy);
+        return count_for(socket.slot, Ledger::ScratchBusy, 1);
     };
     if way == RECEIVED && !guard::enter(connection::stream(socket, RECEIVED)) {
-        count(Ledger::SocketBusy);
+        count_for(socket.slot, Ledger::SocketBusy, 1);
         return spaces::release(segment);
     }
-    if way != FIRST
-        && tcp.flags & (SYN | FIN | RST) == 0
+    if is_data
         && http::is_plain(
             ctx,
             &mut segment.window,

@@ -21,7 +21,7 @@ use galileo_ebpf_abi::{
 use galileo_ebpf_core::connection::RECEIVED;
 
 use crate::{
-    ledger::{MMAPABLE, add, count, field},
+    ledger::{MMAPABLE, add, count_for, field},
     slots::SLOTS,
 };
 
@@ -112,7 +112,7 @@ fn entry_of(key: InterfaceKey) -> u32 {
         return *entry;
     }
     let Ok(Some(entry)) = FREE_INTERFACES.pop() else {
-        count(Ledger::InterfacesFull);
+        count_for(key.slot, Ledger::InterfacesFull, 1);
         return FULL;
     };
     if INTERFACE_OF
@@ -128,13 +128,13 @@ fn entry_of(key: InterfaceKey) -> u32 {
     }
     // Another CPU was faster: its entry counts, this one goes back. The queue cannot be full, as this entry came from it.
     if FREE_INTERFACES.push(entry, 0).is_err() {
-        count(Ledger::InterfacesFull);
+        count_for(key.slot, Ledger::InterfacesFull, 1);
     }
     // SAFETY: as above.
     match unsafe { INTERFACE_OF.get(key) } {
         Some(entry) => *entry,
         None => {
-            count(Ledger::InterfacesFull);
+            count_for(key.slot, Ledger::InterfacesFull, 1);
             FULL
         }
     }

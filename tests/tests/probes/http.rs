@@ -8,6 +8,7 @@ use std::{
 
 use galileo_probes::{Config, Exchange, Role, flags};
 use galileo_tests::{
+    pod::Pod,
     talk::Talk,
     turn,
     watch::{Watch, of_role},
@@ -295,5 +296,50 @@ fn addresses_and_ports_are_those_of_the_connection_on_ipv4_and_ipv6() {
             };
             assert_eq!((exchange.local, exchange.remote), expected);
         }
+    }
+}
+
+/// Asks and answers on a connection whose packets carry headers of IPv6 options: the numbers of the socket options tell which. Each
+/// holds six bytes of padding (RFC 8200, 4.2).
+const WITH_OPTIONS: &str = r#"
+import socket, sys
+listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+client = socket.socket(socket.AF_INET6)
+def set_options(end):
+    for option in sys.argv[1:]:
+        end.setsockopt(socket.IPPROTO_IPV6, int(option), b"\0\0\1\4\0\0\0\0")
+set_options(client)
+client.connect(listener.getsockname()[:2])
+server, _ = listener.accept()
+set_options(server)
+for line in sys.stdin:
+    client.sendall(b"GET " + line.strip().encode() + b" HTTP/1.1\r\n\r\n")
+    server.recv(4096)
+    server.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    client.recv(4096)
+    print(listener.getsockname()[1])
+"#;
+
+#[test]
+fn headers_of_ipv6_options_hide_nothing() {
+    const HOP_BY_HOP: &str = "54";
+    const DESTINATION: &str = "59";
+    let _turn = turn();
+    let Some(mut watch) = Watch::start(&Config::default()) else {
+        return;
+    };
+    for options in [
+        &[HOP_BY_HOP][..],
+        &[DESTINATION],
+        &[HOP_BY_HOP, DESTINATION],
+    ] {
+        let pod = Pod::new("options");
+        let mut ends = pod.python(WITH_OPTIONS, options);
+        let mut port = 0;
+        for path in ["/a", "/b", "/c"] {
+            port = ends.ask(path).parse().unwrap();
+        }
+        let expected = [("GET", "/a", 200), ("GET", "/b", 200), ("GET", "/c", 200)];
+        assert_both(&watch.wait_for(port, 6), &expected);
     }
 }

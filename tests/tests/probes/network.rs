@@ -327,5 +327,7 @@ fn what_finds_no_place_in_the_table_of_interfaces_keeps_its_bytes_and_is_counted
         .values()
         .all(|one| one.tx_bytes == size + 28);
     assert!(told, "{:?}", stats.interfaces);
-    assert!(seen.ledger[&Ledger::InterfacesFull] >= interfaces - known);
+    let missing = interfaces - known;
+    assert_eq!(stats.ledger[&Ledger::InterfacesFull], missing);
+    assert!(seen.ledger[&Ledger::InterfacesFull] >= missing);
 }
