@@ -96,6 +96,8 @@ pub fn look(ctx: &SkBuffContext, ends: Ends, tcp: &Tcp, length: u32, slot: u32) 
         // The connection has a socket meanwhile, to which the kernel takes this next.
         return guard::leave(connection::stream(first, RECEIVED));
     }
+    // The listener's may have been given to another cgroup since the data before.
+    first.slot = slot;
     net::look(ctx, first, Some(ends), tcp, length, FIRST, false);
 }
 

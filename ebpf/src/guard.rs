@@ -19,8 +19,8 @@ use crate::busy;
 const LOOKS: u32 = 64;
 /// How often the clock is asked between two looks, some 30 ns each. That passes the time, and leaves the verifier, which walks each
 /// look of each place that waits, fewer of them.
-const READINGS: u32 = 16;
-/// How long is waited, in nanoseconds: a virtual CPU may have been taken off while it was in.
+const READINGS: u32 = 32;
+/// How long is waited, in nanoseconds, where the clock takes longer than that: a virtual CPU may have been taken off while it was in.
 const PATIENCE_NS: u64 = 50_000;
 
 /// Goes in. False if that takes too long.
@@ -41,14 +41,14 @@ fn wait(word: *mut Busy) -> bool {
     // SAFETY: a helper without arguments.
     let begin = unsafe { bpf_ktime_get_ns() };
     for _ in 0..LOOKS {
-        // Reading alone leaves the line to whoever is in.
-        if busy::present(word) == 0 && busy::take(word) {
-            return true;
-        }
         let mut now = begin;
         for _ in 0..READINGS {
             // SAFETY: as above.
             now = unsafe { bpf_ktime_get_ns() };
+        }
+        // Reading alone leaves the line to whoever is in.
+        if busy::present(word) == 0 && busy::take(word) {
+            return true;
         }
         if now.wrapping_sub(begin) > PATIENCE_NS {
             break;

@@ -3,7 +3,7 @@
 use aya_ebpf::{helpers::bpf_skb_load_bytes, programs::SkBuffContext};
 use galileo_ebpf_core::{connection::RECEIVED, socket::Ends};
 
-use crate::ledger::opaque;
+use crate::verifier::opaque;
 
 /// Bits of [`Tcp::flags`] (RFC 9293, 3.1): the sender has sent all.
 pub const FIN: u8 = 1;
@@ -37,8 +37,8 @@ impl Tcp {
 }
 
 const TCP: u8 = 6;
-/// Headers with options for each router and for the destination (RFC 8200, 4.3 and 4.6). The kernel itself puts the former in front of
-/// segments of more than 64 KiB.
+/// Headers with options for each router and for the destination (RFC 8200, 4.3 and 4.6). Kernels from 5.19 on, but for the newest, put
+/// the former in front of segments of more than 64 KiB themselves (`ip6_xmit` in net/ipv6/ip6_output.c).
 const HOP_BY_HOP: u8 = 0;
 /// See [`HOP_BY_HOP`].
 const DESTINATION: u8 = 60;
@@ -54,8 +54,8 @@ const MOST_BYTES: usize = IPV6_BYTES + OPTIONS * OPTIONS_BYTES;
 const TCP_BYTES: usize = 20;
 
 /// Reads the headers of IP and TCP, which the kernel has made lie in one piece before it comes here; none if it is another
-/// protocol, or an IPv6 packet with other extension headers than [`OPTIONS`] with options: of a fragment but the first there is no TCP header,
-/// and behind a routing header the address is another.
+/// protocol, or an IPv6 packet with other extension headers than [`OPTIONS`] with options: behind a routing header the address is another.
+/// Fragments do not come here: they are put together before, and made behind.
 #[inline(always)]
 pub fn tcp(ctx: &SkBuffContext) -> Option<Tcp> {
     // SAFETY: the context is valid for the run; the verifier knows this as the begin of the packet.

@@ -6,7 +6,7 @@ use aya_ebpf::{macros::map, maps::Array};
 use galileo_ebpf_abi::{BUCKETS, Ledger, SLOT_UNKNOWN, SlotLedger, slot_index};
 use galileo_ebpf_core::histogram;
 
-use crate::slots::SLOTS;
+use crate::{slots::SLOTS, verifier::opaque};
 
 /// Values of 64 bytes, so that two kinds never share a cache line.
 #[repr(C)]
@@ -93,16 +93,6 @@ pub fn add(total: *mut u64, value: u64) {
     unsafe {
         asm!("lock *(u64 *)({total} + 0) += {value}", total = in(reg) total, value = in(reg) value)
     };
-}
-
-/// The same value, of which the compiler knows nothing: a check of it is then made where it stands, for the verifier,
-/// which cannot follow the compiler's reasons to leave it out.
-#[inline(always)]
-pub fn opaque(mut value: usize) -> usize {
-    // SAFETY: moves a register to itself. An instruction is needed: without one, two entries of the line table would name
-    // the same place, which the kernel refuses.
-    unsafe { asm!("{value} = {value}", value = inout(reg) value, options(pure, nomem, nostack)) };
-    value
 }
 
 /// As [`add`], to a total of 32 bits.

@@ -46,6 +46,7 @@ mod spaces;
 mod steps;
 mod tcp;
 mod traffic;
+mod verifier;
 
 /// Kernel helpers such as `bpf_ktime_get_boot_ns` are for programs under the GPL only.
 #[unsafe(link_section = "license")]

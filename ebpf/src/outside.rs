@@ -19,9 +19,10 @@ use galileo_ebpf_core::{
 
 use crate::{
     http::FIRST,
-    ledger::{count_for, opaque},
+    ledger::count_for,
     loopback::{NO_CLIENT, client_slot},
     net, records,
+    verifier::opaque,
 };
 
 /// Heads split over segments, received and sent. In storage of their own, made for the sockets that need it, so that no peer can

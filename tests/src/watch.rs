@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::wait;
 
-/// How often exchanges are read while something else is done: the ring has room for some hundred times of what comes in between.
+/// How often exchanges are read while something else is done: the ring has room for 20 times what comes in between at 200,000 a second.
 const READ_EVERY: Duration = Duration::from_millis(5);
 
 /// Loaded probes whose exchanges are kept.

@@ -8,7 +8,7 @@ use crate::{
     window::{CARRY, Window, text},
 };
 
-/// Chunks that the steps pass over at one go. The largest segment (64 KiB) has as many of 1 KiB.
+/// Chunks that the steps pass over at one go. A segment of 64 KiB has as many of 1 KiB; what has more takes more steps.
 const MANY: u32 = 64;
 /// Chunks of a plain segment. Few, as the verifier walks them once for each way that leads there.
 pub(crate) const FEW: u32 = 8;

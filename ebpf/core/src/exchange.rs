@@ -134,8 +134,9 @@ fn match_request(outside: &impl Outside, socket: &mut Socket, direction: u32) ->
 
 /// Gives up the requests that are outstanding from before the place in their stream was lost. True if there were any.
 ///
-/// A `resumed` that stands behind the answers is from long ago. A connection of 2^32 requests may mistake it for one in front of
-/// them, which then costs those that are outstanding at that moment.
+/// A `resumed` that stands behind the answers is from before; it goes with the next request that begins while all are answered. A
+/// connection that pipelines 2^32 requests without such a moment may mistake it for one in front of them, which then costs those that
+/// are outstanding at that moment.
 #[inline(always)]
 fn give_up_missed(outside: &impl Outside, socket: &mut Socket) -> bool {
     // Asked first: most connections never lost a place, and the requests stand where another CPU writes.
@@ -220,7 +221,7 @@ fn answer_end(
     if is_orphan || give_up_missed(outside, socket) {
         outside.count(socket, Ledger::JoinedLate, 1);
         if socket.doubt != 0 {
-            socket.doubt = DOUBT;
+            doubt(socket, DOUBT);
             socket.record.end_ns = now_ns;
         }
         return;
@@ -277,8 +278,12 @@ fn settle(socket: &mut Socket, first_byte_ns: u64) {
         && quiet_ns / QUIET >= waited_ns
         // Last, as it stands where another CPU writes.
         && socket.requests().wrapping_sub(1) == socket.answers();
-    let doubt = if calm { socket.doubt - 1 } else { DOUBT };
-    // Only if it is another: both directions read this line.
+    doubt(socket, if calm { socket.doubt - 1 } else { DOUBT });
+}
+
+/// Writes down how doubtful the connection is, only if that is another: both directions read this line.
+#[inline(always)]
+fn doubt(socket: &mut Socket, doubt: u8) {
     if socket.doubt != doubt {
         socket.doubt = doubt;
     }

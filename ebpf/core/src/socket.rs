@@ -33,7 +33,7 @@ pub struct Socket {
     /// Always 0.
     pub reserved: u8,
     /// Requests when their lost place was found again. Those before it are given up, but for those that are answered; the direction of
-    /// the answers counts them when it comes upon them.
+    /// the answers counts them when it comes upon them. 0 if there are none: their own direction says so once all requests are answered.
     pub resumed: u32,
     /// The connection's life; of all this, the only part that belongs to the program that follows connections. Here, as the
     /// kernel allocates memory for each storage of a socket.

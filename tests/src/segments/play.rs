@@ -222,6 +222,7 @@ fn counted(since: &Snapshot) -> Counted {
             | Ledger::Unparsable
             | Ledger::NotHttp
             | Ledger::ScratchBusy
+            | Ledger::SocketBusy
             | Ledger::StorageFailed
             | Ledger::LoadFailed => counted.other += count,
             _ => {}

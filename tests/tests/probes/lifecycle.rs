@@ -55,7 +55,7 @@ fn signals_that_come_while_the_probes_are_loaded_do_not_keep_them_out() {
             break;
         }
     }
-    disturbing.wait().unwrap();
+    assert!(disturbing.wait().unwrap().success(), "signals were sent");
 }
 
 #[test]
