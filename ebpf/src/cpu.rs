@@ -57,9 +57,9 @@ fn this_cpu() -> u32 {
 }
 
 /// Hook: raw tracepoint `sched_switch` (preempt, prev, next, prev's state). Context: run-queue lock held, interrupts off.
-/// Kernel: 5.18, which tells the state. Maps: `CPUS`, `CPU_LINES`, `PAIRS`, `CGROUPS`, `SLOT_OF`; rarely `MATRIX`. Cost: 100 to 390 ns
-/// a run, the more the longer ago the last one was; with that of the wake-up, 140 ns for a hand-over from one process to another
-/// (docs/measurements.md, "Each program" and "Scheduler probes").
+/// Kernel: 5.18, which tells the state. Maps: `CPUS`, `CPU_LINES`, `PAIRS`, `CGROUPS`, `SLOT_OF`; rarely `MATRIX`. Cost: 110 to 440 ns
+/// a run, some 30 of counting within, the more the longer ago the last one was; with that of the wake-up, 140 ns for a hand-over from one
+/// process to another (docs/measurements.md, "Each program" and "Scheduler probes").
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
     switch::<{ step::ALL }, true>(&ctx)

@@ -11,7 +11,7 @@ use crate::{
 
 /// Hook: raw tracepoint `sched_migrate_task` (task, destination CPU). Context: the task's run-queue or wake-up lock held,
 /// before it is queued on the destination. Kernel: 5.10. Maps: `TASKS`, `CPUS`, `CPU_LINES`, `PAIRS`, `CGROUPS`; rarely
-/// `MATRIX`. Cost: some 400 ns a run, up to 940 if a wait is settled; a run for each move (docs/measurements.md, "Each program").
+/// `MATRIX`. Cost: some 400 ns a run, up to 940 where it is rare; a run for each move (docs/measurements.md, "Each program").
 #[raw_tracepoint(tracepoint = "sched_migrate_task")]
 pub fn sched_migrate_task(ctx: RawTracePointContext) -> i32 {
     let key: u64 = ctx.arg(0);

@@ -10,7 +10,7 @@ use super::tasks::find_or_take;
 use crate::{clock::now_ns, slots::slot_of};
 
 /// Hook: raw tracepoint `sched_wakeup` (task). Context: run-queue lock of the task's CPU held, but where a task wakes
-/// itself. Kernel: 5.10. Maps: `TASKS`. Cost: 80 to 250 ns a run, the more the longer ago the last one was (docs/measurements.md, "Each
+/// itself. Kernel: 5.10. Maps: `TASKS`. Cost: 80 to 230 ns a run, the more the longer ago the last one was (docs/measurements.md, "Each
 /// program").
 #[raw_tracepoint(tracepoint = "sched_wakeup")]
 pub fn sched_wakeup(ctx: RawTracePointContext) -> i32 {
