@@ -16,6 +16,8 @@ pub struct Stat {
     pub state: char,
     /// Parent.
     pub ppid: i32,
+    /// Whether it is on its way out: no longer in its cgroup's list, but in memory for some time yet.
+    pub exiting: bool,
     /// User time in clock ticks.
     pub utime: u64,
     /// System time in clock ticks.
@@ -29,6 +31,9 @@ pub struct Stat {
     /// Limit of its resident set in bytes; `u64::MAX` for none.
     pub rsslim: u64,
 }
+
+/// `PF_EXITING` (include/linux/sched.h).
+const PF_EXITING: u32 = 4;
 
 impl Stat {
     /// Reads the text of `/proc/<pid>/stat`. The name lies between the first opening and the LAST closing bracket
@@ -45,6 +50,7 @@ impl Stat {
             comm: comm.to_owned(),
             state: field(3)?.chars().next()?,
             ppid: field(4)?.parse().ok()?,
+            exiting: field(9)?.parse::<u32>().ok()? & PF_EXITING != 0,
             utime: field(14)?.parse().ok()?,
             stime: field(15)?.parse().ok()?,
             cutime: field(16)?.parse().ok()?,
@@ -109,10 +115,11 @@ pub(crate) fn descendants(ancestor: u32) -> Vec<Stat> {
     found
 }
 
-/// Processes whose environment has `entry` (`NAME=value`), as far as this user may look.
+/// Processes whose environment has `entry` (`NAME=value`), as far as this user may look; not those on their way out.
 pub(crate) fn with_environment(entry: impl Fn(&[u8]) -> bool) -> Vec<Pid> {
     all()
         .into_iter()
+        .filter(|stat| !stat.exiting)
         .filter(|stat| {
             fs::read(format!("/proc/{}/environ", stat.pid))
                 .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(&entry))
@@ -138,6 +145,15 @@ mod tests {
             (77, 33, 18_366_278)
         );
         assert_eq!(stat.rsslim, u64::MAX);
+        assert!(!stat.exiting);
+    }
+
+    #[test]
+    fn who_is_on_its_way_out_is_told_by_its_flags() {
+        let text =
+            |flags: u32| format!("7 (sh) S 1 7 7 0 -1 {flags} 173 0 0 0 0 0 0 0 20 0 1 0 1 1 1 1");
+        assert!(Stat::parse(&text(4_194_308)).unwrap().exiting);
+        assert!(!Stat::parse(&text(4_194_304)).unwrap().exiting);
     }
 
     #[test]
