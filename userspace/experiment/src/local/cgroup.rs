@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
+use super::procfs::Stat;
+
 /// How often a cgroup that is being emptied is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -83,20 +85,22 @@ pub(crate) fn signal(pids: &[Pid], signal: Signal) {
     }
 }
 
+/// Whether a process that is listed is not on its way out: of one with several threads it is listed until the last of them is gone.
+fn lives(pid: Pid) -> bool {
+    Stat::of(pid.as_raw_nonzero().get().unsigned_abs()).is_some_and(|stat| !stat.exiting)
+}
+
 /// Kills what is in a cgroup and below it until it is empty, and says which processes that were. The caller itself is
 /// spared.
 pub(crate) fn kill(folder: &Path, patience: Duration) -> io::Result<HashSet<Pid>> {
     let present = members(folder);
-    let mut killed: HashSet<Pid> = present
-        .iter()
-        .copied()
-        .filter(|pid| *pid != getpid())
-        .collect();
+    let mut killed: HashSet<Pid> = present.iter().copied().filter(|pid| lives(*pid)).collect();
     // `cgroup.kill` (since 5.14, cgroup2 only) reaches processes that fork faster than they are listed, but spares
     // nobody. Where there is none, the list does.
-    if !killed.is_empty() && killed.len() == present.len() {
+    if !present.is_empty() && !present.contains(&getpid()) {
         let _ = fs::write(folder.join("cgroup.kill"), "1");
     }
+    killed.remove(&getpid());
     killed.extend(kill_listed(|| members(folder), patience)?);
     Ok(killed)
 }
@@ -124,8 +128,8 @@ pub(crate) fn kill_listed(
                 pids.join(", ")
             )));
         }
+        killed.extend(living.iter().copied().filter(|pid| lives(*pid)));
         signal(&living, Signal::KILL);
-        killed.extend(living);
         thread::sleep(LOOK_AGAIN);
     }
 }
