@@ -15,12 +15,12 @@ use galileo_ebpf_core::{http::Stream, socket::Busy};
 
 use crate::busy;
 
-/// How often who waits looks again. The longest run of the steps takes less than all of them.
+/// How often who waits looks again, at most: the verifier wants a bound.
 const LOOKS: u32 = 64;
 /// How often the clock is asked between two looks, some 30 ns each. That passes the time, and leaves the verifier, which walks each
 /// look of each place that waits, fewer of them.
 const READINGS: u32 = 32;
-/// How long is waited, in nanoseconds, where the clock takes longer than that: a virtual CPU may have been taken off while it was in.
+/// How long is waited, in nanoseconds, which is less than all looks take: a virtual CPU may have been taken off while it was in.
 const PATIENCE_NS: u64 = 50_000;
 
 /// Goes in. False if that takes too long.

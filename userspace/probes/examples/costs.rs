@@ -23,7 +23,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     let before = probes.programs();
-    let status = Command::new(program).args(arguments).status()?;
+    let status = Command::new(&program)
+        .args(arguments)
+        .status()
+        .map_err(|error| format!("cannot start {program}: {error}"))?;
     let after = probes.programs();
     let used = before.iter().filter_map(|before| {
         let after = after.iter().find(|after| after.name == before.name)?;

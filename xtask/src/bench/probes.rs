@@ -6,7 +6,7 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde::de::DeserializeOwned;
 
@@ -87,6 +87,11 @@ const RECALL_BESIDES: u64 = 10;
 const LOADING: u64 = 3;
 
 pub(super) fn run(repository: &Repository, options: &Options) -> Result<()> {
+    if options.expected().is_zero() {
+        bail!(
+            "there is nothing to measure: give --kept-seconds, --recall-seconds or --sample-seconds"
+        );
+    }
     machine::prepare(options.purpose())?;
     cgroup::remove_remains(&cgroup::mount_point()?, "galileo-bench-");
     process::announce("building the measuring program");

@@ -138,14 +138,16 @@ fn attribute(functions: &[&str]) -> Option<(String, String)> {
 }
 
 /// The probes' programs that run beside a load. Those of others (of systemd, of a network plugin) run as well.
-const PROGRAMS: [&str; 7] = [
+const PROGRAMS: [&str; 9] = [
     "ingress",
     "egress",
     "connections",
     "sched_switch",
+    "sched_switch_stateless",
     "sched_wakeup",
     "sched_wakeup_new",
     "sched_migrate_task",
+    "sched_process_free",
 ];
 /// How the names of the steps begin, to which ingress and egress go on.
 const STEPS: [&str; 5] = ["read_", "scan_", "act_", "keep_", "follow_"];
