@@ -206,10 +206,12 @@ pub mod task_state {
     pub const WAITING: u16 = 3;
 }
 
-/// Places of tasks; a power of two.
+/// Places of tasks, unless user space sets another number; a power of two.
 pub const TASK_PLACES: u32 = 16_384;
+/// The most that user space may set.
+pub const TASK_PLACES_MAX: u32 = 1 << 20;
 /// Places that share a hash value: those whose numbers differ in the lowest bits only.
-pub const TASK_WAYS: u32 = 4;
+pub const TASK_WAYS: u32 = 8;
 
 /// Places of pairs that share a hash value.
 pub const PAIR_WAYS: usize = 4;

@@ -37,7 +37,7 @@ pub enum Ledger {
     LoadFailed = 14,
     /// Events of cgroups beyond the number of slots.
     SlotsFull = 15,
-    /// Tasks not followed because their place in the table was taken.
+    /// Switches and wake-ups of tasks not followed because their places in the table were taken.
     TasksFull = 16,
     /// Waits not entered in the interference matrix because it was full.
     MatrixFull = 17,

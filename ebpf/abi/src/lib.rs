@@ -16,7 +16,8 @@ mod traffic;
 pub use cpu::{
     BUCKET_FIRST_EXPONENT, BUCKET_LAST_EXPONENT, BUCKET_SUB_BITS, BUCKETS, CgroupCounters,
     CpuInterrupts, CpuLine, CpuState, EVICTED, HISTORY, PAIR_SETS, PAIR_WAYS, Pair, PairSet, Run,
-    TASK_PLACES, TASK_WAYS, Task, WAITERS, Waiter, pair_key, pair_of, step, task_state,
+    TASK_PLACES, TASK_PLACES_MAX, TASK_WAYS, Task, WAITERS, Waiter, pair_key, pair_of, step,
+    task_state,
 };
 pub use http::{
     CarryKey, ExchangeRecord, HttpCounters, METHOD_BYTES, PATH_BYTES, PendingKey, REQUEST_ID_BYTES,

@@ -21,7 +21,7 @@ mod waiters;
 
 pub use pairs::{add_to_pair, pair_set_of, take_place};
 pub use runs::{change, end_run, settle};
-pub use tasks::{FREE_TASK, leave, new_task, place_of, search, wake};
+pub use tasks::{leave, new_task, place_of, search, wake};
 pub use waiters::{old_waiter, remember_waiter};
 
 /// The upper bits of the product spread what differs anywhere (Fibonacci hashing).

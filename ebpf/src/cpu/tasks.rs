@@ -1,41 +1,49 @@
 //! What is known of a task, by the address of its `task_struct`.
 
-use core::cell::UnsafeCell;
-
-use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    macros::{map, raw_tracepoint},
+    maps::Array,
+    programs::RawTracePointContext,
+};
 use galileo_ebpf_abi::{Ledger, TASK_PLACES, Task};
 use galileo_ebpf_core::runqueue;
 
-use crate::{ledger::count, slots::slot_of};
+use crate::{
+    ledger::{MMAPABLE, count},
+    slots::slot_of,
+};
 
-/// Tasks, by the hash of their key. A global variable, not a map of its own: its places are reached without a look-up.
-static TASKS: Tasks = Tasks(UnsafeCell::new([runqueue::FREE_TASK; TASK_PLACES as usize]));
+/// Tasks, by the hash of their key; a free place is all zero. User space sets the number. It maps none of them: what is mapped begins
+/// with a page, so that each place is one cache line.
+#[map]
+static TASKS: Array<Task> = Array::with_max_entries(TASK_PLACES, MMAPABLE);
 
-struct Tasks(UnsafeCell<[Task; TASK_PLACES as usize]>);
-
-// SAFETY: each access is a load or store of one aligned word of a `Task`. Two CPUs look at one task under its own locks only;
-// where they look at one place for two tasks, any mixture of these is found out by `key`, or makes one of them look new.
-unsafe impl Sync for Tasks {}
+/// The number of places less one. User space sets it before the object is loaded.
+#[unsafe(no_mangle)]
+static TASKS_MASK: u32 = TASK_PLACES - 1;
 
 #[inline(always)]
-fn task_at(place: u32) -> &'static mut Task {
-    let place = place as usize & (TASK_PLACES as usize - 1);
-    let first = TASKS.0.get().cast::<Task>();
-    // SAFETY: within the array, as `place` is masked by its length.
-    let task = unsafe { first.add(place) };
-    // SAFETY: as above, and never freed. Another CPU, or a search for another task, may have this place too, see `Sync` above;
-    // two tasks that take the same free place at the same moment make one of them look new later.
-    unsafe { &mut *task }
+fn mask() -> u32 {
+    // SAFETY: a word that nobody writes once the object is loaded; volatile, as the compiler takes it for what stands here.
+    unsafe { (&raw const TASKS_MASK).read_volatile() }
+}
+
+#[inline(always)]
+fn task_at(place: u32) -> Option<&'static mut Task> {
+    let task = TASKS.get_ptr_mut(place)?;
+    // SAFETY: a map value, never freed. Another CPU, or a search for another task, may have this place too, and each access is a load
+    // or store of one aligned word. Two CPUs look at one task under its own locks only; where they look at one place for two tasks, any
+    // mixture of these is found out by `key`, or makes one of them look new, as do two tasks that take the same free place at the same
+    // moment.
+    Some(unsafe { &mut *task })
 }
 
 /// What is known of a task.
 #[inline(always)]
 pub(super) fn find(key: u64) -> Option<&'static mut Task> {
-    let task = task_at(runqueue::place_of(key));
-    if task.key == key {
-        Some(task)
-    } else {
-        find_elsewhere(key)
+    match task_at(runqueue::place_of(key, mask())) {
+        Some(task) if task.key == key => Some(task),
+        _ => find_elsewhere(key),
     }
 }
 
@@ -43,17 +51,15 @@ pub(super) fn find(key: u64) -> Option<&'static mut Task> {
 #[inline(never)]
 #[unsafe(link_section = ".text")]
 fn find_elsewhere(key: u64) -> Option<&'static mut Task> {
-    runqueue::search(key, key, task_at)
+    runqueue::search(key, key, mask(), task_at)
 }
 
 /// What is known of a task, which is given a place if it has none. None if all are taken, which is counted.
 #[inline(always)]
 pub(super) fn find_or_take(key: u64) -> Option<&'static mut Task> {
-    let task = task_at(runqueue::place_of(key));
-    if task.key == key {
-        Some(task)
-    } else {
-        find_or_take_elsewhere(key)
+    match task_at(runqueue::place_of(key, mask())) {
+        Some(task) if task.key == key => Some(task),
+        _ => find_or_take_elsewhere(key),
     }
 }
 
@@ -61,10 +67,10 @@ pub(super) fn find_or_take(key: u64) -> Option<&'static mut Task> {
 #[inline(never)]
 #[unsafe(link_section = ".text")]
 fn find_or_take_elsewhere(key: u64) -> Option<&'static mut Task> {
-    if let Some(task) = runqueue::search(key, key, task_at) {
+    if let Some(task) = runqueue::search(key, key, mask(), task_at) {
         return Some(task);
     }
-    let Some(task) = runqueue::search(key, 0, task_at) else {
+    let Some(task) = runqueue::search(key, 0, mask(), task_at) else {
         count(Ledger::TasksFull);
         return None;
     };

@@ -205,3 +205,57 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
         "{early_rss} B after two hundred, {late_rss} B after a thousand"
     );
 }
+
+/// So many threads that sleep until they are told to go on, once for each line; says so when all have run.
+const CROWD: &str = "
+import sys, threading
+count = int(sys.argv[1])
+threading.stack_size(65536)
+go, done = threading.Semaphore(0), threading.Semaphore(0)
+def live():
+    while True:
+        go.acquire()
+        done.release()
+for _ in range(count):
+    threading.Thread(target=live, daemon=True).start()
+print('ready')
+for _ in sys.stdin:
+    go.release(count)
+    for _ in range(count):
+        done.acquire()
+    print('done')
+";
+
+#[test]
+fn every_task_of_a_crowd_is_followed_and_those_that_find_no_place_are_counted() {
+    let _turn = turn();
+    let pod = Pod::new("crowd");
+    const COUNT: u64 = 5_000;
+    let mut crowd = pod.python(CROWD, &[&COUNT.to_string()]);
+    assert_eq!(crowd.line(), "ready");
+    let mut full = |tasks: Option<u32>| {
+        let watch = Watch::start(&Config {
+            tasks,
+            ..Config::default()
+        })?;
+        // Each has run once, so its cgroup is known.
+        crowd.ask("once");
+        let before = watch.snapshot();
+        crowd.ask("again");
+        let used = watch.snapshot().since(&before);
+        let stats = &used.cgroups[&pod.id];
+        Some((used.machine[&Ledger::TasksFull], stats.wait.count()))
+    };
+    let Some((missed, waits)) = full(None) else {
+        return;
+    };
+    assert_eq!(missed, 0);
+    // Each of them was woken.
+    assert!(waits >= COUNT, "{waits} waits");
+    let Some((missed, waits)) = full(Some(500)) else {
+        return;
+    };
+    // A thread that is not followed is missed at its switch at least.
+    let followed = 2_000;
+    assert!(missed >= COUNT - followed, "{missed} missed, {waits} waits");
+}

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 pub struct Config {
     /// Cgroups followed at once; by default twice as many as there are when the probes are loaded, and at least 1,024.
     pub cgroups: Option<u32>,
+    /// Tasks (threads) followed at once; by default twice as many as there are when the probes are loaded, and at least 4,096. Of so many,
+    /// one in some 7,000 may find its place taken; of more, more. They are counted ([`Ledger::TasksFull`](crate::Ledger::TasksFull)).
+    pub tasks: Option<u32>,
     /// Bytes of the ring of single exchanges; rounded up to what the kernel takes.
     pub ring_bytes: u32,
     /// Bytes of the ring of single TCP connections; as `ring_bytes`.
@@ -32,6 +35,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             cgroups: None,
+            tasks: None,
             ring_bytes: 8 << 20,
             connection_ring_bytes: 1 << 20,
             keep_query: false,

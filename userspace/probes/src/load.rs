@@ -1,9 +1,9 @@
 //! Loading the programs and attaching them.
 
-use std::{path::Path, sync::Mutex};
+use std::{fs, path::Path, sync::Mutex};
 
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel, maps::Array};
-use galileo_ebpf_abi::{PAIR_SETS, SLOTS_MAX};
+use galileo_ebpf_abi::{PAIR_SETS, SLOTS_MAX, TASK_PLACES, TASK_PLACES_MAX, TASK_WAYS};
 use rustix::{
     param::page_size,
     process::{Resource, Rlimit, setrlimit},
@@ -148,11 +148,34 @@ fn slots_for(mount: &Path) -> u32 {
     present.saturating_mul(2).clamp(LEAST, SLOTS_MAX)
 }
 
+/// Places in which tasks are followed: four for each. A task has eight of them to choose from, see `TASK_WAYS`.
+fn task_places(tasks: Option<u32>) -> u32 {
+    const LEAST: u32 = TASK_PLACES / 4;
+    let tasks = tasks.unwrap_or_else(|| tasks_present().saturating_mul(2).max(LEAST));
+    tasks
+        .saturating_mul(4)
+        .clamp(TASK_WAYS, TASK_PLACES_MAX)
+        .next_power_of_two()
+}
+
+/// Tasks that there are on this machine, in all pid namespaces (`proc_loadavg(5)`); 0 where /proc is not mounted.
+fn tasks_present() -> u32 {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    tasks_of(&load).unwrap_or(0)
+}
+
+/// The number behind the slash in `0.10 0.20 0.30 1/234 5678`.
+fn tasks_of(load: &str) -> Option<u32> {
+    let (_, total) = load.split(' ').nth(3)?.split_once('/')?;
+    total.parse().ok()
+}
+
 /// Makes the maps; the programs are loaded later, feature by feature.
 fn open(config: &Config, cgroups: u32, cpus: u32, lines: u32) -> Result<Ebpf, Error> {
     let page_size = page_size() as u32;
     let ring_bytes = ring_size(config.ring_bytes, page_size);
     let connection_ring_bytes = ring_size(config.connection_ring_bytes, page_size);
+    let task_places = task_places(config.tasks);
     let object = object::bytes()?;
     EbpfLoader::new()
         // No kernel BTF: the programs need none, and the boards Galileo is for have none.
@@ -173,6 +196,8 @@ fn open(config: &Config, cgroups: u32, cpus: u32, lines: u32) -> Result<Ebpf, Er
         .map_max_entries("INTERRUPTS", cpus)
         .map_max_entries("CPU_LINES", lines)
         .map_max_entries("PAIRS", cpus * PAIR_SETS as u32)
+        .map_max_entries("TASKS", task_places)
+        .override_global("TASKS_MASK", &(task_places - 1), true)
         .override_global("EACH_END", &u8::from(config.each_end), true)
         .map_max_entries("CONNECTIONS", connection_ring_bytes)
         .map_max_entries("EXCHANGES", ring_bytes)
@@ -249,6 +274,18 @@ fn ring_size(wanted: u32, page: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_of_tasks_follows_the_machine() {
+        assert_eq!(tasks_of("0.10 0.20 0.30 1/234 5678\n"), Some(234));
+        assert_eq!(tasks_of(""), None);
+        assert!(tasks_present() > 1);
+        // Four places each, and a power of two.
+        assert_eq!(task_places(Some(5_000)), 32_768);
+        assert_eq!(task_places(Some(0)), TASK_WAYS);
+        assert_eq!(task_places(Some(u32::MAX)), TASK_PLACES_MAX);
+        assert!(task_places(None) >= TASK_PLACES);
+    }
 
     #[test]
     fn ring_sizes_fit_the_page_size_of_the_machine() {

@@ -141,7 +141,7 @@ pub(crate) fn of(shapes: &[MapShape], cpus: usize, mapped_bytes: usize) -> Memor
 /// The feature that a map is for.
 fn feature(name: &str) -> Option<Feature> {
     match name {
-        "CPUS" | "CPU_LINES" | "PAIRS" | "MATRIX" | "CGROUPS" | ".bss" => Some(Feature::Cpu),
+        "CPUS" | "CPU_LINES" | "PAIRS" | "MATRIX" | "CGROUPS" | "TASKS" => Some(Feature::Cpu),
         "INTERRUPTS" => Some(Feature::Interrupts),
         "TRAFFIC" | "INTERFACES" | "INTERFACE_OF" | "FREE_INTERFACES" => Some(Feature::Network),
         "TCP" | "CONNECTIONS" | "CONNECTIONS_READ" => Some(Feature::Tcp),

@@ -1,38 +1,34 @@
 //! Tasks: where what is known of one lies, and what changes it.
 
-use galileo_ebpf_abi::{SLOT_UNKNOWN, TASK_PLACES, TASK_WAYS, Task, task_state};
+use galileo_ebpf_abi::{SLOT_UNKNOWN, TASK_WAYS, Task, task_state};
 
 use super::spread;
 
-/// The place at which the search for a task begins, and at which most are found.
+/// The place at which the search for a task begins, and at which most are found; `mask` is the number of places less one.
 #[inline(always)]
 #[must_use]
-pub const fn place_of(key: u64) -> u32 {
+pub const fn place_of(key: u64, mask: u32) -> u32 {
     // task_structs are aligned to at least 64 bytes.
-    spread(key >> 6) as u32 & (TASK_PLACES - 1)
+    spread(key >> 6) as u32 & mask
 }
 
-/// Searches the places of a hash value for `wanted`, the one of `key` itself first; `at` gives what lies at a place.
+/// Searches the places of a hash value for `wanted`, the one of `key` itself first; `at` gives what lies at a place, of which
+/// there are `mask` and one.
 #[inline(always)]
 pub fn search<'a>(
     key: u64,
     wanted: u64,
-    mut at: impl FnMut(u32) -> &'a mut Task,
+    mask: u32,
+    mut at: impl FnMut(u32) -> Option<&'a mut Task>,
 ) -> Option<&'a mut Task> {
     for way in 0..TASK_WAYS {
-        let task = at(place_of(key) ^ way);
+        let task = at(place_of(key, mask) ^ way)?;
         if task.key == wanted {
             return Some(task);
         }
     }
     None
 }
-
-/// A place that no task has: all zero.
-pub const FREE_TASK: Task = Task {
-    slot: 0,
-    ..new_task(0)
-};
 
 /// A task of which nothing is known.
 #[inline(always)]
@@ -89,7 +85,11 @@ mod tests {
     extern crate std;
     use std::vec::Vec;
 
+    use galileo_ebpf_abi::TASK_PLACES;
+
     use super::*;
+
+    const MASK: u32 = TASK_PLACES - 1;
 
     #[test]
     fn a_wake_up_begins_a_wait_only_if_the_task_sleeps() {
@@ -115,28 +115,29 @@ mod tests {
 
     #[test]
     fn tasks_of_one_hash_value_share_its_places() {
-        // Four tasks whose search begins at one of the same four places, and a fifth.
+        const WAYS: usize = TASK_WAYS as usize;
+        // As many tasks as may share a hash value, whose search begins at one of the same places, and one more.
         let keys: Vec<u64> = (1..)
             .map(|index| index << 6)
-            .filter(|key| place_of(*key) < TASK_WAYS)
-            .take(5)
+            .filter(|key| place_of(*key, MASK) < TASK_WAYS)
+            .take(WAYS + 1)
             .collect();
-        let mut places = [new_task(0); TASK_WAYS as usize];
+        let mut places = [new_task(0); WAYS];
         let mut take = |key, wanted| {
             let mut at: Vec<_> = places.iter_mut().map(Some).collect();
-            let found = search(key, wanted, |place| at[place as usize].take().unwrap());
+            let found = search(key, wanted, MASK, |place| at[place as usize].take());
             if let Some(task) = found {
                 *task = new_task(key);
                 return true;
             }
             false
         };
-        for key in &keys[..4] {
+        for key in &keys[..WAYS] {
             assert!(!take(*key, *key));
             assert!(take(*key, 0));
         }
-        assert!(!take(keys[4], 0));
-        for key in &keys[..4] {
+        assert!(!take(keys[WAYS], 0));
+        for key in &keys[..WAYS] {
             assert!(take(*key, *key));
         }
     }
