@@ -109,6 +109,12 @@ const TOOLS: &[Tool] = &[
         package: "curl",
     },
     Tool {
+        sign: Sign::Program("openssl"),
+        purpose: Purpose::Test,
+        reason: "making a certificate for a server that speaks TLS",
+        package: "openssl",
+    },
+    Tool {
         sign: Sign::Program("ip"),
         purpose: Purpose::Test,
         reason: "tests over wires between network namespaces",

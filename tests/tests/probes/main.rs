@@ -13,6 +13,7 @@ mod older;
 mod parts;
 mod restart;
 mod servers;
+mod strangers;
 mod tcp;
 mod uring;
 mod waits;
