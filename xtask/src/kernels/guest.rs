@@ -113,7 +113,7 @@ impl Guest<'_> {
                 "-cpu",
                 processor,
             ])
-            .args(["-smp", "2", "-m", "1024", "-nodefaults", "-no-reboot"])
+            .args(["-smp", "4", "-m", "1024", "-nodefaults", "-no-reboot"])
             .args(["-display", "none", "-serial", "stdio"])
             .arg("-kernel")
             .arg(self.image)
