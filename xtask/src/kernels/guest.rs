@@ -105,7 +105,7 @@ impl Guest<'_> {
         command
             .args([
                 "-accel",
-                // One thread for both CPUs: with one for each, a CPU may still run the breakpoint by which a kernel changes code that
+                // One thread for all CPUs: with one for each, a CPU may still run the breakpoint by which a kernel changes code that
                 // others run (`text_poke_bp`) when nobody handles that any more, and such a kernel dies of `int3`.
                 "tcg,thread=single",
                 "-machine",
