@@ -23,8 +23,8 @@ pub fn on_one_cpu() -> [&'static str; 3] {
 const RECEIVED_ON_CPU_1: &str = "mount -t sysfs none /sys && ip link set lo up && \
      echo 2 > /sys/class/net/lo/queues/rx-0/rps_cpus && exec \"$@\"";
 
-/// The command of a flood that is sent on CPU 0 and received on CPU 1; it says `floods` when it has begun. To have it received costs CPU 0
-/// softirqs as well: they ask CPU 1 to.
+/// The command of a flood that is sent on CPU 0 and received on CPU 1; it says `floods` when it has begun. CPU 0 has softirqs as well:
+/// those that ask CPU 1 to receive.
 #[must_use]
 pub fn from_cpu_0_to_cpu_1() -> [&'static str; 13] {
     [

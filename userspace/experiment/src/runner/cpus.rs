@@ -8,7 +8,7 @@ use galileo_wire::capture::Cpu;
 use super::usage::Seen;
 
 /// What each CPU did, by ascending number: those that the probes watched or /proc/stat tells of. What was not measured stays
-/// unsaid; in particular a hook that is not attached has counted 0, which means nothing.
+/// unsaid: a hook that is not attached has counted 0, which means nothing, and so has that of switches on a CPU without any.
 ///
 /// `used` is the difference of two snapshots, `taken` that of two readings of /proc/stat.
 pub(super) fn cpus(used: Option<(&Snapshot, Seen)>, taken: &BTreeMap<u32, Taken>) -> Vec<Cpu> {
@@ -25,7 +25,8 @@ pub(super) fn cpus(used: Option<(&Snapshot, Seen)>, taken: &BTreeMap<u32, Taken>
         .into_iter()
         .map(|cpu| {
             let times = watched.get(&cpu);
-            let scheduled = times.filter(|_| seen.is_some_and(|seen| seen.cpu));
+            let scheduled =
+                times.filter(|times| seen.is_some_and(|seen| seen.cpu) && times.watched_ns > 0);
             let interrupts = times
                 .filter(|_| seen.is_some_and(|seen| seen.interrupts))
                 .and_then(|times| times.interrupts);
@@ -93,12 +94,10 @@ mod tests {
     fn each_cpu_that_is_there_has_its_figures() {
         let silent = Cpu {
             cpu: 1,
-            watched_ns: Some(0),
-            idle_ns: Some(0),
-            unassigned_ns: Some(0),
             irq_ns: Some(0),
             softirq_ns: Some(0),
             steal_ns: Some(0),
+            ..Cpu::default()
         };
         let busy = Cpu {
             cpu: 0,
@@ -120,7 +119,7 @@ mod tests {
         };
         for cpu in cpus(Some((&used(), off)), &taken()) {
             assert_eq!((cpu.irq_ns, cpu.softirq_ns), (None, None));
-            assert!(cpu.idle_ns.is_some() && cpu.steal_ns.is_some());
+            assert!(cpu.steal_ns.is_some());
         }
         let no_switches = Seen { cpu: false, ..ALL };
         let seen = &cpus(Some((&used(), no_switches)), &taken())[0];
