@@ -5,7 +5,9 @@ use std::future::Future;
 use std::path::Path;
 
 use galileo_expdb::{Database, Limits, New, Record, Status};
-use galileo_wire::capture::{Machine, OwnCost, PhaseWindow, Replica, Service, Usage, Workload};
+use galileo_wire::capture::{
+    Cpu, Machine, OwnCost, PhaseWindow, Replica, Service, Usage, Workload,
+};
 use galileo_wire::{Capture, Exchange, Outcome, Phase, Role, Trace, WallClock};
 
 const SECOND: u64 = 1_000_000_000;
@@ -131,6 +133,11 @@ fn capture(id: &str) -> Capture {
             sent: None,
         }],
         interference: vec![],
+        cpus: vec![Cpu {
+            cpu: 0,
+            steal_ns: Some(0),
+            ..Cpu::default()
+        }],
         losses: BTreeMap::from([("ring_full".to_owned(), 0)]),
         not_stored: 0,
         own: OwnCost::default(),

@@ -2,6 +2,7 @@
 
 use galileo_probes::{Blame, Causes, CgroupStats, Config, Snapshot, cgroup::CgroupId};
 use galileo_tests::{
+    flood,
     pod::{Pod, Process},
     turn,
     wait::until,
@@ -326,19 +327,6 @@ fn switches(id: u32) -> (u64, u64) {
     )
 }
 
-/// Sends datagrams to the loopback device as fast as it can, to a socket that drops most of them.
-const FLOOD: &str = r#"
-import socket
-sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-sink.bind(("127.0.0.1", 0))
-out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-out.connect(sink.getsockname())
-data = bytes(1400)
-print("floods", flush=True)
-while True:
-    out.send(data)
-"#;
-
 #[test]
 fn nobody_is_blamed_for_interrupts() {
     let _turn = turn();
@@ -350,24 +338,7 @@ fn nobody_is_blamed_for_interrupts() {
     };
     let (victim, flooder) = (Pod::new("victim"), Pod::new("flooder"));
     let _spinning = spin_on(&victim, "1");
-    // The flooder runs on CPU 0; in its own network namespace, what it sends is received by softirqs on CPU 1.
-    let received_on_cpu_1 = "mount -t sysfs none /sys && ip link set lo up && \
-         echo 2 > /sys/class/net/lo/queues/rx-0/rps_cpus && exec \"$@\"";
-    let mut flooding = flooder.start(&[
-        "taskset",
-        "-c",
-        "0",
-        "unshare",
-        "-n",
-        "-m",
-        "sh",
-        "-c",
-        received_on_cpu_1,
-        "flood",
-        "python3",
-        "-c",
-        FLOOD,
-    ]);
+    let mut flooding = flooder.start(&flood::from_cpu_0_to_cpu_1());
     assert_eq!(flooding.line(), "floods");
     let before = watch.snapshot();
     let seen = until("softirqs and spinning", || {

@@ -7,6 +7,7 @@ mod answers;
 mod experiments;
 mod failing;
 mod interrupted;
+mod interrupts;
 mod neighbours;
 mod observing;
 mod pages;

@@ -15,12 +15,13 @@
 //! ```
 //!
 //! Reading order: [`result`] (what comes out), [`quantiles`], [`join`] (one request, one story), [`workloads`],
-//! [`services`], [`validity`]; then [`breakdown`], [`compare`], [`disturbance`], [`ledger`], put together in [`mod@insight`].
+//! [`services`], [`cpus`], [`validity`]; then [`breakdown`], [`compare`], [`disturbance`], [`ledger`], put together in [`mod@insight`].
 
 #![forbid(unsafe_code)]
 
 pub mod breakdown;
 pub mod compare;
+pub mod cpus;
 pub mod disturbance;
 pub mod insight;
 pub mod join;
@@ -65,6 +66,7 @@ pub fn analyse(
         workloads,
         joined,
         interference: disturbance::interference(capture),
+        cpus: cpus::figures(capture),
         losses: capture.losses.clone(),
         not_stored: capture.not_stored,
         valid: invalid_reasons.is_empty(),

@@ -26,6 +26,9 @@ pub struct RunResult {
     pub joined: u64,
     /// Who waited for a CPU that whom held, longest first.
     pub interference: Vec<InterferenceResult>,
+    /// What each CPU did in the measured phase, by ascending number; empty for runs of before that was kept.
+    #[serde(default)]
+    pub cpus: Vec<CpuResult>,
     /// What was seen and could not be kept, by kind.
     pub losses: BTreeMap<String, u64>,
     /// Exchanges that were counted and, by the run's limit, not stored one by one: no loss.
@@ -140,6 +143,29 @@ pub struct InterferenceResult {
     pub aggressor: String,
     /// How long, summed over all tasks of the victim.
     pub wait_seconds: f64,
+}
+
+/// What a CPU did in the measured phase. A field is null if it was not measured.
+///
+/// `watched = idle + cgroups + unassigned`; the others are parts of these times.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CpuResult {
+    /// Its number.
+    pub cpu: u32,
+    /// How long the probes watched it.
+    pub watched_seconds: Option<f64>,
+    /// Time without a task to run.
+    pub idle_seconds: Option<f64>,
+    /// Time of tasks, by their cgroups.
+    pub cgroups_seconds: Option<f64>,
+    /// Time of tasks whose cgroup the probes could not follow.
+    pub unassigned_seconds: Option<f64>,
+    /// Time in handlers of hardware interrupts; null also if `telemetry.interrupts` is off.
+    pub irq_seconds: Option<f64>,
+    /// Time in softirqs; null also if `telemetry.interrupts` is off.
+    pub softirq_seconds: Option<f64>,
+    /// Time that a hypervisor gave to others, in steps of 10 ms.
+    pub steal_seconds: Option<f64>,
 }
 
 /// What Galileo itself used in the measured phase.

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use galileo_load::schedule::{Arrival, Extent};
 
-use crate::file::spec::{ExperimentFile, Limits, Node, Request, Service, Through, Workload};
+use crate::file::spec::{
+    ExperimentFile, Limits, Node, Request, Service, Telemetry, Through, Workload,
+};
 use crate::file::{FileError, Secret};
 use crate::local::{Health, Port, ReplicaSpec};
 
@@ -42,8 +44,8 @@ pub struct Plan {
     pub warmup: Duration,
     /// Length of the measured phase if there are no workloads; none then: until the services end.
     pub observe: Option<Duration>,
-    /// Time from one reading of the instruments to the next.
-    pub telemetry_period: Duration,
+    /// How instruments are read.
+    pub telemetry: Telemetry,
     /// Exchanges that are stored one by one.
     pub stored_exchanges: u64,
     /// The experiment file with secrets masked; empty for a recorded command.
@@ -254,7 +256,7 @@ impl Plan {
             workloads: workload_plans(&file.workloads),
             warmup: file.warmup,
             observe: file.duration,
-            telemetry_period: file.telemetry_period,
+            telemetry: file.telemetry,
             stored_exchanges: file.stored_exchanges,
             file: file.masked_source().to_owned(),
         })

@@ -3,7 +3,7 @@
 use galileo_analysis::breakdown::{Breakdown, Part};
 use galileo_analysis::compare::{Comparison, Difference, Grouping};
 use galileo_analysis::insight::{ServiceInsight, WorkloadInsight};
-use galileo_analysis::result::WorkloadResult;
+use galileo_analysis::result::{CpuResult, WorkloadResult};
 use galileo_analysis::{Insight, RunResult};
 use galileo_wire::Capture;
 
@@ -337,6 +337,32 @@ fn neighbours(result: &RunResult, insight: &Insight) -> String {
         );
     }
     sentence(&text)
+}
+
+/// How the table of CPUs bears on that of waits, in sentences.
+pub(crate) fn taken(result: &RunResult) -> String {
+    let measured =
+        |of: fn(&CpuResult) -> Option<f64>| result.cpus.iter().any(|cpu| of(cpu).is_some());
+    if result.cpus.is_empty() {
+        return "What interrupts, softirqs and steal took of the CPUs was not measured.".to_owned();
+    }
+    let mut sentences = Vec::new();
+    if !measured(|cpu| cpu.softirq_seconds) {
+        sentences.push(
+            "Interrupts and softirqs were not measured: 'telemetry: {interrupts: true}' asks for them, and a kernel may lack \
+             their hooks.",
+        );
+    }
+    sentences.push(
+        "Interrupts, softirqs and steal count for whoever had the CPU meanwhile, here and in waits for it, not for who caused \
+         them.",
+    );
+    sentences.push(if measured(|cpu| cpu.steal_seconds) {
+        "Steal is told in ticks of 10\u{a0}ms."
+    } else {
+        "Steal was not measured."
+    });
+    sentences.join(" ")
 }
 
 /// Whether anything of any replica is known that only probes tell.

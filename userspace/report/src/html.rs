@@ -137,6 +137,8 @@ fn behind(
         Question::Neighbours => html! {
             (figures::waits(result))
             (table(&tables::waits(result)))
+            (table(&tables::cpus(result)))
+            p.note { (answers::taken(result)) }
             (parts::matrix(result))
         },
     }

@@ -35,6 +35,13 @@ pub fn optional(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), figure)
 }
 
+/// A figure, or that there is none because nothing measured it: for figures whose 0 and whose absence are easily taken for one
+/// another.
+#[must_use]
+pub fn measured(value: Option<f64>) -> String {
+    value.map_or_else(|| "not measured".to_owned(), figure)
+}
+
 /// A whole number with its thousands set apart: `1,234,567`.
 #[must_use]
 pub fn count(value: u64) -> String {
@@ -108,6 +115,7 @@ mod tests {
         );
         assert_eq!(figure(-1_234.0), "-1,234");
         assert_eq!(optional(None), "–");
+        assert_eq!([Some(0.0), None].map(measured), ["0", "not measured"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use galileo_analysis::compare::Grouping;
 use galileo_analysis::ledger::{Ledger, Unit};
 use galileo_analysis::{Insight, Quantiles, RunResult};
 
-use crate::numbers::{NO_BREAK, count, figure, optional, optional_bytes, optional_count};
+use crate::numbers::{NO_BREAK, count, figure, measured, optional, optional_bytes, optional_count};
 
 /// A table of text.
 #[derive(Debug, Clone, Default)]
@@ -294,6 +294,36 @@ pub(crate) fn waits(result: &RunResult) -> Table {
             optional(replica.runq_wait_ms.map(|wait| wait.p50)),
             optional(replica.runq_wait_ms.map(|wait| wait.p99)),
             optional(replica.runq_wait_ms.map(|wait| wait.max)),
+        ]);
+    }
+    table
+}
+
+/// What each CPU did, and what was taken from whatever it did.
+pub(crate) fn cpus(result: &RunResult) -> Table {
+    let mut table = Table::new(
+        "What each CPU did in the measured phase, in s: time watched, idle and of cgroups, and of these what interrupts, softirqs and a hypervisor (steal) took",
+        &[
+            text("CPU"),
+            number("watched"),
+            number("idle"),
+            number("cgroups"),
+            extra("unassigned"),
+            number("interrupts"),
+            number("softirqs"),
+            number("steal"),
+        ],
+    );
+    for cpu in &result.cpus {
+        table.push(vec![
+            cpu.cpu.to_string(),
+            measured(cpu.watched_seconds),
+            measured(cpu.idle_seconds),
+            measured(cpu.cgroups_seconds),
+            measured(cpu.unassigned_seconds),
+            measured(cpu.irq_seconds),
+            measured(cpu.softirq_seconds),
+            measured(cpu.steal_seconds),
         ]);
     }
     table

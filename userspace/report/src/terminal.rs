@@ -45,6 +45,9 @@ pub fn summary(
         for table in tables_of(question, result, insight) {
             page.table(table);
         }
+        if question == Question::Neighbours {
+            page.paragraph(&answers::taken(result));
+        }
     }
     page.blank();
     page.heading("Do the figures add up?");
@@ -64,6 +67,7 @@ fn tables_of(question: Question, result: &RunResult, insight: &Insight) -> Vec<T
         Question::Neighbours => vec![
             tables::disturbances(insight, MOST_VICTIMS),
             tables::waits(result),
+            tables::cpus(result),
         ],
     };
     tables

@@ -42,6 +42,9 @@ pub struct Capture {
     pub workloads: Vec<Workload>,
     /// Who waited for a CPU while whom it was given to, measured phase.
     pub interference: Vec<Interference>,
+    /// What each CPU did in the measured phase, by ascending number; empty in captures of before this was kept.
+    #[serde(default)]
+    pub cpus: Vec<Cpu>,
     /// What was seen and could not be kept, by kind; all kinds are listed, also those with 0.
     pub losses: BTreeMap<String, u64>,
     /// Exchanges counted but not stored one by one, because the run's limit was reached: no loss.
@@ -197,6 +200,25 @@ pub struct Interference {
     pub aggressor: String,
     /// How long.
     pub wait_ns: u64,
+}
+
+/// What one CPU did within a window. A figure is none if it was not measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cpu {
+    /// Its number.
+    pub cpu: u32,
+    /// How long the probes watched it. What is neither idle nor unassigned of it ran for cgroups.
+    pub watched_ns: Option<u64>,
+    /// Time without a task to run.
+    pub idle_ns: Option<u64>,
+    /// Time of tasks whose cgroup the probes could not follow.
+    pub unassigned_ns: Option<u64>,
+    /// Of all these times, what handlers of hardware interrupts took; none also if that was not asked for.
+    pub irq_ns: Option<u64>,
+    /// Of all these times, what softirqs took; none also if that was not asked for.
+    pub softirq_ns: Option<u64>,
+    /// What a hypervisor took, by /proc/stat, in steps of 10 ms.
+    pub steal_ns: Option<u64>,
 }
 
 /// A workload as planned.

@@ -49,6 +49,7 @@ pub fn capture() -> Capture {
             sent: None,
         }],
         interference: vec![],
+        cpus: vec![],
         losses: BTreeMap::from([("ring_full".into(), 0)]),
         not_stored: 0,
         own: OwnCost::default(),

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::records::{MILLISECOND, SECOND, capture, exchange, trace};
 use galileo_analysis::{Quantiles, RunResult, analyse};
-use galileo_wire::capture::{Interference, OwnCost, Sent, Usage, Waits};
+use galileo_wire::capture::{Cpu, Interference, OwnCost, Sent, Usage, Waits};
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{FailureKind, Histogram, Outcome, Phase, Trace};
 use proptest::prelude::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 /// D-33: 10 requests a second for 10 s at a server that answers in 1 ms, but nothing from 5.0 s to 7.0 s.
@@ -248,6 +250,20 @@ fn the_json_has_the_documented_names() {
         aggressor: "system".into(),
         wait_ns: 4 * MILLISECOND,
     }];
+    let watched = Cpu {
+        watched_ns: Some(10 * SECOND),
+        idle_ns: Some(6 * SECOND),
+        unassigned_ns: Some(SECOND / 2),
+        irq_ns: Some(0),
+        softirq_ns: Some(SECOND / 4),
+        steal_ns: Some(0),
+        cpu: 0,
+    };
+    let unwatched = Cpu {
+        cpu: 1,
+        ..Cpu::default()
+    };
+    capture.cpus = vec![watched, unwatched];
     capture.own = OwnCost {
         cpu_ns: SECOND / 4,
         probe_runs: Some(1_000),
@@ -286,6 +302,16 @@ fn the_json_has_the_documented_names() {
             }],
             "joined": 1,
             "interference": [{"victim": "web/web-0", "aggressor": "system", "wait_seconds": 0.004}],
+            "cpus": [
+                {
+                    "cpu": 0, "watched_seconds": 10.0, "idle_seconds": 6.0, "cgroups_seconds": 3.5, "unassigned_seconds": 0.5,
+                    "irq_seconds": 0.0, "softirq_seconds": 0.25, "steal_seconds": 0.0
+                },
+                {
+                    "cpu": 1, "watched_seconds": null, "idle_seconds": null, "cgroups_seconds": null,
+                    "unassigned_seconds": null, "irq_seconds": null, "softirq_seconds": null, "steal_seconds": null
+                }
+            ],
             "losses": {"ring_full": 0},
             "not_stored": 0,
             "valid": true,
@@ -294,6 +320,20 @@ fn the_json_has_the_documented_names() {
         })
     );
     assert_eq!(serde_json::from_value::<RunResult>(json).unwrap(), result);
+}
+
+#[test]
+fn captures_and_results_of_before_cpus_were_kept_can_still_be_read() {
+    fn older<T: Serialize + DeserializeOwned>(newer: &T) -> T {
+        let mut json = serde_json::to_value(newer).unwrap();
+        assert!(json.as_object_mut().unwrap().remove("cpus").is_some());
+        serde_json::from_value(json).unwrap()
+    }
+    let mut capture = capture();
+    capture.cpus = vec![Cpu::default()];
+    let result = analyse(&older(&capture), &[], &[], &[]);
+    assert_eq!(result.cpus, []);
+    assert_eq!(older(&analyse(&capture, &[], &[], &[])), result);
 }
 
 fn outcomes() -> impl Strategy<Value = Outcome> {

@@ -317,6 +317,22 @@ impl<'t> Decoder<'t> {
         number
     }
 
+    /// `true` or `false`, written without quotes. `yes` and `on`, which YAML 1.1 had, are texts in 1.2, and would be a silent `false`
+    /// to whoever meant them.
+    pub fn boolean(&mut self, id: NodeId) -> Option<bool> {
+        let value = match &self.tree.node(id).kind {
+            Kind::Scalar {
+                text,
+                style: ScalarStyle::Plain,
+            } => text.parse().ok(),
+            _ => None,
+        };
+        if value.is_none() {
+            self.report_expected(id, "true or false");
+        }
+        value
+    }
+
     /// A number with or without a decimal point, written without quotes.
     pub fn decimal(&mut self, id: NodeId, range: RangeInclusive<f64>) -> Option<f64> {
         let node = self.tree.node(id);

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use super::decode::{Decoder, Fields};
 use super::problem::{FileError, Finding, Problems};
-use super::spec::{ExperimentFile, Node};
+use super::spec::{ExperimentFile, Node, Telemetry};
 use super::tree::{self, NodeId, Tree};
 use super::{Secret, TimeSpan, keys, mask, name, service, workload};
 
-const DEFAULT_PERIOD: Duration = Duration::from_secs(1);
 /// A reading of the instruments takes some milliseconds; more often than this they would mostly measure themselves.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
 const DEFAULT_STORED_EXCHANGES: u64 = 1_000_000;
@@ -93,7 +92,7 @@ impl Document<'_> {
             check_duration(decoder, &fields, workloads.is_empty());
         }
         let warmup = time(decoder, &fields, "warmup", Duration::ZERO).unwrap_or_default();
-        let telemetry_period = telemetry(decoder, &fields);
+        let telemetry = telemetry(decoder, &fields);
         let stored_exchanges = record(decoder, &fields);
         Some(ExperimentFile {
             path: self.path.to_owned(),
@@ -104,7 +103,7 @@ impl Document<'_> {
             workloads: workloads?.into_iter().collect::<Option<_>>()?,
             warmup,
             duration,
-            telemetry_period,
+            telemetry,
             stored_exchanges,
             masked_source: mask::masked(
                 self.text,
@@ -245,12 +244,21 @@ fn check_duration(decoder: &mut Decoder<'_>, fields: &Fields, observes: bool) {
     }
 }
 
-fn telemetry(decoder: &mut Decoder<'_>, fields: &Fields) -> Duration {
-    fields
+fn telemetry(decoder: &mut Decoder<'_>, fields: &Fields) -> Telemetry {
+    let given = fields
         .get("telemetry")
-        .and_then(|id| decoder.fields(id, &keys::TELEMETRY, fields.key_span("telemetry")))
-        .and_then(|fields| time(decoder, &fields, "period", SHORTEST_PERIOD))
-        .unwrap_or(DEFAULT_PERIOD)
+        .and_then(|id| decoder.fields(id, &keys::TELEMETRY, fields.key_span("telemetry")));
+    let Some(fields) = given else {
+        return Telemetry::default();
+    };
+    let default = Telemetry::default();
+    Telemetry {
+        period: time(decoder, &fields, "period", SHORTEST_PERIOD).unwrap_or(default.period),
+        interrupts: fields
+            .get("interrupts")
+            .and_then(|id| decoder.boolean(id))
+            .unwrap_or(default.interrupts),
+    }
 }
 
 fn record(decoder: &mut Decoder<'_>, fields: &Fields) -> u64 {

@@ -89,7 +89,7 @@ pub(super) const ARRIVAL: Section = Section {
 pub(super) const TELEMETRY: Section = Section {
     path: "telemetry",
     what: "telemetry",
-    keys: &["period"],
+    keys: &["period", "interrupts"],
 };
 
 pub(super) const RECORD: Section = Section {

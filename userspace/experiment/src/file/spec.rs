@@ -30,14 +30,33 @@ pub struct ExperimentFile {
     pub warmup: Duration,
     /// Length of the measured phase of an experiment without workloads; none with workloads.
     pub duration: Option<Duration>,
-    /// Time from one reading of the instruments to the next.
-    pub telemetry_period: Duration,
+    /// How instruments are read.
+    pub telemetry: Telemetry,
     /// Exchanges that are stored one by one.
     pub stored_exchanges: u64,
     pub(super) masked_source: String,
     /// The text, for problems that are found later (a CPU that this machine lacks).
     pub(super) source: Secret,
     pub(super) hidden: Vec<Range<usize>>,
+}
+
+/// How instruments are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Time from one reading to the next.
+    pub period: Duration,
+    /// Measure what interrupts and softirqs take of each CPU.
+    pub interrupts: bool,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            period: Duration::from_secs(1),
+            // Its hooks run twice for each interrupt.
+            interrupts: false,
+        }
+    }
 }
 
 /// A part of the machine that replicas are pinned to.

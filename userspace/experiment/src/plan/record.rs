@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Host, Plan, ReplicaPlan, ServicePlan, resolved};
 use crate::file::name::sanitised;
-use crate::file::spec::Limits;
+use crate::file::spec::{Limits, Telemetry};
 use crate::local::{Health, Port};
 
 /// Why a command cannot be recorded.
@@ -75,7 +75,7 @@ pub fn record_plan(
         workloads: Vec::new(),
         warmup: Duration::ZERO,
         observe: duration,
-        telemetry_period: Duration::from_secs(1),
+        telemetry: Telemetry::default(),
         stored_exchanges: 1_000_000,
         file: String::new(),
     })

@@ -1,6 +1,8 @@
 //! The course of the measured part of a run: warm-up, measured phase, drain.
 
-use std::{future, net::SocketAddr, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    collections::BTreeMap, future, net::SocketAddr, sync::atomic::Ordering::Relaxed, time::Duration,
+};
 
 use galileo_expdb::RecordSender;
 use galileo_load::{Report, Stage as LoadStage};
@@ -47,6 +49,14 @@ impl Measured {
             None if after.is_empty() => None,
             None => after.keys().map(of_cpu).try_fold(Taken::default(), add),
         }
+    }
+
+    /// What was taken from each CPU that was online at both ends.
+    pub(super) fn taken_each(&self) -> BTreeMap<u32, Taken> {
+        let before = &self.before.ticks;
+        let each = self.after.ticks.iter();
+        each.filter_map(|(cpu, after)| Some((*cpu, after.since(before.get(cpu)?))))
+            .collect()
     }
 
     /// By how much the two observers of a replica may be apart.

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error, Live, Options, Stage,
     course::{Course, Measured},
+    cpus::cpus,
     deploy::{Deployed, deploy},
     drive::{Balancing, DRAIN},
     machine,
@@ -99,7 +100,7 @@ impl Session {
     ) -> Result<Capture, Error> {
         let mut unseen = platform.visibility();
         let (probes, stream) = if unseen.is_empty() {
-            load_probes(&mut unseen)
+            load_probes(self.plan.telemetry.interrupts, &mut unseen)
         } else {
             (None, None)
         };
@@ -138,7 +139,7 @@ impl Session {
                 .iter()
                 .map(|replica| (replica.plan.name.clone(), replica.plan.node.clone()))
                 .collect();
-            let period = self.plan.telemetry_period;
+            let period = self.plan.telemetry.period;
             Sampling::start(
                 probes,
                 Arc::clone(&names),
@@ -239,6 +240,7 @@ impl Session {
                 }
             })
             .collect();
+        let cpus = cpus(used.as_ref().zip(seen), &measured.taken_each());
         let mut problems = measured.problems;
         if seen.is_some() && used.is_none() {
             problems.push(
@@ -289,7 +291,6 @@ impl Session {
             .iter()
             .map(|report| report.warmup.traces_lost + report.measured.traces_lost)
             .sum();
-        let cpus = machine::host().cpus.len();
         Capture {
             id: self.id.clone(),
             name: self.plan.name.clone(),
@@ -301,7 +302,7 @@ impl Session {
             seed: self.plan.seed(),
             file: self.plan.file.clone(),
             command: self.options.command.clone(),
-            machine: machine::machine(&self.options.version, cpus),
+            machine: machine::machine(&self.options.version, machine::host().cpus.len()),
             phases: measured.phases,
             nodes: self.plan.nodes.clone(),
             services,
@@ -316,6 +317,7 @@ impl Session {
                 })
                 .collect(),
             interference,
+            cpus,
             losses: BTreeMap::from([("traces_lost".to_owned(), traces_lost)]),
             not_stored: 0,
             own,
@@ -342,10 +344,12 @@ fn sum(used: &Snapshot, figure: impl Fn(&galileo_probes::ProgramCost) -> u64) ->
 
 /// Loads the probes; what they cannot see here is added to `unseen`.
 fn load_probes(
+    interrupts: bool,
     unseen: &mut Vec<String>,
 ) -> (Option<Arc<Probes>>, Option<galileo_probes::ExchangeStream>) {
     let config = galileo_probes::Config {
         statistics: true,
+        interrupts,
         ..galileo_probes::Config::default()
     };
     let mut probes = match Probes::load(&config) {

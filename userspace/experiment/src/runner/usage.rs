@@ -43,6 +43,8 @@ pub(crate) struct Seen {
     pub cpu: bool,
     pub network: bool,
     pub http: bool,
+    /// Only if that was asked for.
+    pub interrupts: bool,
 }
 
 impl Seen {
@@ -57,6 +59,7 @@ impl Seen {
             cpu: on(Feature::Cpu),
             network: on(Feature::Network),
             http: on(Feature::Http),
+            interrupts: on(Feature::Interrupts),
         }
     }
 }
@@ -132,7 +135,9 @@ fn usage(
     preemption: Preemption,
     waits: Waits,
 ) -> Option<Usage> {
-    let Seen { cpu, network, http } = seen;
+    let Seen {
+        cpu, network, http, ..
+    } = seen;
     let apart = Apart {
         preempting_ns: Preemption::among(stats.wait.buckets()).sum_ns,
         preempted_ns: stats.switches_involuntary * preemption.mean_ns(),
@@ -251,6 +256,7 @@ mod tests {
             cpu: true,
             network: true,
             http: true,
+            interrupts: true,
         };
         let whole = usage(&stats, all, &account, none, Waits::default()).unwrap();
         assert_eq!(
@@ -318,6 +324,7 @@ mod tests {
             cpu: true,
             network: false,
             http: false,
+            interrupts: false,
         };
         let preemption = Preemption {
             count: 2,

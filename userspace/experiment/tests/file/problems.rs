@@ -102,6 +102,18 @@ fn top_level_values_are_in_range() {
         told("telemetry: {period: »1ms}"),
         ["period must be at least 10ms"]
     );
+    for (value, found) in [
+        ("yes", "'yes'"),
+        ("1", "'1'"),
+        ("True", "'True'"),
+        ("'true'", "the text 'true' in quotes"),
+        ("[true]", "a list"),
+    ] {
+        assert_eq!(
+            told(&format!("telemetry: {{interrupts: »{value}}}")),
+            [format!("expected true or false, found {found}")]
+        );
+    }
     assert_eq!(
         told("warmup: »soon"),
         ["'soon' is no time; write for example 500ms, 20s or 1m30s"]

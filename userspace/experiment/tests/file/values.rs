@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use galileo_experiment::file::spec::{Limits, Request, Through};
+use galileo_experiment::file::spec::{Limits, Request, Telemetry, Through};
 use galileo_experiment::file::{ExperimentFile, Memory, TEMPLATE};
 use galileo_experiment::local::Health;
 use galileo_load::schedule::{Arrival, Extent};
@@ -20,7 +20,7 @@ services:
 workloads:
   - {service: web, through: balancer, clients: 8, request: {method: GET, path: /}, arrival: {poisson: 200/s}, duration: 20s, seed: 1}
 warmup: 3s
-telemetry: {period: 1s}
+telemetry: {period: 2s, interrupts: true}
 ";
 
 #[test]
@@ -61,7 +61,13 @@ fn every_key_of_the_quickstart_arrives() {
     assert_eq!(load.arrival, Arrival::Poisson("200/s".parse().unwrap()));
     assert_eq!(load.extent, Extent::Duration(Duration::from_secs(20)));
     assert_eq!(file.warmup, Duration::from_secs(3));
-    assert_eq!(file.telemetry_period, Duration::from_secs(1));
+    assert_eq!(
+        file.telemetry,
+        Telemetry {
+            period: Duration::from_secs(2),
+            interrupts: true
+        }
+    );
     assert_eq!(file.duration, None);
 }
 
@@ -72,10 +78,18 @@ fn what_is_left_out_has_its_default() {
 workloads: [{service: web, arrival: {constant: 5/s}, requests: 10}]",
     );
     assert_eq!(file.name, "quickstart", "the stem of the file");
-    assert_eq!(
-        (file.warmup, file.telemetry_period),
-        (Duration::ZERO, Duration::from_secs(1))
-    );
+    assert_eq!(file.warmup, Duration::ZERO);
+    let default = Telemetry {
+        period: Duration::from_secs(1),
+        interrupts: false,
+    };
+    assert_eq!(file.telemetry, default);
+    let told = |telemetry: &str| {
+        let observes = "services: {job: {command: ./job}}\nduration: 1s\n";
+        sound(&format!("{observes}telemetry: {telemetry}")).telemetry
+    };
+    assert_eq!(told("{interrupts: false}"), default);
+    assert_eq!(told("{period: 1s}"), default);
     assert_eq!(file.stored_exchanges, 1_000_000);
     let web = &file.services[0];
     assert_eq!(

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use galileo_analysis::{Insight, RunResult, analyse, insight};
 use galileo_wire::capture::{
-    Interference, Machine, OwnCost, PhaseWindow, Replica, Service, Usage, Waits, Workload,
+    Cpu, Interference, Machine, OwnCost, PhaseWindow, Replica, Service, Usage, Waits, Workload,
 };
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{
@@ -359,6 +359,7 @@ fn capture() -> Capture {
             pair("system", "batch/batch-0", 15),
             pair("web/web-1", "system", 6),
         ],
+        cpus: vec![cpu(0, 15_980), cpu(1, 460)],
         losses: [
             ("exchange_ring_full", 0),
             ("socket_storage_full", 0),
@@ -373,6 +374,19 @@ fn capture() -> Capture {
             probe_ns: Some(290 * MILLISECOND),
         },
         unseen: vec![],
+    }
+}
+
+/// Its interrupts are not measured.
+fn cpu(cpu: u32, idle_ms: u64) -> Cpu {
+    Cpu {
+        cpu,
+        watched_ns: Some(END - BEGIN),
+        idle_ns: Some(idle_ms * MILLISECOND),
+        unassigned_ns: Some(0),
+        irq_ns: None,
+        softirq_ns: None,
+        steal_ns: Some(30 * MILLISECOND),
     }
 }
 

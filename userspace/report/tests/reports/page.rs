@@ -44,6 +44,25 @@ fn every_question_is_answered_before_its_chart_and_table() {
 }
 
 #[test]
+fn the_page_tells_what_took_the_cpus_in_the_summarys_words() {
+    let mut run = noisy_neighbour();
+    let told = |page: &str| {
+        let meaning = page.split("<p class=\"note\">").nth(1).unwrap();
+        let cells = page.matches(">not measured<").count();
+        (cells, meaning.split_once("</p>").unwrap().0.to_owned())
+    };
+    let (cells, meaning) = told(&shown(&run));
+    assert_eq!(cells, 4, "interrupts and softirqs of two CPUs");
+    assert!(meaning.starts_with("Interrupts and softirqs were not measured: "));
+    for cpu in &mut run.capture.cpus {
+        (cpu.irq_ns, cpu.softirq_ns) = (Some(0), Some(0));
+    }
+    let (cells, meaning) = told(&shown(&run));
+    assert_eq!(cells, 0);
+    assert!(meaning.starts_with("Interrupts, softirqs and steal count"));
+}
+
+#[test]
 fn nothing_is_loaded_from_elsewhere() {
     let page = shown(&noisy_neighbour());
     for loader in [

@@ -51,6 +51,34 @@ fn an_observing_run_has_no_load_to_report() {
     insta::assert_snapshot!(shown(&run, 80, false));
 }
 
+/// What is behind the last answer.
+fn neighbours(run: &Run) -> String {
+    let text = shown(run, 80, false);
+    let from = text
+        .find("What each CPU did")
+        .or(text.find("What interrupts"));
+    let (part, _) = text[from.unwrap()..].split_once("\n\n").unwrap();
+    part.to_owned()
+}
+
+#[test]
+fn interrupts_that_took_nothing_are_told_from_those_that_were_not_measured() {
+    let mut run = noisy_neighbour();
+    insta::assert_snapshot!(neighbours(&run));
+    for cpu in &mut run.capture.cpus {
+        cpu.irq_ns = Some(0);
+        cpu.softirq_ns = Some(u64::from(cpu.cpu) * 1_204_000_000);
+    }
+    insta::assert_snapshot!(neighbours(&run));
+}
+
+#[test]
+fn what_was_not_measured_of_any_cpu_is_told_once() {
+    let mut run = noisy_neighbour();
+    run.capture.cpus.clear();
+    insta::assert_snapshot!(neighbours(&run), @"What interrupts, softirqs and steal took of the CPUs was not measured.");
+}
+
 #[test]
 fn no_line_is_wider_than_the_terminal() {
     let short = noisy_neighbour();

@@ -70,6 +70,10 @@ fn an_unknown_key_unlike_all_known_ones_gets_their_list() {
         messages("services: {a: {command: a, limits: {»disk: 1}}}\nduration: 1s"),
         ["unknown key 'disk' in limits; it has cpu, memory"]
     );
+    assert_eq!(
+        messages("services: {a: {command: a}}\nduration: 1s\ntelemetry: {»steal: true}"),
+        ["unknown key 'steal' in telemetry; it has period, interrupts"]
+    );
 }
 
 #[test]
@@ -80,7 +84,7 @@ nodes: {a: {»cpu: [0]}}
 services: {web: {»comand: s, port: 80, limits: {»mem: 1GB}}}
 workloads:
 - {service: web, request: {»pth: /}, arrival: {»poison: 1/s}, requests: 1, »clinets: 1}
-telemetry: {»perod: 1s}
+telemetry: {»perod: 1s, »interupts: true}
 record: {»exchange: 1}
 ";
     let unknown = [
@@ -92,6 +96,7 @@ record: {»exchange: 1}
         ("poison", "poisson"),
         ("clinets", "clients"),
         ("perod", "period"),
+        ("interupts", "interrupts"),
         ("exchange", "exchanges"),
     ];
     let expected =
@@ -138,6 +143,10 @@ fn a_key_without_a_value_is_told_once() {
         (
             "services: {a: {command: a}}\n»workloads:\nduration: 1s",
             "workloads",
+        ),
+        (
+            "services: {a: {command: a}}\nduration: 1s\ntelemetry: {»interrupts: }",
+            "interrupts",
         ),
         ("services: {a: {command: a, »env: ~}}\nduration: 1s", "env"),
         ("»services: null\nduration: 1s", "services"),
