@@ -103,19 +103,53 @@ impl Watch {
     }
 
     /// Waits until there are so many of them, in both roles together.
+    ///
+    /// # Panics
+    ///
+    /// If there are fewer, or more; the message then says what was lost.
     pub fn wait_for(&mut self, port: u16, count: usize) -> Vec<Exchange> {
+        let account = |watch: &Self| {
+            let lost = Kinds(&watch.snapshot().ledger).to_string();
+            format!("in the ledger: {lost}")
+        };
+        self.wait_for_those(port, count, |_| true, account)
+    }
+
+    /// Waits until there are so many of them that a cgroup took part in in this role.
+    ///
+    /// # Panics
+    ///
+    /// As [`Watch::wait_for`]; the message then says what was counted of this cgroup as well.
+    pub fn wait_for_in(
+        &mut self,
+        cgroup: CgroupId,
+        role: Role,
+        port: u16,
+        count: usize,
+    ) -> Vec<Exchange> {
+        let wanted = |one: &Exchange| one.cgroup == cgroup && one.role == role;
+        self.wait_for_those(port, count, wanted, |watch| watch.account_of(cgroup))
+    }
+
+    fn wait_for_those(
+        &mut self,
+        port: u16,
+        count: usize,
+        wanted: impl Fn(&Exchange) -> bool,
+        account: impl Fn(&Self) -> String,
+    ) -> Vec<Exchange> {
         let seen = wait::try_until(|| {
-            let seen = self.seen(port);
+            let mut seen = self.seen(port);
+            seen.retain(&wanted);
             (seen.len() >= count).then_some(seen)
         });
         let Some(seen) = seen else {
             let seen = self.seen(port);
             let [servers, clients] =
                 [Role::Server, Role::Client].map(|role| of_role(&seen, role).len());
-            let lost = Kinds(&self.snapshot().ledger).to_string();
             panic!(
-                "waited in vain: {count} exchanges with port {port}; seen as server {servers}, as client {clients}; \
-                 in the ledger: {lost}"
+                "waited in vain: {count} exchanges with port {port}; seen as server {servers}, as client {clients}; {}",
+                account(self)
             );
         };
         assert_eq!(seen.len(), count, "{seen:#?}");

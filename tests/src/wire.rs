@@ -55,6 +55,12 @@ impl Wire {
                     .contains("LOWER_UP")
                     .then_some(())
             });
+            // By a job of the kernel's own, which takes its time on a busy machine; packets that come before are refused.
+            wait::until("packets to the IPv6 address are taken", || {
+                end.run("ip -6 route show table local")
+                    .contains(&format!("local {} ", end.v6))
+                    .then_some(())
+            });
         }
         Self { left, right }
     }

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`repository`] (where things lie), [`process`] (how programs are run), [`progress`] (how far they
 //! are), [`namespace`] (networks of our own), [`cgroup`] (where programs run), [`machine`] (what a machine needs), [`demo`],
-//! [`test`], [`fuzz`], [`bench`], [`corpus`], [`ebpf`], [`kernels`], [`deny`] and [`miri`].
+//! [`mod@test`], [`fuzz`], [`mod@bench`], [`corpus`], [`ebpf`], [`kernels`], [`deny`] and [`miri`].
 
 #![forbid(unsafe_code)]
 

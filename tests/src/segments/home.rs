@@ -9,7 +9,7 @@ use std::{
 
 use galileo_probes::cgroup::{self, CgroupId};
 
-use crate::wait;
+use crate::{leftovers, wait};
 
 /// While it lives, this process is in a cgroup of its own: the sockets that it makes belong to that.
 ///
@@ -30,6 +30,7 @@ impl Home {
     #[must_use]
     pub fn enter() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        leftovers::sweep();
         let mount = cgroup::mount_point().expect("a cgroup2 mount");
         let own = fs::read_to_string("/proc/self/cgroup").expect("procfs is mounted");
         let own = own
@@ -38,7 +39,8 @@ impl Home {
             .expect("a cgroup2 line");
         let before = mount.join(own);
         let folder = mount.join(format!(
-            "galileo-wire-{}-{}",
+            "{}{}-{}-wire",
+            leftovers::PREFIX,
             process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         ));

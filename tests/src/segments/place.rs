@@ -121,6 +121,16 @@ impl Place {
                 .expect("ip can be started");
             assert!(done.success(), "ip {line}");
         }
+        // By a job of the kernel's own, which takes its time on a busy machine; packets that come before are refused.
+        wait::until("the kernel takes packets to its IPv6 address", || {
+            let routes = Command::new("ip")
+                .args(["-6", "route", "show", "table", "local"])
+                .output()
+                .expect("ip can be started");
+            String::from_utf8_lossy(&routes.stdout)
+                .contains(&format!("local {v6} "))
+                .then_some(())
+        });
         Self {
             device,
             buffer: vec![0; offload::BYTES + usize::from(u16::MAX)],

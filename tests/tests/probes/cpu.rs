@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{Accounting, Closure, Config, Ledger, RootTasks, Snapshot, Ticks, cgroup};
+use galileo_probes::{
+    Accounting, Blame, Closure, Config, Ledger, RootTasks, Snapshot, Ticks, cgroup,
+};
 use galileo_tests::{pod::Pod, turn, wait::until, watch::Watch};
 
 /// What this kernel may have taken off tasks' clocks since then, at most: time that the hypervisor gave to others, and that of
@@ -201,6 +203,71 @@ fn cgroups_and_idle_are_all_the_time_of_all_cpus() {
         (Closure::between(&start, &last).missing().abs() <= 0.005).then_some(last)
     });
     assert!(last.since(&start).cgroups[&two.id].on_cpu_ns > 0);
+}
+
+/// Runs and sleeps by turns, for a millisecond each.
+const PULSE: &str = r#"
+import time
+while True:
+    end = time.monotonic() + 0.001
+    while time.monotonic() < end:
+        pass
+    time.sleep(0.001)
+"#;
+
+/// How long this CPU has had nothing to do, by the kernel's own account.
+fn idle_ns(cpu: u32) -> u64 {
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    let name = format!("cpu{cpu} ");
+    let line = stat.lines().find_map(|line| line.strip_prefix(&name));
+    let ticks = line.unwrap().split_whitespace().skip(3).take(2);
+    // Idle, and idle while something waits for a disk; in hundredths of a second (proc_stat(5)).
+    ticks
+        .map(|ticks| ticks.parse::<u64>().unwrap() * 10_000_000)
+        .sum()
+}
+
+#[test]
+fn the_idle_task_idles_and_never_waits() {
+    // D-18 in the kernel: the idle task can always run, its cgroup is the root, and it gets the CPU back with each sleep of the pod's.
+    let _turn = turn();
+    let Some(watch) = Watch::start(&Config::default()) else {
+        return;
+    };
+    let root = cgroup::id(&cgroup::mount_point().unwrap()).unwrap();
+    let pod = Pod::new("pulse");
+    let _pulse = pod.start(&["taskset", "-c", "1", "python3", "-c", PULSE]);
+    // Again and again if others run there, some of which wait for the pod: then the blame says nothing.
+    for _ in 0..10 {
+        let (before, idle_before) = (watch.snapshot(), idle_ns(1));
+        let (used, idle) = until("the pod runs", || {
+            let used = watch.snapshot().since(&before);
+            let ran = used.cgroups.get(&pod.id)?.on_cpu_ns;
+            (ran > 200_000_000).then(|| (used, idle_ns(1) - idle_before))
+        });
+        let window = used.end_ns - used.begin_ns;
+        let counted = used.cpus[1].idle_ns;
+        assert!(
+            counted.abs_diff(idle) <= window / 20 + 30_000_000,
+            "{counted} ns counted, {idle} ns by the kernel, in {window} ns"
+        );
+        let longest = used.cgroups[&root].wait.buckets().last();
+        let longest = longest.map_or(0, |(_, high, _)| high);
+        assert!(
+            longest < 2 * window,
+            "a wait of {longest} ns in {window} ns"
+        );
+        let ran = used.cgroups[&pod.id].on_cpu_ns;
+        if window.saturating_sub(idle + ran) < ran / 5 {
+            let blame = Blame {
+                victim: root,
+                aggressor: pod.id,
+            };
+            let waited = used.blames.get(&blame).copied().unwrap_or(0);
+            assert!(waited < ran / 2, "{waited} ns waited while it ran {ran} ns");
+            return;
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! Loading and going.
 
-use std::{collections::BTreeSet, fs, process::Command, thread, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::{Child, Command},
+    thread,
+    time::Duration,
+};
 
 use galileo_probes::{Config, Error, Probes, Role};
 use galileo_tests::{
@@ -10,7 +16,7 @@ use galileo_tests::{
     watch::{Watch, of_role},
 };
 use rustix::{
-    process::{Gid, Uid},
+    process::{Gid, Pid, Signal, Uid, kill_process},
     thread::{set_thread_res_gid, set_thread_res_uid},
 };
 
@@ -37,25 +43,44 @@ fn without_permission_the_error_says_what_to_do() {
 }
 
 /// Stops a process and has it go on, several times in a row, as one signal alone is not enough: aya asks the kernel twice. Then
-/// leaves it the time that the longest program takes.
-const DISTURB: &str = "for burst in 1 2 3 4 5 6; do for signal in 1 2 3 4; do \
+/// leaves it the time that the longest program takes. Told to end, it does not leave the process stopped.
+const DISTURB: &str = "trap 'kill -CONT $1; exit' TERM; for burst in 1 2 3 4 5 6; do for signal in 1 2 3 4; do \
     kill -STOP $1 && kill -CONT $1 || exit; sleep 0.04; done; sleep 1; done";
+
+/// Disturbs this process until it is done with that, or until this is dropped: others' tests would be disturbed as well.
+struct Disturbing(Child);
+
+impl Disturbing {
+    fn start() -> Self {
+        let own = std::process::id().to_string();
+        let shell = Command::new("sh")
+            .args(["-c", DISTURB, "disturb", &own])
+            .spawn();
+        Self(shell.unwrap())
+    }
+}
+
+impl Drop for Disturbing {
+    fn drop(&mut self) {
+        // Not killed: that could be between a stop and what ends it. It is its parent's to reap, so that the id is no other's.
+        if self.0.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        }
+        let _ = self.0.wait();
+    }
+}
 
 #[test]
 fn signals_that_come_while_the_probes_are_loaded_do_not_keep_them_out() {
     let _turn = turn();
-    let own = std::process::id().to_string();
-    let mut disturbing = Command::new("sh")
-        .args(["-c", DISTURB, "disturb", &own])
-        .spawn()
-        .unwrap();
-    while disturbing.try_wait().unwrap().is_none() {
+    let mut disturbing = Disturbing::start();
+    while disturbing.0.try_wait().unwrap().is_none() {
         // All features are on, or this fails.
         if Watch::start(&Config::default()).is_none() {
-            break;
+            return;
         }
     }
-    assert!(disturbing.wait().unwrap().success(), "signals were sent");
+    assert!(disturbing.0.wait().unwrap().success(), "signals were sent");
 }
 
 #[test]

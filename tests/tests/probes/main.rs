@@ -2,6 +2,7 @@
 
 mod churn;
 mod cpu;
+mod headers;
 mod http;
 mod lifecycle;
 mod listener;

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use galileo_probes::{Config, Exchange, Role};
+use galileo_probes::{Config, Role};
 use galileo_tests::{
     pod::{Pod, Process},
     turn,
-    wait::{try_until, until},
+    wait::until,
     watch::Watch,
     wire::{Namespace, Wire},
 };
@@ -92,18 +92,7 @@ fn every_exchange_over_a_wire_is_seen_at_both_ends_whole_segmented_and_merged() 
             .flat_map(|ids| (0..requests).map(move |index| format!("{ids}-{index}")))
             .collect();
         for (pod, role) in [(&there, Role::Server), (&here, Role::Client)] {
-            let of_pod = |exchange: &Exchange| exchange.cgroup == pod.id && exchange.role == role;
-            let seen = try_until(|| {
-                let mut seen = watch.seen(80);
-                seen.retain(of_pod);
-                (seen.len() >= expected.len()).then_some(seen)
-            });
-            let seen = seen.unwrap_or_else(|| {
-                let expected = expected.len();
-                let account = watch.account_of(pod.id);
-                panic!("waited in vain: {expected} exchanges as {role:?}; {account}")
-            });
-            assert_eq!(seen.len(), expected.len());
+            let seen = watch.wait_for_in(pod.id, role, 80, expected.len());
             let ids: BTreeSet<_> = seen
                 .iter()
                 .filter_map(|one| one.request_id.map(|id| id.to_string()))

@@ -8,6 +8,7 @@ use std::{
     ffi::c_void,
     os::fd::{AsFd, BorrowedFd},
     ptr::{self, NonNull},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use aya::maps::MapData;
@@ -20,6 +21,9 @@ use rustix::{
 pub(crate) struct Addresses {
     start: NonNull<c_void>,
     bytes: usize,
+    /// Whether mapping a part has failed: the kernel unmaps what was there before it finds out (`mmap_region` in mm/mmap.c, which
+    /// newer kernels undo), so that those addresses may be anybody's.
+    lost: AtomicBool,
 }
 
 // SAFETY: it is the only owner of its addresses, and they mean the same in every thread.
@@ -43,6 +47,7 @@ impl Addresses {
         Ok(Self {
             start: NonNull::new(start).ok_or(Errno::NOMEM)?,
             bytes,
+            lost: AtomicBool::new(false),
         })
     }
 
@@ -52,7 +57,8 @@ impl Addresses {
     }
 
     /// Maps `bytes` of a map from `from` on to the addresses from `at` on, in place of what was mapped there; all three are
-    /// multiples of the page size. Whoever may read there at that moment must not mind that the pages change.
+    /// multiples of the page size. Whoever may read there at that moment must not mind that the pages change. Once that has failed
+    /// it always does.
     ///
     /// # Panics
     ///
@@ -66,9 +72,12 @@ impl Addresses {
         from: usize,
     ) -> Result<(), Errno> {
         assert!(at.checked_add(bytes).is_some_and(|end| end <= self.bytes));
-        // SAFETY: a part of the addresses that were set aside, of which only this mapping is at their place; pointers into it
-        // (`Addresses::pointer`) are followed with that in mind.
-        unsafe {
+        if self.lost.load(Ordering::Relaxed) {
+            return Err(Errno::NOMEM);
+        }
+        // SAFETY: a part of the addresses that were set aside and are still ours, of which only this mapping is at their place;
+        // pointers into it (`Addresses::pointer`) are followed with that in mind.
+        let mapped = unsafe {
             mmap(
                 self.start.as_ptr().byte_add(at),
                 bytes,
@@ -77,8 +86,11 @@ impl Addresses {
                 map,
                 from as u64,
             )
-        }?;
-        Ok(())
+        };
+        if mapped.is_err() {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        mapped.map(drop)
     }
 
     /// The address of something of type `T` that begins so many bytes after the first. What is not mapped may not be touched, and
@@ -101,7 +113,10 @@ impl Addresses {
 
 impl Drop for Addresses {
     fn drop(&mut self) {
-        // SAFETY: set aside in `set_aside` with this length; who keeps a pointer into it keeps this as well.
+        if *self.lost.get_mut() {
+            return;
+        }
+        // SAFETY: set aside in `set_aside` with this length, and still ours; who keeps a pointer into it keeps this as well.
         if let Err(error) = unsafe { munmap(self.start.as_ptr(), self.bytes) } {
             tracing::warn!(%error, "cannot unmap a BPF map");
         }
@@ -111,4 +126,41 @@ impl Drop for Addresses {
 /// The descriptor of a map.
 pub(crate) fn descriptor(map: &MapData) -> BorrowedFd<'_> {
     map.fd().as_fd()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use rustix::param::page_size;
+
+    use super::*;
+
+    fn is_mapped(address: usize) -> bool {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let mut stretches = maps.lines().filter_map(|line| {
+            let (begin, end) = line.split_once(' ')?.0.split_once('-')?;
+            let number = |text| usize::from_str_radix(text, 16).unwrap();
+            Some(number(begin)..number(end))
+        });
+        stretches.any(|stretch| stretch.contains(&address))
+    }
+
+    #[test]
+    fn what_may_have_been_lost_by_a_mapping_that_failed_is_neither_mapped_again_nor_unmapped() {
+        let page = page_size();
+        let (program, null) = (
+            File::open("/proc/self/exe").unwrap(),
+            File::open("/dev/null").unwrap(),
+        );
+        let addresses = Addresses::set_aside(2 * page).unwrap();
+        let map = |file: &File, at| addresses.map(at, page, ProtFlags::READ, file.as_fd(), 0);
+        map(&program, 0).unwrap();
+        assert_eq!(map(&null, page), Err(Errno::NODEV));
+        assert_eq!(map(&program, page), Err(Errno::NOMEM));
+
+        let first = addresses.pointer::<u8>(0).as_ptr().addr();
+        drop(addresses);
+        assert!(is_mapped(first));
+    }
 }

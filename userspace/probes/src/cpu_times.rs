@@ -1,6 +1,6 @@
 //! What CPUs did.
 
-/// What one CPU did. What it ran for cgroups is in [`CgroupStats::on_cpu_ns`]; `closure` makes sure that nothing is missing.
+/// What one CPU did. What it ran for cgroups is in [`CgroupStats::on_cpu_ns`](crate::CgroupStats::on_cpu_ns); `closure` makes sure that nothing is missing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CpuTimes {
     /// The moment for which this CPU's times hold, what it ran for cgroups included (`CLOCK_BOOTTIME`). For a difference:

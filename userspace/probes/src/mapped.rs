@@ -4,7 +4,7 @@
 use std::{
     marker::PhantomData,
     ptr::NonNull,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
 };
 
 use aya::maps::MapData;
@@ -175,6 +175,22 @@ impl<T: Plain> Mapped<T> {
     #[inline]
     pub(crate) fn word(&self, index: usize, offset: usize) -> Option<u64> {
         self.words::<1>(index, offset).map(|[word]| word)
+    }
+
+    /// Counters of an entry, by their offsets, that tell whether what is read belongs together, as the number of a seqlock does: what was
+    /// read before them is not read after them, nor the other way round. x86 reads in order anyway; arm64 does so at barriers only.
+    #[inline]
+    pub(crate) fn guards<const N: usize>(
+        &self,
+        index: usize,
+        offsets: [usize; N],
+    ) -> Option<[u64; N]> {
+        self.is_mapped(index).then(|| {
+            fence(Ordering::Acquire);
+            let guards = offsets.map(|offset| self.word(index, offset).unwrap_or(0));
+            fence(Ordering::Acquire);
+            guards
+        })
     }
 
     /// Sets one counter of an entry, by its offset in bytes, in a mapping that is writable. Nothing happens where

@@ -262,8 +262,11 @@ impl Matrix {
     }
 }
 
+/// The numbers of pairs that gave up their places; what is read between two looks at them belongs together if they are the same and even.
 fn evictions(states: &Mapped<CpuState>, into: &mut Vec<u64>) {
     into.clear();
-    let offset = offset_of!(CpuState, evictions);
-    into.extend((0..states.len()).map(|cpu| states.word(cpu, offset).unwrap_or(0)));
+    into.extend((0..states.len()).map(|cpu| {
+        let guard = states.guards(cpu, [offset_of!(CpuState, evictions)]);
+        guard.map_or(0, |[count]| count)
+    }));
 }

@@ -3,6 +3,11 @@
 //! Each CPU is read by itself: what it counted of all cgroups, its idle time, and what it runs then belong to one moment
 //! between two of its switches, so that together they are exactly the time for which it was watched. If it switched while
 //! its lines were read, what it ran since, by its history, is read again until it did not.
+//!
+//! That is a seqlock: the kernel side counts a switch (`switches`) before it changes anything, and the same number as accounted
+//! (`accounted`) when it has changed all. Reading keeps its order on every processor ([`Mapped::guards`]). Writing does where stores keep
+//! theirs, as on x86: an eBPF program that is to load on 5.10 has no barrier. On arm64 a reading may thus miss a run, or count it twice,
+//! that ended in the moment before, for which a store may wait in the processor; the next reading, of totals, puts it right.
 
 use std::{mem::offset_of, sync::atomic::Ordering};
 
@@ -307,12 +312,17 @@ impl Cpus {
     }
 
     fn now(&self, cpu: usize) -> Now {
-        let word = |offset| self.states.word(cpu, offset).unwrap_or(0);
         // Slot and number of switches lie in one word, so that they are of one moment.
         const { assert!(offset_of!(CpuState, switches) == offset_of!(CpuState, slot) + 4) };
         const { assert!(offset_of!(CpuState, written) == offset_of!(CpuState, accounted) + 4) };
-        let [slot, switches] = halves(word(offset_of!(CpuState, slot)));
-        let [accounted, written] = halves(word(offset_of!(CpuState, accounted)));
+        // In this order: if what was accounted is all before, and no switch has come after, then what was read in between is of one
+        // moment. So the clock and the lines come before the number of switches, the rest of the state and the lines after what was
+        // accounted.
+        let guards = [offset_of!(CpuState, slot), offset_of!(CpuState, accounted)];
+        let [switched, accounted] = self.states.guards(cpu, guards).unwrap_or_default();
+        let [slot, switches] = halves(switched);
+        let [accounted, written] = halves(accounted);
+        let word = |offset| self.states.word(cpu, offset).unwrap_or(0);
         Now {
             since_ns: word(offset_of!(CpuState, since_ns)),
             slot,

@@ -33,7 +33,7 @@ pub struct CgroupStats {
     pub wait: Durations,
     /// The part of all waits during which tasks of the same cgroup ran on that CPU.
     pub wait_own_ns: u64,
-    /// The part of all waits during which other cgroups ran on that CPU: see [`Snapshot::blames`].
+    /// The part of all waits during which other cgroups ran on that CPU: see [`Snapshot::blames`](crate::Snapshot::blames).
     pub wait_other_ns: u64,
     /// The part of all waits during which that CPU idled: the wake-up was under way, or a limit held the task.
     pub wait_idle_ns: u64,
