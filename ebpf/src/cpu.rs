@@ -209,3 +209,10 @@ fn publish(word: &mut u32, value: u32) {
         asm!("*(u32 *)({word} + 0) = {value}", word = in(reg) word, value = in(reg) u64::from(value));
     };
 }
+
+/// The same of a word of 64 bits.
+#[inline(always)]
+fn publish_long(word: &mut u64, value: u64) {
+    // SAFETY: as above.
+    unsafe { asm!("*(u64 *)({word} + 0) = {value}", word = in(reg) word, value = in(reg) value) };
+}

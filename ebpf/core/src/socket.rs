@@ -17,7 +17,7 @@ pub struct Socket {
     pub cookie: u64,
     /// Slot of the cgroup.
     pub slot: u32,
-    /// See [`role`](galileo_ebpf_abi::role).
+    /// See [`role`].
     pub role: u8,
     /// Turns that began like no message while the role was unknown.
     pub strikes: u8,

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use galileo_ebpf_abi::{EVICTED, Ledger, PAIR_SETS, PAIR_WAYS, Pair, PairSet, pair_of};
 use galileo_ebpf_core::runqueue;
 
-use super::CPUS;
+use super::{CPUS, publish_long};
 use crate::{
     ledger::{MMAPABLE, add, count, field},
     slots::is_current,
@@ -62,7 +62,7 @@ extern "C" fn place(cpu_index: u32, set: u32, key: u64, ns: u64) -> u32 {
     for way in &mut pairs.ways {
         let (victim, aggressor) = pair_of(way.key);
         if !is_current(victim) || !is_current(aggressor) {
-            *way = Pair { key, ns };
+            replace(way, key, ns);
             return 0;
         }
     }
@@ -88,7 +88,16 @@ extern "C" fn place(cpu_index: u32, set: u32, key: u64, ns: u64) -> u32 {
             None => count(Ledger::MatrixFull),
         }
     }
-    *way = Pair { key, ns };
+    replace(way, key, ns);
     *evictions = turn + 2;
     0
+}
+
+/// Gives the place of a pair to another one. Whoever reads the time and finds the same key before and after has that of this pair: in
+/// between there is none. Where stores keep their order, that is; on arm64 they may not.
+#[inline(always)]
+fn replace(way: &mut Pair, key: u64, ns: u64) {
+    publish_long(&mut way.key, 0);
+    publish_long(&mut way.ns, ns);
+    publish_long(&mut way.key, key);
 }

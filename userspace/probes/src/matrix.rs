@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap as Totals},
     hash::{BuildHasherDefault, Hasher},
     mem::offset_of,
+    sync::atomic::{AtomicU64, Ordering, fence},
 };
 
 use aya::maps::{HashMap, MapData, MapError};
@@ -18,6 +19,8 @@ use crate::{
 
 /// How often it is tried to read a CPU's pairs while none of them moves to the shared map.
 const LOOKS: u32 = 64;
+/// How often it is tried to read a set while its pairs take one another's places: more often than any kernel switches meanwhile.
+const PAIR_LOOKS: u32 = 4_096;
 
 /// Hashes keys, which nobody chooses who could do harm by it, as their sets are found ([`pair_set_of`]).
 #[derive(Default)]
@@ -201,7 +204,7 @@ impl Matrix {
         let Some(pairs) = self.pairs.counters(index, 0) else {
             return Ok(());
         };
-        let Some(before) = catch_up(&mut self.seen[index], pairs) else {
+        let Some(before) = read_whole(&mut self.seen[index], pairs) else {
             return Ok(());
         };
         let now = self.seen[index];
@@ -262,6 +265,26 @@ impl Matrix {
     }
 }
 
+/// As [`catch_up`], of a set, each time with the pair that it is of. One that takes another's place is written with no key in
+/// between (`replace` in ebpf/src/cpu/matrix.rs): a time is its pair's if the same key stands there before and after.
+fn read_whole(seen: &mut Set, pairs: &[AtomicU64; 2 * PAIR_WAYS]) -> Option<Set> {
+    let before = catch_up(seen, pairs)?;
+    for _ in 0..PAIR_LOOKS {
+        fence(Ordering::Acquire);
+        let same =
+            |(key, _): (u64, u64), place: &[AtomicU64]| key == place[0].load(Ordering::Relaxed);
+        if ways(seen)
+            .zip(pairs.chunks_exact(2))
+            .all(|(way, place)| same(way, place))
+        {
+            break;
+        }
+        fence(Ordering::Acquire);
+        catch_up(seen, pairs);
+    }
+    Some(before)
+}
+
 /// The numbers of pairs that gave up their places; what is read between two looks at them belongs together if they are the same and even.
 fn evictions(states: &Mapped<CpuState>, into: &mut Vec<u64>) {
     into.clear();
@@ -269,4 +292,33 @@ fn evictions(states: &Mapped<CpuState>, into: &mut Vec<u64>) {
         let guard = states.guards(cpu, [offset_of!(CpuState, evictions)]);
         guard.map_or(0, |[count]| count)
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_never_that_of_the_pair_whose_place_another_takes() {
+        const PAIRS: u64 = 3_000_000;
+        let place: [AtomicU64; 2 * PAIR_WAYS] = Default::default();
+        thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                // As `replace` does, each with a time that tells whose it is.
+                for key in 1..=PAIRS {
+                    place[0].store(0, Ordering::Release);
+                    place[1].store(1_000 * key, Ordering::Release);
+                    place[0].store(key, Ordering::Release);
+                }
+            });
+            let mut seen = Set::default();
+            while !writer.is_finished() {
+                read_whole(&mut seen, &place);
+                let [key, ns, ..] = seen;
+                assert!(key == 0 || ns == 1_000 * key, "{ns} ns of {key}");
+            }
+        });
+    }
 }
