@@ -7,8 +7,9 @@ use std::path::PathBuf;
 pub struct Config {
     /// Cgroups followed at once; by default twice as many as there are when the probes are loaded, and at least 1,024.
     pub cgroups: Option<u32>,
-    /// Tasks (threads) followed at once; by default twice as many as there are when the probes are loaded, and at least 4,096. Of so many,
-    /// one in some 7,000 may find its place taken; of more, more. They are counted ([`Ledger::TasksFull`](crate::Ledger::TasksFull)).
+    /// Tasks (threads) followed at once, up to 262,144; by default twice as many as there are when the probes are loaded, and at least
+    /// 4,096. Of so many, one in some 7,000 may find its place taken; of more, more. They are counted
+    /// ([`Ledger::TasksFull`](crate::Ledger::TasksFull)).
     pub tasks: Option<u32>,
     /// Bytes of the ring of single exchanges; rounded up to what the kernel takes.
     pub ring_bytes: u32,

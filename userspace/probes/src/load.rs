@@ -43,6 +43,13 @@ impl Probes {
                 "{cgroups} cgroups cannot be followed at once: 1 to {SLOTS_MAX} can"
             )));
         }
+        if let Some(tasks) = config.tasks
+            && (tasks == 0 || tasks > TASKS_MAX)
+        {
+            return Err(Error::Load(format!(
+                "{tasks} tasks cannot be followed at once: 1 to {TASKS_MAX} can"
+            )));
+        }
         lift_memory_limit();
         let cpus = possible_cpus()?;
         let lines = cpus
@@ -148,20 +155,26 @@ fn slots_for(mount: &Path) -> u32 {
     present.saturating_mul(2).clamp(LEAST, SLOTS_MAX)
 }
 
-/// Places in which tasks are followed: four for each. A task has eight of them to choose from, see `TASK_WAYS`.
+/// Places for each task that is to be followed.
+const PLACES_EACH: u32 = 4;
+
+/// Tasks that can be followed at once.
+const TASKS_MAX: u32 = TASK_PLACES_MAX / PLACES_EACH;
+
+/// Places in which tasks are followed. A task has eight of them to choose from, see `TASK_WAYS`.
 fn task_places(tasks: Option<u32>) -> u32 {
-    const LEAST: u32 = TASK_PLACES / 4;
-    let tasks = tasks.unwrap_or_else(|| tasks_present().saturating_mul(2).max(LEAST));
-    tasks
-        .saturating_mul(4)
-        .clamp(TASK_WAYS, TASK_PLACES_MAX)
-        .next_power_of_two()
+    const LEAST: u32 = TASK_PLACES / PLACES_EACH;
+    let tasks = tasks.unwrap_or_else(|| tasks_present().saturating_mul(2).clamp(LEAST, TASKS_MAX));
+    (tasks * PLACES_EACH).max(TASK_WAYS).next_power_of_two()
 }
 
-/// Tasks that there are on this machine, in all pid namespaces (`proc_loadavg(5)`); 0 where /proc is not mounted.
+/// Tasks that there are on this machine, in all pid namespaces (`proc_loadavg(5)`): those of its container where lxcfs lies over
+/// that file; 0 where it cannot be read.
 fn tasks_present() -> u32 {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    tasks_of(&load).unwrap_or(0)
+    let present = tasks_of(&load);
+    tracing::debug!(?present, "tasks by /proc/loadavg");
+    present.unwrap_or(0)
 }
 
 /// The number behind the slash in `0.10 0.20 0.30 1/234 5678`.
@@ -282,8 +295,8 @@ mod tests {
         assert!(tasks_present() > 1);
         // Four places each, and a power of two.
         assert_eq!(task_places(Some(5_000)), 32_768);
-        assert_eq!(task_places(Some(0)), TASK_WAYS);
-        assert_eq!(task_places(Some(u32::MAX)), TASK_PLACES_MAX);
+        assert_eq!(task_places(Some(1)), TASK_WAYS);
+        assert_eq!(task_places(Some(TASKS_MAX)), TASK_PLACES_MAX);
         assert!(task_places(None) >= TASK_PLACES);
     }
 
