@@ -18,12 +18,13 @@ use galileo_ebpf_core::{
     http::{mark, state},
     plain,
     socket::{Ends, Outside, Segment, Socket, last, watched},
+    tcp,
 };
 
 use crate::{
     clock::now_ns,
     firsts, guard,
-    headers::{ACK, FIN, RST, SYN, Tcp, ends, tcp},
+    headers::{self, ACK, FIN, RST, SYN, Tcp, ends},
     http::{self, FIRST},
     ledger::{count, count_for},
     loopback,
@@ -129,7 +130,7 @@ pub fn egress(ctx: SkBuffContext) -> i32 {
 #[inline(always)]
 fn packet(ctx: &SkBuffContext, direction: u32) {
     let length = ctx.len();
-    let tcp = tcp(ctx);
+    let tcp = headers::tcp(ctx);
     let sk = sk(ctx);
     let mut listening = false;
     let mut socket = None;
@@ -361,18 +362,21 @@ pub fn tcp_sock(sk: *mut bpf_sock) -> Option<&'static bpf_tcp_sock> {
 #[inline(always)]
 fn introduce(sk: *mut bpf_sock, socket: &mut Socket, direction: u32) {
     socket.role = role::UNKNOWN;
-    let Some(tcp) = tcp_sock(sk) else { return };
+    let Some(counts) = tcp_sock(sk) else { return };
     let received = Place {
-        next_seq: tcp.rcv_nxt,
-        begun: tcp.bytes_received == 0,
+        next_seq: counts.rcv_nxt,
+        begun: counts.bytes_received == 0,
     };
     // A segment that is being sent is counted already, but `snd_nxt` is still its begin.
     let own = u32::from(direction == SENT);
     let sent = Place {
-        next_seq: tcp.snd_nxt,
-        begun: tcp.data_segs_out <= own && tcp.bytes_acked <= 1,
+        next_seq: counts.snd_nxt,
+        begun: counts.data_segs_out <= own && counts.bytes_acked <= 1,
     };
-    if tcp.rcv_nxt != 0 {
+    // SAFETY: not null; the kernel translates the access.
+    let state = unsafe { (*sk).state };
+    // Until the peer has answered nothing is known of what it sends; its number 0 is one like any other.
+    if state != tcp::state::SYN_SENT {
         connection::synchronise(socket, RECEIVED, received);
     }
     connection::synchronise(socket, SENT, sent);

@@ -297,9 +297,12 @@ pub fn body(
     piece: Piece,
     now_ns: impl FnOnce() -> u64,
 ) -> bool {
+    // Of a connection that was taken for HTTP until the other direction showed that it is none, the steps judge what comes.
+    let unknown = socket.role == role::UNKNOWN;
     let this = stream(socket, direction);
     let chunked = chunks::may_pass(this);
-    if this.next_seq != piece.sequence
+    if unknown
+        || this.next_seq != piece.sequence
         || !(chunked || this.state == state::BODY)
         || this.end_known != 0
         || this.flags & mark::EARLY != 0

@@ -189,6 +189,8 @@ pub fn check(
             .clamp(least as u64, most as u64),
         joined_late: counts.joined_late.clamp(orphans, orphans + stray),
         stray: counts.stray,
+        // Or begin like a message and go on otherwise.
+        other: counts.other.min(counts.stray),
         ..Counted::default()
     };
     if counts != expected {

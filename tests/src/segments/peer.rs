@@ -32,6 +32,15 @@ pub fn now_ns() -> u64 {
 /// Room for all that a conversation says at once, so that nothing waits for who reads it.
 const ROOM: usize = 2 << 20;
 
+/// The first of the ports that our ends have.
+const FIRST_PORT: u16 = 20_000;
+
+fn listener(family: Family) -> TcpListener {
+    let listener = TcpListener::bind((family.kernel(), 0)).expect("an address of this place");
+    make_room(&listener);
+    listener
+}
+
 fn make_room(socket: &impl AsFd) {
     sockopt::set_socket_recv_buffer_size_force(socket, ROOM)
         .expect("who may load probes may do so");
@@ -76,18 +85,23 @@ impl Peer {
     #[must_use]
     pub fn new(family: Family, size: Size) -> Self {
         let place = Place::enter(size);
-        let listener = TcpListener::bind((family.kernel(), 0)).expect("an address of this place");
-        make_room(&listener);
         Self {
             place,
             family,
-            listener,
-            next_port: 20_000,
+            listener: listener(family),
+            next_port: FIRST_PORT,
         }
     }
 
+    /// A port that together with the listener's has had no connection yet: what the probes keep of a listener's data outlives its
+    /// connection, and the numbers that connections begin with here are few.
     fn port(&mut self) -> u16 {
-        self.next_port = self.next_port.checked_add(1).unwrap_or(20_000);
+        if let Some(next) = self.next_port.checked_add(1) {
+            self.next_port = next;
+        } else {
+            self.next_port = FIRST_PORT;
+            self.listener = listener(self.family);
+        }
         self.next_port
     }
 
