@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Stage, deploy::Deployed, drive::Driving, error::Ended, names::Names, observe::Phases,
-    reading::Reading, session::Session,
+    Error, Stage, deploy::Deployed, drive::Driving, error::Ended, machine, names::Names,
+    observe::Phases, reading::Reading, session::Session,
 };
 use crate::local::{ExitInfo, LocalPlatform};
 
@@ -39,24 +39,17 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// What was taken from these CPUs (all, if none are named); none where the kernel does not tell.
-    pub(super) fn taken(&self, cpus: Option<&[u32]>) -> Option<Taken> {
-        let (before, after) = (&self.before.ticks, &self.after.ticks);
-        let of_cpu = |cpu: &u32| Some(after.get(cpu)?.since(before.get(cpu)?));
-        let add = |sum: Taken, taken: Option<Taken>| Some(sum + taken?);
-        match cpus {
-            Some(cpus) => cpus.iter().map(of_cpu).try_fold(Taken::default(), add),
-            None if after.is_empty() => None,
-            None => after.keys().map(of_cpu).try_fold(Taken::default(), add),
-        }
-    }
-
     /// What was taken from each CPU that was online at both ends.
     pub(super) fn taken_each(&self) -> BTreeMap<u32, Taken> {
         let before = &self.before.ticks;
         let each = self.after.ticks.iter();
         each.filter_map(|(cpu, after)| Some((*cpu, after.since(before.get(cpu)?))))
             .collect()
+    }
+
+    /// Whether /proc/stat tells of steal: it has 0 as well where the kernel or the hypervisor does not tell.
+    pub(super) fn tells_steal(&self) -> bool {
+        self.after.ticks.values().any(|ticks| ticks.steal > 0) || machine::is_bare()
     }
 
     /// By how much the two observers of a replica may be apart.
