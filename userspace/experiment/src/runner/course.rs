@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Stage, deploy::Deployed, drive::Driving, error::Ended, machine, names::Names,
-    observe::Phases, reading::Reading, session::Session,
+    Error, Stage, deploy::Deployed, drive::Driving, error::Ended, names::Names, observe::Phases,
+    reading::Reading, session::Session,
 };
 use crate::local::{ExitInfo, LocalPlatform};
 
@@ -45,11 +45,6 @@ impl Measured {
         let each = self.after.ticks.iter();
         each.filter_map(|(cpu, after)| Some((*cpu, after.since(before.get(cpu)?))))
             .collect()
-    }
-
-    /// Whether /proc/stat tells of steal: it has 0 as well where the kernel or the hypervisor does not tell.
-    pub(super) fn tells_steal(&self) -> bool {
-        self.after.ticks.values().any(|ticks| ticks.steal > 0) || machine::is_bare()
     }
 
     /// By how much the two observers of a replica may be apart.

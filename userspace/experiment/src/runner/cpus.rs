@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use galileo_probes::{CpuTimes, Snapshot, Taken};
+use galileo_probes::{CpuTimes, Snapshot, Taken, Ticks};
 use galileo_wire::capture::Cpu;
 
 use super::usage::Seen;
@@ -53,6 +53,21 @@ pub(super) fn between(
             }
         })
         .collect()
+}
+
+/// Whether the steal in /proc/stat means something: it has 0 as well where the kernel or the hypervisor tells none.
+pub(super) fn tells_steal(since_boot: &BTreeMap<u32, Ticks>, is_bare: bool) -> bool {
+    is_bare || since_boot.values().any(|ticks| ticks.steal > 0)
+}
+
+/// What was taken from these CPUs (all that were online at both ends, if none are named); none where the kernel does not tell.
+pub(super) fn taken_from(cpus: Option<&[u32]>, taken: &BTreeMap<u32, Taken>) -> Option<Taken> {
+    match cpus {
+        Some(cpus) => cpus
+            .iter()
+            .try_fold(Taken::default(), |sum, cpu| Some(sum + *taken.get(cpu)?)),
+        None => taken.values().copied().reduce(|sum, taken| sum + taken),
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +150,30 @@ mod tests {
             .map(|cpu| cpu.cpu)
             .collect();
         assert_eq!(told, [1]);
+    }
+
+    #[test]
+    fn what_was_taken_is_that_of_the_cpus_named_or_of_all_that_were_online() {
+        let stolen = |cpus| taken_from(cpus, &taken()).map(|taken| taken.steal_ns);
+        assert_eq!(stolen(None), Some(20_000_000));
+        assert_eq!(stolen(Some(&[1])), Some(0));
+        assert_eq!(stolen(Some(&[0, 1])), Some(20_000_000));
+        assert_eq!(stolen(Some(&[0, 2])), None, "it was not online");
+        assert_eq!(taken_from(None, &BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn steal_means_something_once_there_was_any_or_if_there_can_be_none() {
+        let ticks = |steal| Ticks {
+            all: 1_000,
+            steal,
+            ..Ticks::default()
+        };
+        let never: BTreeMap<u32, Ticks> = [(0, ticks(0)), (1, ticks(0))].into();
+        assert!(!tells_steal(&never, false));
+        assert!(tells_steal(&never, true));
+        let once = [(0, ticks(0)), (1, ticks(1))].into();
+        assert!(tells_steal(&once, false), "of one CPU suffices");
     }
 
     #[test]

@@ -227,8 +227,9 @@ impl Session {
             _ => None,
         };
         let taken = measured.taken_each();
-        let accounts = accounts(deployed, &measured, &taken);
-        let cpus = cpus::between(used.as_ref().zip(seen), &taken, measured.tells_steal());
+        let tells_steal = cpus::tells_steal(&measured.after.ticks, machine::is_bare());
+        let accounts = accounts(deployed, &measured, &taken, tells_steal);
+        let cpus = cpus::between(used.as_ref().zip(seen), &taken, tells_steal);
         let mut problems = measured.problems;
         if seen.is_some() && used.is_none() {
             problems.push(
@@ -303,11 +304,11 @@ fn accounts(
     deployed: &[Deployed],
     measured: &Measured,
     taken: &BTreeMap<u32, Taken>,
+    tells_steal: bool,
 ) -> Vec<Accounts> {
     let accounting = Accounting::find();
-    let tells_steal = measured.tells_steal();
     let of_replica = |(index, replica): (usize, &Deployed)| {
-        let taken = taken_from(replica.plan.cpus.as_deref(), taken);
+        let taken = cpus::taken_from(replica.plan.cpus.as_deref(), taken);
         Accounts {
             before: measured.before.accounts.get(index).copied().flatten(),
             after: measured.after.accounts.get(index).copied().flatten(),
@@ -316,16 +317,6 @@ fn accounts(
         }
     };
     deployed.iter().enumerate().map(of_replica).collect()
-}
-
-/// What was taken from these CPUs (all that were online at both ends, if none are named); none where the kernel does not tell.
-fn taken_from(cpus: Option<&[u32]>, taken: &BTreeMap<u32, Taken>) -> Option<Taken> {
-    match cpus {
-        Some(cpus) => cpus
-            .iter()
-            .try_fold(Taken::default(), |sum, cpu| Some(sum + *taken.get(cpu)?)),
-        None => taken.values().copied().reduce(|sum, taken| sum + taken),
-    }
 }
 
 fn services(deployed: &[Deployed], usages: Vec<Option<Usage>>) -> BTreeMap<String, Service> {
