@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use galileo_experiment::file::TimeSpan;
+use galileo_experiment::file::{TimeSpan, spec::Telemetry};
 use galileo_experiment::plan::record_plan;
 use galileo_experiment::runner::host;
 
@@ -32,6 +32,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
+    /// Measure what interrupts and softirqs take of each CPU; costs two runs of a probe for each of them
+    #[arg(long)]
+    interrupts: bool,
+
     /// Print the results as text or as JSON (see docs/result-json.md)
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: Form,
@@ -58,7 +62,18 @@ pub struct Args {
 pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
     let folder = std::env::current_dir().context("the current folder cannot be found")?;
     let duration = args.duration.map(|span| span.0);
-    let plan = record_plan(&args.command, duration, args.name, &folder, &host())?;
+    let telemetry = Telemetry {
+        interrupts: args.interrupts,
+        ..Telemetry::default()
+    };
+    let plan = record_plan(
+        &args.command,
+        duration,
+        args.name,
+        telemetry,
+        &folder,
+        &host(),
+    )?;
     let presentation = Presentation {
         form: args.output,
         quiet: args.quiet,

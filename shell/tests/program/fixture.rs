@@ -133,6 +133,7 @@ fn capture(id: &str) -> Capture {
             sent: None,
         }],
         interference: vec![],
+        asked_interrupts: false,
         cpus: vec![Cpu {
             cpu: 0,
             steal_ns: Some(0),

@@ -25,7 +25,28 @@ fn cpu(cpu: &Cpu) -> CpuResult {
     }
 }
 
+/// The rest; none if the others come to more than the time watched.
 fn cgroups_ns(cpu: &Cpu) -> Option<u64> {
-    let others = cpu.idle_ns? + cpu.unassigned_ns?;
-    Some(cpu.watched_ns?.saturating_sub(others))
+    cpu.watched_ns?
+        .checked_sub(cpu.idle_ns?)?
+        .checked_sub(cpu.unassigned_ns?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_have_the_rest_if_there_is_one() {
+        let cpu = |watched_ns, idle_ns, unassigned_ns| Cpu {
+            watched_ns: Some(watched_ns),
+            idle_ns: Some(idle_ns),
+            unassigned_ns: Some(unassigned_ns),
+            ..Cpu::default()
+        };
+        assert_eq!(cgroups_ns(&cpu(100, 60, 5)), Some(35));
+        assert_eq!(cgroups_ns(&cpu(100, 60, 40)), Some(0));
+        assert_eq!(cgroups_ns(&cpu(100, 60, 41)), None);
+        assert_eq!(cgroups_ns(&cpu(100, u64::MAX, u64::MAX)), None);
+    }
 }

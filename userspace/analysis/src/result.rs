@@ -145,9 +145,9 @@ pub struct InterferenceResult {
     pub wait_seconds: f64,
 }
 
-/// What a CPU did in the measured phase. A field is null if it was not measured.
+/// What a CPU that was online at both ends of the measured phase did in it. A field is null if it was not measured.
 ///
-/// `watched = idle + cgroups + unassigned`; the others are parts of these times.
+/// `cgroups = watched - idle - unassigned`; irq, softirq and steal are parts of these times.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CpuResult {
     /// Its number.
@@ -156,15 +156,16 @@ pub struct CpuResult {
     pub watched_seconds: Option<f64>,
     /// Time without a task to run.
     pub idle_seconds: Option<f64>,
-    /// Time of tasks, by their cgroups.
+    /// The rest: time of tasks whose cgroups are known. Null also if there is none because the others come to more.
     pub cgroups_seconds: Option<f64>,
     /// Time of tasks whose cgroup the probes could not follow.
     pub unassigned_seconds: Option<f64>,
-    /// Time in handlers of hardware interrupts; null also if `telemetry.interrupts` is off.
+    /// Time in handlers of hardware interrupts, on x86 without the local timer's and those between CPUs; null also if `telemetry.interrupts` is off.
     pub irq_seconds: Option<f64>,
     /// Time in softirqs; null also if `telemetry.interrupts` is off.
     pub softirq_seconds: Option<f64>,
-    /// Time that a hypervisor gave to others, in steps of 10 ms.
+    /// Time that a hypervisor gave to others, in steps of 10 ms; null also if /proc/stat has told none since boot, unless there is no
+    /// hypervisor.
     pub steal_seconds: Option<f64>,
 }
 

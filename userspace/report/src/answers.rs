@@ -340,29 +340,62 @@ fn neighbours(result: &RunResult, insight: &Insight) -> String {
 }
 
 /// How the table of CPUs bears on that of waits, in sentences.
-pub(crate) fn taken(result: &RunResult) -> String {
+pub(crate) fn taken(result: &RunResult, capture: &Capture) -> String {
     let measured =
         |of: fn(&CpuResult) -> Option<f64>| result.cpus.iter().any(|cpu| of(cpu).is_some());
     if result.cpus.is_empty() {
         return "What interrupts, softirqs and steal took of the CPUs was not measured.".to_owned();
     }
     let mut sentences = Vec::new();
-    if !measured(|cpu| cpu.softirq_seconds) {
-        sentences.push(
-            "Interrupts and softirqs were not measured: 'telemetry: {interrupts: true}' asks for them, and a kernel may lack \
-             their hooks.",
-        );
+    if measured(|cpu| cpu.softirq_seconds) {
+        if capture.machine.arch.starts_with("x86") {
+            sentences.push(
+                "Interrupts are without the local timer's and those between CPUs.".to_owned(),
+            );
+        }
+    } else {
+        let why = why_no_interrupts(capture);
+        sentences.push(format!("Interrupts and softirqs were not measured: {why}."));
     }
     sentences.push(
         "Interrupts, softirqs and steal count for whoever had the CPU meanwhile, here and in waits for it, not for who caused \
-         them.",
+         them."
+            .to_owned(),
     );
-    sentences.push(if measured(|cpu| cpu.steal_seconds) {
-        "Steal is told in ticks of 10\u{a0}ms."
-    } else {
-        "Steal was not measured."
-    });
+    sentences.push(
+        if measured(|cpu| cpu.steal_seconds) {
+            "Steal is told in ticks of 10\u{a0}ms."
+        } else {
+            "Steal was not measured: where /proc/stat has told none since boot, a hypervisor may take some and not tell."
+        }
+        .to_owned(),
+    );
+    let unassigned: f64 = result
+        .cpus
+        .iter()
+        .filter_map(|cpu| cpu.unassigned_seconds)
+        .sum();
+    // Less does not show in any figure of the table.
+    if unassigned >= 0.000_5 {
+        sentences.push(format!(
+            "Of the time watched, {} of all CPUs went to tasks whose cgroup is not known: unassigned.",
+            with_unit(unassigned, "s")
+        ));
+    }
     sentences.join(" ")
+}
+
+fn why_no_interrupts(capture: &Capture) -> &'static str {
+    let watched = capture.cpus.iter().any(|cpu| cpu.watched_ns.is_some());
+    if capture.asked_interrupts {
+        "they were asked for, and why they are not seen is told at the top"
+    } else if !watched && !probes_saw(capture) {
+        "no probes watched"
+    } else if capture.file.is_empty() {
+        "'galileo record --interrupts' asks for them"
+    } else {
+        "'telemetry: {interrupts: true}' in the experiment file asks for them"
+    }
 }
 
 /// Whether anything of any replica is known that only probes tell.

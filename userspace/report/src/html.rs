@@ -137,8 +137,8 @@ fn behind(
         Question::Neighbours => html! {
             (figures::waits(result))
             (table(&tables::waits(result)))
-            (table(&tables::cpus(result)))
-            p.note { (answers::taken(result)) }
+            (table(&tables::cpus(result, usize::MAX)))
+            p.note { (answers::taken(result, capture)) }
             (parts::matrix(result))
         },
     }

@@ -3,6 +3,7 @@
 use galileo_analysis::breakdown::{Breakdown, Part};
 use galileo_analysis::compare::Grouping;
 use galileo_analysis::ledger::{Ledger, Unit};
+use galileo_analysis::result::CpuResult;
 use galileo_analysis::{Insight, Quantiles, RunResult};
 
 use crate::numbers::{NO_BREAK, count, figure, measured, optional, optional_bytes, optional_count};
@@ -299,22 +300,47 @@ pub(crate) fn waits(result: &RunResult) -> Table {
     table
 }
 
-/// What each CPU did, and what was taken from whatever it did.
-pub(crate) fn cpus(result: &RunResult) -> Table {
+/// What each CPU did, and what was taken from whatever it did; of more than `most` CPUs those first of which most was taken.
+pub(crate) fn cpus(result: &RunResult, most: usize) -> Table {
+    // A column that has no figure is no use where space is short: a sentence tells why.
+    let number_if = |head, of: fn(&CpuResult) -> Option<f64>| {
+        if result.cpus.iter().any(|cpu| of(cpu).is_some()) {
+            number(head)
+        } else {
+            extra(head)
+        }
+    };
+    let ranked = result.cpus.len() > most;
     let mut table = Table::new(
-        "What each CPU did in the measured phase, in s: time watched, idle and of cgroups, and of these what interrupts, softirqs and a hypervisor (steal) took",
+        if ranked {
+            "What each CPU did in the measured phase, in s: time watched, idle and the rest for cgroups, and of these what interrupts, softirqs and a hypervisor (steal) took; those CPUs first of which these three took most"
+        } else {
+            "What each CPU did in the measured phase, in s: time watched, idle and the rest for cgroups, and of these what interrupts, softirqs and a hypervisor (steal) took"
+        },
         &[
             text("CPU"),
-            number("watched"),
-            number("idle"),
-            number("cgroups"),
+            number_if("watched", |cpu| cpu.watched_seconds),
+            number_if("idle", |cpu| cpu.idle_seconds),
+            number_if("cgroups", |cpu| cpu.cgroups_seconds),
             extra("unassigned"),
-            number("interrupts"),
-            number("softirqs"),
-            number("steal"),
+            number_if("interrupts", |cpu| cpu.irq_seconds),
+            number_if("softirqs", |cpu| cpu.softirq_seconds),
+            number_if("steal", |cpu| cpu.steal_seconds),
         ],
     );
-    for cpu in &result.cpus {
+    let mut cpus: Vec<&CpuResult> = result.cpus.iter().collect();
+    if ranked {
+        let sum = |figures: &[Option<f64>]| figures.iter().flatten().sum::<f64>();
+        let taken =
+            |cpu: &CpuResult| sum(&[cpu.irq_seconds, cpu.softirq_seconds, cpu.steal_seconds]);
+        let cgroups = |cpu: &CpuResult| sum(&[cpu.cgroups_seconds]);
+        cpus.sort_by(|one, other| {
+            taken(other)
+                .total_cmp(&taken(one))
+                .then(cgroups(other).total_cmp(&cgroups(one)))
+        });
+    }
+    for cpu in cpus {
         table.push(vec![
             cpu.cpu.to_string(),
             measured(cpu.watched_seconds),

@@ -46,7 +46,7 @@ pub fn summary(
             page.table(table);
         }
         if question == Question::Neighbours {
-            page.paragraph(&answers::taken(result));
+            page.paragraph(&answers::taken(result, capture));
         }
     }
     page.blank();
@@ -67,7 +67,7 @@ fn tables_of(question: Question, result: &RunResult, insight: &Insight) -> Vec<T
         Question::Neighbours => vec![
             tables::disturbances(insight, MOST_VICTIMS),
             tables::waits(result),
-            tables::cpus(result),
+            tables::cpus(result, MOST_ROWS),
         ],
     };
     tables

@@ -42,9 +42,12 @@ pub struct Capture {
     pub workloads: Vec<Workload>,
     /// Who waited for a CPU while whom it was given to, measured phase.
     pub interference: Vec<Interference>,
-    /// What each CPU did in the measured phase, by ascending number; empty in captures of before this was kept.
+    /// What each CPU that was online at both ends did in the measured phase, by ascending number; empty in captures of before this was kept.
     #[serde(default)]
     pub cpus: Vec<Cpu>,
+    /// Whether the time of interrupts and softirqs was asked for: if so and it is not there, `unseen` tells why.
+    #[serde(default)]
+    pub asked_interrupts: bool,
     /// What was seen and could not be kept, by kind; all kinds are listed, also those with 0.
     pub losses: BTreeMap<String, u64>,
     /// Exchanges counted but not stored one by one, because the run's limit was reached: no loss.
@@ -207,17 +210,20 @@ pub struct Interference {
 pub struct Cpu {
     /// Its number.
     pub cpu: u32,
-    /// How long the probes watched it. What is neither idle nor unassigned of it ran for cgroups.
+    /// How long the probes watched it. What is neither idle nor unassigned of it ran for cgroups: that is the rest, not measured
+    /// by itself.
     pub watched_ns: Option<u64>,
     /// Time without a task to run.
     pub idle_ns: Option<u64>,
     /// Time of tasks whose cgroup the probes could not follow.
     pub unassigned_ns: Option<u64>,
-    /// Of all these times, what handlers of hardware interrupts took; none also if that was not asked for.
+    /// Of all these times, what handlers of hardware interrupts took, on x86 without the local timer's and those between CPUs; none
+    /// also if that was not asked for.
     pub irq_ns: Option<u64>,
     /// Of all these times, what softirqs took; none also if that was not asked for.
     pub softirq_ns: Option<u64>,
-    /// What a hypervisor took, by /proc/stat, in steps of 10 ms.
+    /// What a hypervisor took, by /proc/stat, in steps of 10 ms; none also if that has told none since boot and nothing tells that
+    /// there is no hypervisor.
     pub steal_ns: Option<u64>,
 }
 

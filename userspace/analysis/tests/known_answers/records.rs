@@ -50,6 +50,7 @@ pub fn capture() -> Capture {
         }],
         interference: vec![],
         cpus: vec![],
+        asked_interrupts: false,
         losses: BTreeMap::from([("ring_full".into(), 0)]),
         not_stored: 0,
         own: OwnCost::default(),

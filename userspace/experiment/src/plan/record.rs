@@ -35,6 +35,7 @@ pub fn record_plan(
     command: &[OsString],
     duration: Option<Duration>,
     name: Option<String>,
+    telemetry: Telemetry,
     cwd: &Path,
     host: &Host,
 ) -> Result<Plan, RecordError> {
@@ -75,7 +76,7 @@ pub fn record_plan(
         workloads: Vec::new(),
         warmup: Duration::ZERO,
         observe: duration,
-        telemetry: Telemetry::default(),
+        telemetry,
         stored_exchanges: 1_000_000,
         file: String::new(),
     })

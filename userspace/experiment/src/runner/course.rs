@@ -39,18 +39,6 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// What was taken from these CPUs (all, if none are named); none where the kernel does not tell.
-    pub(super) fn taken(&self, cpus: Option<&[u32]>) -> Option<Taken> {
-        let (before, after) = (&self.before.ticks, &self.after.ticks);
-        let of_cpu = |cpu: &u32| Some(after.get(cpu)?.since(before.get(cpu)?));
-        let add = |sum: Taken, taken: Option<Taken>| Some(sum + taken?);
-        match cpus {
-            Some(cpus) => cpus.iter().map(of_cpu).try_fold(Taken::default(), add),
-            None if after.is_empty() => None,
-            None => after.keys().map(of_cpu).try_fold(Taken::default(), add),
-        }
-    }
-
     /// What was taken from each CPU that was online at both ends.
     pub(super) fn taken_each(&self) -> BTreeMap<u32, Taken> {
         let before = &self.before.ticks;

@@ -54,6 +54,15 @@ pub(crate) fn machine(version: &str, cpus: usize) -> Machine {
     }
 }
 
+/// Whether there is certainly no hypervisor below, as x86 tells; nothing that all others have in common does.
+pub(super) fn is_bare() -> bool {
+    field("/proc/cpuinfo", "flags").is_some_and(|flags| without_hypervisor(&flags))
+}
+
+fn without_hypervisor(flags: &str) -> bool {
+    flags.split_whitespace().all(|flag| flag != "hypervisor")
+}
+
 /// The first `name: value` of a file of such lines.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
@@ -66,6 +75,12 @@ fn field(path: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_processor_tells_of_the_hypervisor_below() {
+        assert!(without_hypervisor("fpu vmx sse4_2"));
+        assert!(!without_hypervisor("fpu hypervisor lahf_lm"));
+    }
 
     #[test]
     fn lists_of_cpus_have_ranges_and_single_numbers() {

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use galileo_expdb::{Database, Limits, Recorder};
-use galileo_probes::{Accounting, Probes, Snapshot, cgroup};
+use galileo_probes::{Accounting, Probes, Snapshot, Taken, cgroup};
 use galileo_wire::{
     Capture, WallClock,
-    capture::{OwnCost, Replica as ReplicaCapture, Service},
+    capture::{OwnCost, Replica as ReplicaCapture, Service, Usage},
     clock::boot_ns,
 };
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Error, Live, Options, Stage,
     course::{Course, Measured},
-    cpus::cpus,
+    cpus,
     deploy::{Deployed, deploy},
     drive::{Balancing, DRAIN},
     machine,
@@ -226,21 +226,10 @@ impl Session {
             (Some(before), Some(after)) => Some(after.since(before)),
             _ => None,
         };
-        let accounting = Accounting::find();
-        let accounts: Vec<Accounts> = deployed
-            .iter()
-            .enumerate()
-            .map(|(index, replica)| {
-                let taken = measured.taken(replica.plan.cpus.as_deref());
-                Accounts {
-                    before: measured.before.accounts.get(index).copied().flatten(),
-                    after: measured.after.accounts.get(index).copied().flatten(),
-                    stolen_ns: taken.map(|taken| taken.steal_ns),
-                    apart: measured.apart(index, taken.unwrap_or_default(), &accounting),
-                }
-            })
-            .collect();
-        let cpus = cpus(used.as_ref().zip(seen), &measured.taken_each());
+        let taken = measured.taken_each();
+        let tells_steal = cpus::tells_steal(&measured.after.ticks, machine::is_bare());
+        let accounts = accounts(deployed, &measured, &taken, tells_steal);
+        let cpus = cpus::between(used.as_ref().zip(seen), &taken, tells_steal);
         let mut problems = measured.problems;
         if seen.is_some() && used.is_none() {
             problems.push(
@@ -255,23 +244,6 @@ impl Session {
         }
         names.learn(used.iter().flat_map(|used| used.cgroups.keys().copied()));
         let (usages, interference) = usages(used.as_ref().zip(seen), &accounts, names);
-        let mut services: BTreeMap<String, Service> = BTreeMap::new();
-        for (replica, usage) in deployed.iter().zip(usages) {
-            services
-                .entry(replica.service.clone())
-                .or_insert_with(|| Service {
-                    replicas: Vec::new(),
-                })
-                .replicas
-                .push(ReplicaCapture {
-                    name: replica.plan.name.clone(),
-                    node: replica.plan.node.clone(),
-                    cgroup: replica.replica.cgroup().map(|cgroup| cgroup.name.clone()),
-                    port: replica.replica.port(),
-                    cpu_limit: replica.cpu_limit,
-                    usage,
-                });
-        }
         let own = OwnCost {
             cpu_ns: match (measured.before.own, measured.after.own) {
                 (Some(before), Some(after)) => after.cpu_ns.saturating_sub(before.cpu_ns),
@@ -305,7 +277,7 @@ impl Session {
             machine: machine::machine(&self.options.version, machine::host().cpus.len()),
             phases: measured.phases,
             nodes: self.plan.nodes.clone(),
-            services,
+            services: services(deployed, usages),
             workloads: self
                 .plan
                 .workloads
@@ -318,12 +290,54 @@ impl Session {
                 .collect(),
             interference,
             cpus,
+            asked_interrupts: self.plan.telemetry.interrupts,
             losses: BTreeMap::from([("traces_lost".to_owned(), traces_lost)]),
             not_stored: 0,
             own,
             unseen,
         }
     }
+}
+
+/// The kernel's accounts of the replicas, and what was taken from the CPUs that they may run on.
+fn accounts(
+    deployed: &[Deployed],
+    measured: &Measured,
+    taken: &BTreeMap<u32, Taken>,
+    tells_steal: bool,
+) -> Vec<Accounts> {
+    let accounting = Accounting::find();
+    let of_replica = |(index, replica): (usize, &Deployed)| {
+        let taken = cpus::taken_from(replica.plan.cpus.as_deref(), taken);
+        Accounts {
+            before: measured.before.accounts.get(index).copied().flatten(),
+            after: measured.after.accounts.get(index).copied().flatten(),
+            stolen_ns: taken.filter(|_| tells_steal).map(|taken| taken.steal_ns),
+            apart: measured.apart(index, taken.unwrap_or_default(), &accounting),
+        }
+    };
+    deployed.iter().enumerate().map(of_replica).collect()
+}
+
+fn services(deployed: &[Deployed], usages: Vec<Option<Usage>>) -> BTreeMap<String, Service> {
+    let mut services: BTreeMap<String, Service> = BTreeMap::new();
+    for (replica, usage) in deployed.iter().zip(usages) {
+        services
+            .entry(replica.service.clone())
+            .or_insert_with(|| Service {
+                replicas: Vec::new(),
+            })
+            .replicas
+            .push(ReplicaCapture {
+                name: replica.plan.name.clone(),
+                node: replica.plan.node.clone(),
+                cgroup: replica.replica.cgroup().map(|cgroup| cgroup.name.clone()),
+                port: replica.replica.port(),
+                cpu_limit: replica.cpu_limit,
+                usage,
+            });
+    }
+    services
 }
 
 /// The load engine's own count.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use galileo_experiment::file::spec::Telemetry;
 use galileo_experiment::local::Port;
 use galileo_experiment::plan::{Host, Plan, RecordError, WorkloadPlan, record_plan};
 
@@ -210,6 +211,7 @@ fn recorded(
         &command,
         duration,
         name.map(str::to_owned),
+        Telemetry::default(),
         Path::new("/home/me"),
         &host(2),
     )
@@ -269,7 +271,15 @@ fn words_that_are_no_text_cannot_be_recorded() {
         OsString::from("cat"),
         OsString::from_vec(b"caf\xe9".to_vec()),
     ];
-    let error = record_plan(&command, None, None, Path::new("/"), &host(1)).unwrap_err();
+    let error = record_plan(
+        &command,
+        None,
+        None,
+        Telemetry::default(),
+        Path::new("/"),
+        &host(1),
+    )
+    .unwrap_err();
     assert_eq!(error, RecordError::NotText("caf\u{fffd}".into()));
 }
 

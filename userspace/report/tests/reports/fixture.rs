@@ -360,6 +360,7 @@ fn capture() -> Capture {
             pair("web/web-1", "system", 6),
         ],
         cpus: vec![cpu(0, 15_980), cpu(1, 460)],
+        asked_interrupts: false,
         losses: [
             ("exchange_ring_full", 0),
             ("socket_storage_full", 0),

@@ -59,7 +59,7 @@ fn the_page_tells_what_took_the_cpus_in_the_summarys_words() {
     }
     let (cells, meaning) = told(&shown(&run));
     assert_eq!(cells, 0);
-    assert!(meaning.starts_with("Interrupts, softirqs and steal count"));
+    assert!(meaning.starts_with("Interrupts are without the local timer's"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The summary in the terminal.
 
 use galileo_report::terminal::summary;
-use galileo_wire::Capture;
+use galileo_wire::{Capture, capture::Cpu};
 
 use crate::fixture::{Run, noisy_neighbour};
 
@@ -69,6 +69,60 @@ fn interrupts_that_took_nothing_are_told_from_those_that_were_not_measured() {
         cpu.irq_ns = Some(0);
         cpu.softirq_ns = Some(u64::from(cpu.cpu) * 1_204_000_000);
     }
+    insta::assert_snapshot!(neighbours(&run));
+}
+
+#[test]
+fn why_interrupts_were_not_measured_fits_how_the_run_was_made() {
+    let why = |run: &Run| {
+        let text = neighbours(run).replace('\n', " ");
+        let (_, text) = text
+            .split_once("Interrupts and softirqs were not measured: ")
+            .unwrap();
+        text.split_once(". ").unwrap().0.to_owned()
+    };
+    let mut run = noisy_neighbour();
+    let in_file = "'telemetry: {interrupts: true}' in the experiment file asks for them";
+    assert_eq!(why(&run), in_file);
+    run.capture.file.clear();
+    assert_eq!(why(&run), "'galileo record --interrupts' asks for them");
+    run.capture.asked_interrupts = true;
+    let asked = "they were asked for, and why they are not seen is told at the top";
+    assert_eq!(why(&run), asked);
+
+    let mut run = noisy_neighbour();
+    for cpu in &mut run.capture.cpus {
+        (cpu.watched_ns, cpu.idle_ns, cpu.unassigned_ns) = (None, None, None);
+    }
+    let replicas = run.capture.services.values_mut();
+    for replica in replicas.flat_map(|service| &mut service.replicas) {
+        replica.usage = None;
+    }
+    assert_eq!(why(&run), "no probes watched");
+}
+
+#[test]
+fn steal_that_nobody_tells_and_time_that_is_nobodys_are_told() {
+    let mut run = noisy_neighbour();
+    for cpu in &mut run.capture.cpus {
+        cpu.steal_ns = None;
+        cpu.unassigned_ns = Some(u64::from(cpu.cpu) * 250_000_000);
+    }
+    insta::assert_snapshot!(neighbours(&run));
+}
+
+#[test]
+fn of_many_cpus_those_are_listed_of_which_most_was_taken() {
+    let mut run = noisy_neighbour();
+    let of_number = |cpu: u32| Cpu {
+        cpu,
+        idle_ns: Some(u64::from(99 - cpu) * 100_000_000),
+        steal_ns: Some(if cpu == 7 { 20_000_000 } else { 0 }),
+        softirq_ns: Some(if cpu == 17 { 500_000_000 } else { 0 }),
+        irq_ns: Some(0),
+        ..run.capture.cpus[0]
+    };
+    run.capture.cpus = (0..18).map(of_number).collect();
     insta::assert_snapshot!(neighbours(&run));
 }
 
