@@ -161,7 +161,7 @@ impl Cpus {
     }
 
     /// Makes what all CPUs count of a place readable.
-    pub(crate) fn reach(&self, index: usize) -> Result<(), Error> {
+    pub(crate) fn reach(&mut self, index: usize) -> Result<(), Error> {
         (0..self.states.len()).try_for_each(|cpu| self.lines.reach(cpu * self.slots + index))
     }
 
