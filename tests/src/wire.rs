@@ -55,12 +55,7 @@ impl Wire {
                     .contains("LOWER_UP")
                     .then_some(())
             });
-            // By a job of the kernel's own, which takes its time on a busy machine; packets that come before are refused.
-            wait::until("packets to the IPv6 address are taken", || {
-                end.run("ip -6 route show table local")
-                    .contains(&format!("local {} ", end.v6))
-                    .then_some(())
-            });
+            wait::until_local(end.v6, |command| end.run(command));
         }
         Self { left, right }
     }
@@ -245,7 +240,8 @@ impl Drop for Namespace {
     }
 }
 
-fn run(command: &str) -> String {
+/// Runs a program and returns what it prints.
+pub(crate) fn run(command: &str) -> String {
     let mut words = command.split_whitespace();
     let program = words.next().expect("a program");
     let output = Command::new(program)
