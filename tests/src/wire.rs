@@ -130,6 +130,15 @@ impl Namespace {
         run(&format!("nsenter --net=/run/netns/{} {command}", self.name))
     }
 
+    /// The same for what may not work on every machine.
+    ///
+    /// # Errors
+    ///
+    /// If it fails: with the program, and what it says of that.
+    pub fn try_run(&self, command: &str) -> Result<String, String> {
+        try_run(&format!("nsenter --net=/run/netns/{} {command}", self.name))
+    }
+
     /// Sets a kernel parameter of the namespace.
     pub fn set(&self, name: &str, value: &str) {
         self.run(&format!("sysctl -qw {name}={value}"));
@@ -242,16 +251,20 @@ impl Drop for Namespace {
 
 /// Runs a program and returns what it prints.
 pub(crate) fn run(command: &str) -> String {
+    try_run(command).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn try_run(command: &str) -> Result<String, String> {
     let mut words = command.split_whitespace();
     let program = words.next().expect("a program");
     let output = Command::new(program)
         .args(words)
         .output()
-        .unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(format!("{command}: {}", text(&output.stderr)))
+    }
 }
