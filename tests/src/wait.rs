@@ -28,3 +28,18 @@ pub fn try_until<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
         thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// Waits until the kernel takes packets to an IPv6 address that was just set. `run` runs a program in its network namespace and returns
+/// what that prints.
+///
+/// # Panics
+///
+/// As [`until`].
+pub fn until_local(v6: &str, run: impl Fn(&str) -> String) {
+    // By a job of the kernel's own, which takes its time on a busy machine; packets that come before are refused.
+    until("the kernel takes packets to its IPv6 address", || {
+        run("ip -6 route show table local")
+            .contains(&format!("local {v6} "))
+            .then_some(())
+    });
+}

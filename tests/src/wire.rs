@@ -55,12 +55,7 @@ impl Wire {
                     .contains("LOWER_UP")
                     .then_some(())
             });
-            // By a job of the kernel's own, which takes its time on a busy machine; packets that come before are refused.
-            wait::until("packets to the IPv6 address are taken", || {
-                end.run("ip -6 route show table local")
-                    .contains(&format!("local {} ", end.v6))
-                    .then_some(())
-            });
+            wait::until_local(end.v6, |command| end.run(command));
         }
         Self { left, right }
     }
@@ -133,6 +128,15 @@ impl Namespace {
     /// If it fails.
     pub fn run(&self, command: &str) -> String {
         run(&format!("nsenter --net=/run/netns/{} {command}", self.name))
+    }
+
+    /// The same for what may not work on every machine.
+    ///
+    /// # Errors
+    ///
+    /// If it fails: with the program, and what it says of that.
+    pub fn try_run(&self, command: &str) -> Result<String, String> {
+        try_run(&format!("nsenter --net=/run/netns/{} {command}", self.name))
     }
 
     /// Sets a kernel parameter of the namespace.
@@ -245,17 +249,22 @@ impl Drop for Namespace {
     }
 }
 
-fn run(command: &str) -> String {
+/// Runs a program and returns what it prints.
+pub(crate) fn run(command: &str) -> String {
+    try_run(command).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn try_run(command: &str) -> Result<String, String> {
     let mut words = command.split_whitespace();
     let program = words.next().expect("a program");
     let output = Command::new(program)
         .args(words)
         .output()
-        .unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(format!("{command}: {}", text(&output.stderr)))
+    }
 }

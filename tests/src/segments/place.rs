@@ -16,7 +16,7 @@ use rustix::{
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 use super::{offload, packet::Packet};
-use crate::wait;
+use crate::{wait, wire::run};
 
 /// Which protocol the packets are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,27 +110,10 @@ impl Place {
             .expect("a TUN device can be made: /dev/net/tun");
         device.set_nonblocking(true).expect("a descriptor");
         let [v4, v6] = [Family::V4, Family::V6].map(|family| family.kernel().to_string());
-        for line in [
-            "link set lo up",
-            &format!("address add {v4}/24 dev wire"),
-            &format!("address add {v6}/64 dev wire nodad"),
-        ] {
-            let done = Command::new("ip")
-                .args(line.split(' '))
-                .status()
-                .expect("ip can be started");
-            assert!(done.success(), "ip {line}");
-        }
-        // By a job of the kernel's own, which takes its time on a busy machine; packets that come before are refused.
-        wait::until("the kernel takes packets to its IPv6 address", || {
-            let routes = Command::new("ip")
-                .args(["-6", "route", "show", "table", "local"])
-                .output()
-                .expect("ip can be started");
-            String::from_utf8_lossy(&routes.stdout)
-                .contains(&format!("local {v6} "))
-                .then_some(())
-        });
+        run("ip link set lo up");
+        run(&format!("ip address add {v4}/24 dev wire"));
+        run(&format!("ip address add {v6}/64 dev wire nodad"));
+        wait::until_local(&v6, run);
         Self {
             device,
             buffer: vec![0; offload::BYTES + usize::from(u16::MAX)],

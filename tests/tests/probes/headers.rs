@@ -4,7 +4,7 @@ use galileo_probes::{CgroupStats, Config, Exchange, Ledger, Role};
 use galileo_tests::{
     pod::{Pod, Process},
     turn,
-    wait::until,
+    wait::{try_until, until},
     watch::Watch,
     wire::{ETHERNET, Namespace, Wire},
 };
@@ -185,29 +185,47 @@ fn segments_of_more_than_64_kib_are_seen_to_the_byte() {
     for merge in [false, true] {
         let pair = Pair::new();
         for end in [&pair.wire.left, &pair.wire.right] {
-            end.run("ip link set wire gso_max_size 400000 gro_max_size 400000");
+            // From 5.19 on, of veth later; iproute2 has to know it, too.
+            if let Err(error) =
+                end.try_run("ip link set wire gso_max_size 400000 gro_max_size 400000")
+            {
+                galileo_skips::skip(format!("no packets of more than 64 KiB here: {error}"));
+                return;
+            }
             if merge {
                 end.run("ethtool -K wire tso off gso off gro on");
             }
         }
         let _server = pair.serve(PORT, "");
-        let _client = watch.meanwhile(PORT, || pair.ask(PORT, "", count, bytes));
-        pair.see(&mut watch, PORT, count, bytes);
-        let counted = if merge {
-            let seen = watch.snapshot().cgroups;
-            pair.ends().map(|(pod, ..)| seen[&pod.id].clone())
-        } else {
-            pair.counted(&watch)
-        };
-        for end in counted {
-            // Acknowledgements among them.
-            for (bytes, packets) in [
-                (end.rx_bytes, end.rx_packets),
-                (end.tx_bytes, end.tx_packets),
-            ] {
-                assert!(bytes > packets * 65_536, "{bytes} bytes in {packets}");
-            }
-        }
+        // Acknowledgements are among the packets, and TCP makes them smaller where it gets on slowly: some time they are mostly large.
+        let mut seen = [[0; 2]; 4];
+        let mut intervals = Vec::new();
+        let large = try_until(|| {
+            let _client = watch.meanwhile(PORT, || pair.ask(PORT, "", count, bytes));
+            pair.see(&mut watch, PORT, count, bytes);
+            watch.forget();
+            let counted = if merge {
+                let seen = watch.snapshot().cgroups;
+                pair.ends().map(|(pod, ..)| seen[&pod.id].clone())
+            } else {
+                pair.counted(&watch)
+            };
+            let [left, right] = counted.each_ref().map(|end| {
+                [
+                    [end.rx_bytes, end.rx_packets],
+                    [end.tx_bytes, end.tx_packets],
+                ]
+            });
+            let before = std::mem::replace(&mut seen, [left[0], left[1], right[0], right[1]]);
+            let interval = [0, 1, 2, 3].map(|way| {
+                let ([bytes, packets], before) = (seen[way], before[way]);
+                [bytes - before[0], packets - before[1]]
+            });
+            intervals.push(interval);
+            let large = |[bytes, packets]: &[u64; 2]| *bytes > packets * 65_536;
+            interval.iter().all(large).then_some(())
+        });
+        assert!(large.is_some(), "bytes and packets: {intervals:?}");
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
     ffi::c_void,
     os::fd::{AsFd, BorrowedFd},
     ptr::{self, NonNull},
-    sync::atomic::{AtomicBool, Ordering},
 };
 
 use aya::maps::MapData;
@@ -23,13 +22,12 @@ pub(crate) struct Addresses {
     bytes: usize,
     /// Whether mapping a part has failed: the kernel unmaps what was there before it finds out (`mmap_region` in mm/mmap.c, which
     /// newer kernels undo), so that those addresses may be anybody's.
-    lost: AtomicBool,
+    lost: bool,
 }
 
 // SAFETY: it is the only owner of its addresses, and they mean the same in every thread.
 unsafe impl Send for Addresses {}
-// SAFETY: as above; through a shared reference parts are mapped, which replaces pages, and pointers are made, which those that
-// follow them answer for.
+// SAFETY: as above; through a shared reference only pointers are made, which those that follow them answer for.
 unsafe impl Sync for Addresses {}
 
 impl Addresses {
@@ -44,10 +42,33 @@ impl Addresses {
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
         }?;
+        Self::owning(start, bytes)
+    }
+
+    /// Maps `bytes` of a map from `from` on, to be read, at addresses of their own; both are multiples of the page size. Unlike
+    /// [`Addresses::map`] it takes nothing away where it fails.
+    pub(crate) fn showing(bytes: usize, map: BorrowedFd<'_>, from: usize) -> Result<Self, Errno> {
+        // SAFETY: a new mapping at an address of the kernel's choice; pointers into it (`Addresses::pointer`) are followed with in mind
+        // that the pages change.
+        let start = unsafe {
+            mmap(
+                ptr::null_mut(),
+                bytes,
+                ProtFlags::READ,
+                MapFlags::SHARED,
+                map,
+                from as u64,
+            )
+        }?;
+        Self::owning(start, bytes)
+    }
+
+    /// Of a new mapping.
+    fn owning(start: *mut c_void, bytes: usize) -> Result<Self, Errno> {
         Ok(Self {
             start: NonNull::new(start).ok_or(Errno::NOMEM)?,
             bytes,
-            lost: AtomicBool::new(false),
+            lost: false,
         })
     }
 
@@ -57,14 +78,13 @@ impl Addresses {
     }
 
     /// Maps `bytes` of a map from `from` on to the addresses from `at` on, in place of what was mapped there; all three are
-    /// multiples of the page size. Whoever may read there at that moment must not mind that the pages change. Once that has failed
-    /// it always does.
+    /// multiples of the page size. Once that has failed it always does.
     ///
     /// # Panics
     ///
     /// If that goes beyond the end.
     pub(crate) fn map(
-        &self,
+        &mut self,
         at: usize,
         bytes: usize,
         protection: ProtFlags,
@@ -72,11 +92,12 @@ impl Addresses {
         from: usize,
     ) -> Result<(), Errno> {
         assert!(at.checked_add(bytes).is_some_and(|end| end <= self.bytes));
-        if self.lost.load(Ordering::Relaxed) {
+        if self.lost {
             return Err(Errno::NOMEM);
         }
-        // SAFETY: a part of the addresses that were set aside and are still ours, of which only this mapping is at their place;
-        // pointers into it (`Addresses::pointer`) are followed with that in mind.
+        // SAFETY: a part of the addresses that were set aside and are still ours, as nothing of them was lost, and nobody does the same
+        // at this moment, as `self` is borrowed for it alone; pointers into it (`Addresses::pointer`) are followed with in mind that
+        // the pages change.
         let mapped = unsafe {
             mmap(
                 self.start.as_ptr().byte_add(at),
@@ -87,9 +108,7 @@ impl Addresses {
                 from as u64,
             )
         };
-        if mapped.is_err() {
-            self.lost.store(true, Ordering::Relaxed);
-        }
+        self.lost = mapped.is_err();
         mapped.map(drop)
     }
 
@@ -113,10 +132,10 @@ impl Addresses {
 
 impl Drop for Addresses {
     fn drop(&mut self) {
-        if *self.lost.get_mut() {
+        if self.lost {
             return;
         }
-        // SAFETY: set aside in `set_aside` with this length, and still ours; who keeps a pointer into it keeps this as well.
+        // SAFETY: mapped in `set_aside` or `showing` with this length, and still ours; who keeps a pointer into it keeps this as well.
         if let Err(error) = unsafe { munmap(self.start.as_ptr(), self.bytes) } {
             tracing::warn!(%error, "cannot unmap a BPF map");
         }
@@ -153,8 +172,8 @@ mod tests {
             File::open("/proc/self/exe").unwrap(),
             File::open("/dev/null").unwrap(),
         );
-        let addresses = Addresses::set_aside(2 * page).unwrap();
-        let map = |file: &File, at| addresses.map(at, page, ProtFlags::READ, file.as_fd(), 0);
+        let mut addresses = Addresses::set_aside(2 * page).unwrap();
+        let mut map = |file: &File, at| addresses.map(at, page, ProtFlags::READ, file.as_fd(), 0);
         map(&program, 0).unwrap();
         assert_eq!(map(&null, page), Err(Errno::NODEV));
         assert_eq!(map(&program, page), Err(Errno::NOMEM));

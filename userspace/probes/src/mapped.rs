@@ -4,7 +4,7 @@
 use std::{
     marker::PhantomData,
     ptr::NonNull,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
 };
 
 use aya::maps::MapData;
@@ -27,7 +27,7 @@ pub(crate) struct Mapped<T> {
     /// Bytes of a piece, as a power of two: a division for each counter would take longer than reading it.
     piece: u32,
     /// Which pieces are mapped.
-    pieces: Box<[AtomicBool]>,
+    pieces: Box<[bool]>,
     protection: ProtFlags,
     name: &'static str,
     map: MapData,
@@ -47,7 +47,7 @@ impl<T: Plain> Mapped<T> {
 
     /// As [`Mapped::writable`], all of it mapped.
     pub(crate) fn whole(map: MapData, entries: u32, name: &'static str) -> Result<Self, Error> {
-        let mapped = Self::writable(map, entries, name)?;
+        let mut mapped = Self::writable(map, entries, name)?;
         for entry in 0..mapped.entries {
             mapped.reach(entry)?;
         }
@@ -72,9 +72,7 @@ impl<T: Plain> Mapped<T> {
             addresses,
             entries,
             piece: piece.ilog2(),
-            pieces: (0..bytes.div_ceil(piece))
-                .map(|_| AtomicBool::new(false))
-                .collect(),
+            pieces: vec![false; bytes.div_ceil(piece)].into(),
             protection,
             name,
             map,
@@ -89,16 +87,13 @@ impl<T: Plain> Mapped<T> {
 
     /// Bytes that are mapped.
     pub(crate) fn mapped_bytes(&self) -> usize {
-        let pieces = self
-            .pieces
-            .iter()
-            .filter(|mapped| mapped.load(Ordering::Relaxed));
+        let pieces = self.pieces.iter().filter(|mapped| **mapped);
         (pieces.count() << self.piece).min(self.addresses.bytes())
     }
 
     /// Makes an entry readable. Beyond the end there is nothing to do.
     #[inline]
-    pub(crate) fn reach(&self, index: usize) -> Result<(), Error> {
+    pub(crate) fn reach(&mut self, index: usize) -> Result<(), Error> {
         if index >= self.entries || self.is_mapped(index) {
             return Ok(());
         }
@@ -106,20 +101,19 @@ impl<T: Plain> Mapped<T> {
     }
 
     #[cold]
-    fn map_pieces(&self, index: usize) -> Result<(), Error> {
+    fn map_pieces(&mut self, index: usize) -> Result<(), Error> {
         for piece in self.pieces_of(index) {
-            if self.pieces[piece].load(Ordering::Acquire) {
+            if self.pieces[piece] {
                 continue;
             }
             let begin = piece << self.piece;
             let bytes = (1 << self.piece).min(self.addresses.bytes() - begin);
-            // If another thread does the same, its pages are replaced by themselves.
             self.addresses
                 .map(begin, bytes, self.protection, descriptor(&self.map), begin)
                 .map_err(|error| {
                     Error::io(format!("map the array {} into memory", self.name), error)
                 })?;
-            self.pieces[piece].store(true, Ordering::Release);
+            self.pieces[piece] = true;
         }
         Ok(())
     }
@@ -132,10 +126,7 @@ impl<T: Plain> Mapped<T> {
 
     #[inline]
     fn is_mapped(&self, index: usize) -> bool {
-        index < self.entries
-            && self
-                .pieces_of(index)
-                .all(|piece| self.pieces[piece].load(Ordering::Acquire))
+        index < self.entries && self.pieces_of(index).all(|piece| self.pieces[piece])
     }
 
     /// Where an entry begins; none beyond the end, or if it was not reached for.

@@ -7,7 +7,8 @@
 //! That is a seqlock: the kernel side counts a switch (`switches`) before it changes anything, and the same number as accounted
 //! (`accounted`) when it has changed all. Reading keeps its order on every processor ([`Mapped::guards`]). Writing does where stores keep
 //! theirs, as on x86: an eBPF program that is to load on 5.10 has no barrier. On arm64 a reading may thus miss a run, or count it twice,
-//! that ended in the moment before, for which a store may wait in the processor; the next reading, of totals, puts it right.
+//! that ended in the moment before, for which a store may wait in the processor. Readings are of totals, so that no error lasts; but what
+//! lies between two of them may be off by at most one run of each CPU at either end.
 
 use std::{mem::offset_of, sync::atomic::Ordering};
 
@@ -161,7 +162,7 @@ impl Cpus {
     }
 
     /// Makes what all CPUs count of a place readable.
-    pub(crate) fn reach(&self, index: usize) -> Result<(), Error> {
+    pub(crate) fn reach(&mut self, index: usize) -> Result<(), Error> {
         (0..self.states.len()).try_for_each(|cpu| self.lines.reach(cpu * self.slots + index))
     }
 

@@ -153,7 +153,7 @@ impl TrafficMaps {
     }
 
     /// Makes what is counted of a place readable.
-    pub(crate) fn reach(&self, index: usize) -> Result<(), Error> {
+    pub(crate) fn reach(&mut self, index: usize) -> Result<(), Error> {
         self.cgroups.reach(index)
     }
 

@@ -60,17 +60,17 @@ impl Floor {
         let licence = CString::new("GPL")?;
         let mut programs = Vec::new();
         for hook in HOOKS {
-            let program = call(
-                LOAD,
-                &Load {
-                    program_type: CGROUP_SKB,
-                    instruction_count: PASS.len() as u32,
-                    instructions: PASS.as_ptr() as u64,
-                    licence: licence.as_ptr() as u64,
-                    expected_attach_type: hook,
-                    ..Load::default()
-                },
-            );
+            let attributes = Load {
+                program_type: CGROUP_SKB,
+                instruction_count: PASS.len() as u32,
+                instructions: PASS.as_ptr() as u64,
+                licence: licence.as_ptr() as u64,
+                expected_attach_type: hook,
+                ..Load::default()
+            };
+            // SAFETY: the attributes of this command, each in its place and without padding; the instructions are as many as is said and
+            // never go, the licence ends with a zero and outlives the call, and there is no log.
+            let program = unsafe { call(LOAD, &attributes) };
             let program = program.map_err(|error| format!("cannot load an empty one: {error}"))?;
             programs.push((hook, program));
         }
@@ -84,15 +84,14 @@ impl Floor {
     /// Attaches them until [`Floor::detach`], or until this is dropped.
     pub fn attach(&mut self) -> Outcome<()> {
         for (hook, program) in &self.programs {
-            let link = call(
-                LINK,
-                &Link {
-                    program: program.as_raw_fd() as u32,
-                    target: self.cgroup.as_raw_fd() as u32,
-                    attach_type: *hook,
-                    flags: 0,
-                },
-            );
+            let attributes = Link {
+                program: program.as_raw_fd() as u32,
+                target: self.cgroup.as_raw_fd() as u32,
+                attach_type: *hook,
+                flags: 0,
+            };
+            // SAFETY: the attributes of this command, each in its place and without padding; there is no address among them.
+            let link = unsafe { call(LINK, &attributes) };
             let link = link.map_err(|error| format!("cannot attach an empty one: {error}"))?;
             self.links.push(link);
         }
@@ -106,9 +105,13 @@ impl Floor {
 }
 
 /// `bpf(2)` with a command that makes something that has a descriptor.
-fn call<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the attributes are those of this command, `#[repr(C)]`, without padding, and as long as is said; what they point to
-    // lives until the call returns, and the kernel only reads it.
+///
+/// # Safety
+///
+/// The command must be one of these, and only read what the attributes' addresses lead to; the attributes must be its own, laid out as
+/// the kernel has them and without padding, and what their addresses lead to must live until this returns.
+unsafe fn call<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the attributes are as long as is said; the rest is the caller's promise.
     let made = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -120,6 +123,6 @@ fn call<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
     if made < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: a descriptor that the kernel made for this call, and that nobody else has.
+    // SAFETY: a descriptor that the kernel made for this call, as the caller promises, and that nobody else has.
     Ok(unsafe { OwnedFd::from_raw_fd(made as i32) })
 }
