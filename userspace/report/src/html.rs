@@ -10,7 +10,8 @@ use galileo_analysis::{Insight, RunResult};
 use galileo_wire::{Capture, Sample};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::answers::{self, Question};
+use crate::answers::Question;
+use crate::measuring;
 use crate::numbers::with_unit;
 use crate::tables;
 use parts::table;
@@ -57,7 +58,7 @@ pub fn page(
                     (ledgers(result, insight))
                     section id="cost" {
                         h2 { "What did watching cost?" }
-                        p.answer { (answers::cost(result, insight, capture)) }
+                        p.answer { (measuring::cost(result, insight, capture)) }
                     }
                     (parts::repeat(result, capture))
                 }
@@ -138,7 +139,7 @@ fn behind(
             (figures::waits(result))
             (table(&tables::waits(result)))
             (table(&tables::cpus(result, usize::MAX)))
-            p.note { (answers::taken(result, capture)) }
+            p.note { (measuring::taken(result, capture)) }
             (parts::matrix(result))
         },
     }
@@ -148,7 +149,7 @@ fn ledgers(result: &RunResult, insight: &Insight) -> Markup {
     html! {
         section id="ledgers" {
             h2 { "Do the figures add up?" }
-            p.answer { (answers::losses(result)) }
+            p.answer { (measuring::losses(result)) }
             @if !insight.ledgers.is_empty() {
                 div.scroll tabindex="0" {
                     table.ledgers {

@@ -13,13 +13,16 @@
 //! # }
 //! ```
 //!
-//! Reading order: [`numbers`] (how figures are written), `answers` (the sentences), `tables` (what both outputs
+//! Reading order: [`numbers`] (how figures are written), `answers` (the sentences), `measuring` (what is told of the
+//! measuring itself), `tables` (what both outputs
 //! tabulate), [`terminal`], [`html`].
 
 #![forbid(unsafe_code)]
 
 mod answers;
 pub mod html;
+mod measuring;
 pub mod numbers;
+mod sentences;
 mod tables;
 pub mod terminal;

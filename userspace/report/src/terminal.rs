@@ -6,7 +6,8 @@ mod paint;
 use galileo_analysis::{Insight, RunResult};
 use galileo_wire::Capture;
 
-use crate::answers::{self, Question};
+use crate::answers::Question;
+use crate::measuring;
 use crate::numbers::{NO_BREAK, with_unit};
 use crate::tables::{self, Table};
 use layout::{printable, table, wrap};
@@ -46,16 +47,16 @@ pub fn summary(
             page.table(table);
         }
         if question == Question::Neighbours {
-            page.paragraph(&answers::taken(result, capture));
+            page.paragraph(&measuring::taken(result, capture));
         }
     }
     page.blank();
     page.heading("Do the figures add up?");
     page.ledgers(insight);
-    page.paragraph(&answers::losses(result));
+    page.paragraph(&measuring::losses(result));
     page.blank();
     page.heading("What did watching cost?");
-    page.paragraph(&answers::cost(result, insight, capture));
+    page.paragraph(&measuring::cost(result, insight, capture));
     page.text
 }
 

@@ -1,0 +1,138 @@
+//! What is told of the measuring itself, in sentences: what its figures contain, what it cost, and what it lost.
+
+use galileo_analysis::result::CpuResult;
+use galileo_analysis::{Insight, RunResult};
+use galileo_wire::Capture;
+
+use crate::numbers::{count, with_unit};
+use crate::sentences::{list, sentence};
+
+/// How the table of CPUs bears on that of waits, in sentences.
+pub(crate) fn taken(result: &RunResult, capture: &Capture) -> String {
+    let measured =
+        |of: fn(&CpuResult) -> Option<f64>| result.cpus.iter().any(|cpu| of(cpu).is_some());
+    if result.cpus.is_empty() {
+        return "What interrupts, softirqs and steal took of the CPUs was not measured.".to_owned();
+    }
+    let mut sentences = Vec::new();
+    if measured(|cpu| cpu.softirq_seconds) {
+        if capture.machine.arch.starts_with("x86") {
+            sentences.push(
+                "Interrupts are without the local timer's and those between CPUs.".to_owned(),
+            );
+        }
+    } else {
+        let why = why_no_interrupts(capture);
+        sentences.push(format!("Interrupts and softirqs were not measured: {why}."));
+    }
+    sentences.push(
+        "Interrupts, softirqs and steal count for whoever had the CPU meanwhile, here and in waits for it, not for who caused \
+         them."
+            .to_owned(),
+    );
+    sentences.push(
+        if measured(|cpu| cpu.steal_seconds) {
+            "Steal is told in ticks of 10\u{a0}ms."
+        } else {
+            "Steal was not measured: where /proc/stat has told none since boot, a hypervisor may take some and not tell."
+        }
+        .to_owned(),
+    );
+    let unassigned: f64 = result
+        .cpus
+        .iter()
+        .filter_map(|cpu| cpu.unassigned_seconds)
+        .sum();
+    // Less does not show in any figure of the table.
+    if unassigned >= 0.000_5 {
+        sentences.push(format!(
+            "Of the time watched, {} of all CPUs went to tasks whose cgroup is not known: unassigned.",
+            with_unit(unassigned, "s")
+        ));
+    }
+    sentences.join(" ")
+}
+
+fn why_no_interrupts(capture: &Capture) -> &'static str {
+    let watched = capture.cpus.iter().any(|cpu| cpu.watched_ns.is_some());
+    if capture.asked_interrupts {
+        "they were asked for, and why they are not seen is told at the top"
+    } else if !watched && !probes_saw(capture) {
+        "no probes watched"
+    } else if capture.file.is_empty() {
+        "'galileo record --interrupts' asks for them"
+    } else {
+        "'telemetry: {interrupts: true}' in the experiment file asks for them"
+    }
+}
+
+/// Whether anything of any replica is known that only probes tell.
+fn probes_saw(capture: &Capture) -> bool {
+    let replicas = capture
+        .services
+        .values()
+        .flat_map(|service| &service.replicas);
+    replicas
+        .filter_map(|replica| replica.usage.as_ref())
+        .any(|usage| usage.waits.is_some() || usage.rx_bytes.is_some() || usage.exchanges.is_some())
+}
+
+/// What watching cost, in a sentence.
+pub(crate) fn cost(result: &RunResult, insight: &Insight, capture: &Capture) -> String {
+    let own = result.own_cost;
+    let services: f64 = insight
+        .services
+        .iter()
+        .filter_map(|service| service.cpu_seconds)
+        .sum();
+    let mut text = format!(
+        "Galileo itself (load, balancer, recording) used {} of CPU",
+        with_unit(own.cpu_seconds, "s")
+    );
+    if let Some(seconds) = insight.measured_seconds {
+        text += &format!(", {}", with_unit(own.cpu_seconds / seconds, "CPUs"));
+    }
+    if services > 0.0 {
+        text += &format!(", beside {} of the services", with_unit(services, "s"));
+    }
+    text += &match (own.probe_runs, own.probe_seconds) {
+        (Some(runs), Some(seconds)) if runs > 0 => format!(
+            "; its probes ran {} times for {} altogether, {} each",
+            count(runs),
+            with_unit(seconds, "s"),
+            with_unit(seconds * 1e9 / runs as f64, "ns")
+        ),
+        (Some(_), Some(_)) => "; its probes did not run".to_owned(),
+        _ if !probes_saw(capture) => "; no probes watched".to_owned(),
+        _ => "; the kernel did not count the runs of its probes (kernel.bpf_stats_enabled is 0)"
+            .to_owned(),
+    };
+    sentence(&text)
+}
+
+/// What was lost, in a sentence.
+pub(crate) fn losses(result: &RunResult) -> String {
+    let lost: Vec<String> = result
+        .losses
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(kind, lost)| format!("{} ({kind})", count(*lost)))
+        .collect();
+    let mut text = if !lost.is_empty() {
+        format!("Lost: {}.", list(&lost))
+    } else if result.losses.is_empty() {
+        "No losses were counted.".to_owned()
+    } else {
+        format!(
+            "Nothing was lost ({} kinds of loss are counted).",
+            result.losses.len()
+        )
+    };
+    if result.not_stored > 0 {
+        text += &format!(
+            " {} exchanges are in the counts but not stored one by one, by the run's limit.",
+            count(result.not_stored)
+        );
+    }
+    text
+}
