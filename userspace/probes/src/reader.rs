@@ -162,22 +162,18 @@ impl Reader {
         Ok(())
     }
 
-    /// Lists cgroups that are new, and gives back the places of those that are gone.
+    /// Lists cgroups that are new, and gives back the places of those that are gone. What fails is tried anew by the next
+    /// reading: a place is entered as taken once its counters can be read, and is deserted until it was given back.
     fn tend(&mut self, now_ns: u64) -> Result<(), Error> {
         let mut events = Vec::new();
-        self.slots.discover(&mut events)?;
-        let (before, entries) = (self.readings - 1, &self.entries);
-        let is_busy = |index: usize| entries.moved(index) == Some(before);
-        self.slots
-            .tend(now_ns, self.readings, is_busy, &mut events)?;
+        let mut outcome = self.find_places(now_ns, &mut events);
         let mut deserted = false;
         for event in events {
             match event {
-                Event::Taken { index, slot, id } => self.list(index, slot, id)?,
+                Event::Taken { index, slot, id } => self.list(index, slot, id),
                 Event::Retired { index, generation } => self.retire(index, generation),
                 Event::Deserted { index } => {
-                    self.clear(index)?;
-                    self.slots.give_back(index)?;
+                    outcome = outcome.and(self.give_back(index));
                     deserted = true;
                 }
             }
@@ -187,22 +183,38 @@ impl Reader {
             self.matrix
                 .forget(|slot| entries.cgroup_of(slot).is_some())?;
         }
-        Ok(())
+        outcome
     }
 
-    fn list(&mut self, index: usize, slot: u32, id: CgroupId) -> Result<(), Error> {
-        self.cgroups.reach(index)?;
-        self.http.reach(index)?;
-        self.tcp.reach(index)?;
-        self.ledger_of.reach(index)?;
-        self.traffic.reach(index)?;
-        self.cpus.reach(index)?;
+    /// What became of places since the last time.
+    fn find_places(&mut self, now_ns: u64, events: &mut Vec<Event>) -> Result<(), Error> {
+        self.discover(events)?;
+        let (before, entries) = (self.readings - 1, &self.entries);
+        let is_busy = |index: usize| entries.moved(index) == Some(before);
+        self.slots.tend(now_ns, self.readings, is_busy, events)
+    }
+
+    /// Finds cgroups that are new, and makes readable what is counted of them.
+    fn discover(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
+        let (cgroups, http, tcp) = (&mut self.cgroups, &mut self.http, &mut self.tcp);
+        let (ledger, traffic, cpus) = (&mut self.ledger_of, &mut self.traffic, &mut self.cpus);
+        let make_readable = |index| {
+            cgroups.reach(index)?;
+            http.reach(index)?;
+            tcp.reach(index)?;
+            ledger.reach(index)?;
+            traffic.reach(index)?;
+            cpus.reach(index)
+        };
+        self.slots.discover(make_readable, events)
+    }
+
+    fn list(&mut self, index: usize, slot: u32, id: CgroupId) {
         self.generations += 1;
         self.listed = self.readings;
         self.wanted_anew = true;
         let entry = Entry::new(slot, id, self.generations, self.readings);
         self.entries.insert(index, entry);
-        Ok(())
     }
 
     /// Takes a cgroup off the list; the counters of its place can no longer be reached by way of its slot.
@@ -217,12 +229,14 @@ impl Reader {
         }
     }
 
-    fn clear(&mut self, index: usize) -> Result<(), Error> {
+    /// Sets all counters of a deserted place to 0 and makes it free.
+    fn give_back(&mut self, index: usize) -> Result<(), Error> {
         self.cgroups.clear(index, None);
         self.http.clear(index, None);
         self.ledger_of.clear(index, None);
         self.tcp
             .clear(index, Some(offset_of!(TcpCounters, generation)));
-        self.traffic.free(index)
+        self.traffic.free(index)?;
+        self.slots.give_back(index)
     }
 }

@@ -158,8 +158,12 @@ impl Slots {
         self.owners.mapped_bytes()
     }
 
-    /// Finds places that were taken since the last time.
-    pub(crate) fn discover(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
+    /// Finds places that were taken since the last time. `make_readable` is done with each of them before it is entered.
+    pub(crate) fn discover(
+        &mut self,
+        mut make_readable: impl FnMut(usize) -> Result<(), Error>,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Error> {
         let mut word = 0;
         // The end moves on with what is found.
         while word * 64 < self.places.len().min(self.used + FREE_RUN) {
@@ -170,6 +174,7 @@ impl Slots {
                 self.owners.reach(index)?;
                 let id = self.owners.word(index, offset_of!(Owner, cgroup_id));
                 if let Some(id) = id.filter(|id| *id != 0) {
+                    make_readable(index)?;
                     self.find(index, id, events);
                 }
             }

@@ -128,14 +128,16 @@ impl Reader {
                 self.running.reset(&self.wanted, self.cpus.count());
             }
             self.cpus.read(&self.wanted, &mut self.running);
-            self.slots.discover(&mut events)?;
-            if events.is_empty() {
-                break;
-            }
+            let outcome = self.discover(&mut events);
+            let found_none = events.is_empty();
             for event in events.drain(..) {
                 if let Event::Taken { index, slot, id } = event {
-                    self.list(index, slot, id)?;
+                    self.list(index, slot, id);
                 }
+            }
+            outcome?;
+            if found_none {
+                break;
             }
         }
         Ok(())
