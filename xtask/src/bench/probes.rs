@@ -67,6 +67,8 @@ enum Set {
     Cpu,
     /// All that is on by default
     All,
+    /// All that is on by default, and interrupts and softirqs
+    Interrupts,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

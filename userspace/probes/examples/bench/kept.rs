@@ -34,10 +34,18 @@ pub enum Set {
     Cpu,
     /// All that is on by default.
     All,
+    /// The same, and interrupts and softirqs.
+    Interrupts,
 }
 
 impl Set {
-    const ALL: [Self; 4] = [Self::Network, Self::Tcp, Self::Cpu, Self::All];
+    const ALL: [Self; 5] = [
+        Self::Network,
+        Self::Tcp,
+        Self::Cpu,
+        Self::All,
+        Self::Interrupts,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -45,6 +53,7 @@ impl Set {
             Self::Tcp => "tcp",
             Self::Cpu => "cpu",
             Self::All => "all",
+            Self::Interrupts => "interrupts",
         }
     }
 
@@ -55,6 +64,12 @@ impl Set {
             Self::Tcp => &[Feature::Network, Feature::Tcp],
             Self::Cpu => &[Feature::Cpu],
             Self::All => &[Feature::Cpu, Feature::Network, Feature::Tcp],
+            Self::Interrupts => &[
+                Feature::Cpu,
+                Feature::Network,
+                Feature::Tcp,
+                Feature::Interrupts,
+            ],
         }
     }
 }
@@ -136,7 +151,10 @@ struct Bench {
 
 impl Bench {
     fn new(port: u16) -> Outcome<Self> {
-        let mut probes = Probes::load(&Config::default())?;
+        let mut probes = Probes::load(&Config {
+            interrupts: true,
+            ..Config::default()
+        })?;
         probes.pause();
         if let Some(missing) = probes.capabilities().iter().find(|one| one.off.is_some()) {
             return Err(format!("not all that is to be measured is on: {missing:?}").into());
