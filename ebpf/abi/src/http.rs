@@ -6,7 +6,7 @@ use crate::BUCKETS;
 pub const METHOD_BYTES: usize = 24;
 /// Bytes kept of a request target, query included.
 pub const PATH_BYTES: usize = 128;
-/// Bytes kept of a request id.
+/// Bytes kept of a request id; a longer one is not kept.
 pub const REQUEST_ID_BYTES: usize = 40;
 /// Bytes kept of a `traceparent`: the 55 of its version 00, and one more that tells a longer one.
 pub const TRACE_BYTES: usize = 56;
@@ -31,7 +31,8 @@ pub mod flags {
     pub const EARLY_ANSWER: u32 = 1 << 2;
     /// The connection became a tunnel (101, or CONNECT with 2xx): the exchange ends with the answer's head.
     pub const TUNNEL: u32 = 1 << 3;
-    /// A header line was longer than what is looked at: our id may have been in it.
+    /// A header line was longer than what is looked at, and our id may have been in it; or our id is longer than what is kept of it
+    /// ([`REQUEST_ID_BYTES`](super::REQUEST_ID_BYTES)).
     pub const HEAD_CUT: u32 = 1 << 4;
     /// The request was sent before the answer to the one before it had ended.
     pub const PIPELINED: u32 = 1 << 5;

@@ -193,9 +193,15 @@ fn transfer_encoding(stream: &mut Stream, window: &Window) {
     }
 }
 
+/// A part of an id would be taken for the id of another request, so one that is too long to keep is none.
 #[inline(always)]
 fn request_id(request: &mut Request, window: &Window) {
     let (start, stop) = window.value(window.id_at.get(), window.id_end.get());
+    if stop.saturating_sub(start) > REQUEST_ID_BYTES as u32 {
+        request.id_len = 0;
+        request.flags |= flags::HEAD_CUT as u16;
+        return;
+    }
     window.copy_to::<REQUEST_ID_BYTES>(start, &mut request.id);
     request.id_len = kept(start, stop, REQUEST_ID_BYTES);
 }

@@ -249,12 +249,16 @@ impl Reader<'_> {
             time(last)..=time(latest.max(self.up.whole(end - 1)))
         });
         let whole_by = latest.max(self.down.whole(end - 1));
-        let id = request.head.id.clone().unwrap_or_default();
+        let mut id = request.head.id.clone().unwrap_or_default();
+        if id.len() > REQUEST_ID_BYTES {
+            id.clear();
+            must |= flags::HEAD_CUT;
+        }
         let trace = request.head.trace.clone().unwrap_or_default();
         Truth {
             method: request.method.clone(),
             path: request.target.chars().take(PATH_BYTES).collect(),
-            id: id.chars().take(REQUEST_ID_BYTES).collect(),
+            id,
             trace,
             status,
             interim: answer.interim,

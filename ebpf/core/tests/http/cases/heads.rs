@@ -60,6 +60,18 @@ fn blanks_around_a_value_are_no_part_of_it() {
 }
 
 #[test]
+fn an_id_that_is_too_long_to_keep_is_none_and_marked() {
+    for (length, flags) in [(40, 0), (41, flags::HEAD_CUT), (400, flags::HEAD_CUT)] {
+        let id = "i".repeat(length);
+        let request = format!("GET /a HTTP/1.1\r\nX-Galileo-Request-Id: {id}\r\n\r\n");
+        let connection = talk(&[(ASK, request.as_bytes()), (ANSWER, EMPTY)]);
+        let seen = connection.seen(role::SERVER);
+        let kept = if flags == 0 { id.as_str() } else { "" };
+        assert_eq!((seen[0].id.as_str(), seen[0].flags), (kept, flags));
+    }
+}
+
+#[test]
 fn equal_lengths_are_one_and_others_a_contradiction() {
     let twice = talk(&[
         (
