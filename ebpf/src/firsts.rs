@@ -142,7 +142,7 @@ pub fn claim(socket: &mut Socket, ends: Ends, tcp: &Tcp, direction: u32) -> Opti
         socket.role = first.role;
         socket.strikes = first.strikes;
         copy_words(&mut socket.record.request, &first.record.request);
-        connection::stream(socket, RECEIVED).take_over(connection::stream(first, RECEIVED));
+        connection::go_on_from(socket, RECEIVED, connection::stream(first, RECEIVED));
         take_back(Ledger::ListenerData);
         count(Ledger::ListenerClaimed);
     }

@@ -1,8 +1,14 @@
-//! Who looks at a socket's received bytes: one CPU at a time.
+//! Who looks at a socket's bytes: one CPU at a time at each direction's, and at a reset alone.
 //!
 //! A socket sends under its lock, so what it sends comes by in order and by one CPU after the other. What it receives
 //! comes by before the lock is taken, on as many CPUs as the peer sends from if the wire is a veth or loopback: by the process
-//! that writes on one, by acknowledgements that let more go on another.
+//! that writes on one, by acknowledgements that let more go on another. So there is a guard for what is received.
+//!
+//! A reset ends what is under way in both directions. One that is sent takes the guard as well. For one that is received nobody may look
+//! at what is sent, which has no guard, as that would cost each segment an atomic addition: who looks there says so before it reads
+//! that a reset has come, with plain stores, and who has the reset says that before it looks whether somebody is there. Either
+//! may read what was there before the other's store, which takes a moment to be seen; so who has the reset lets that moment
+//! pass first.
 //!
 //! The guard is a [`busy`] word in the stream, see there for what it orders on arm64; who does not get it waits. Who receives is
 //! never interrupted by another packet of this direction, as softirqs are not; so waiting takes as long as a segment takes. Who sends
@@ -11,7 +17,12 @@
 //! not looked at, and counted.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use galileo_ebpf_core::{http::Stream, socket::Busy};
+use galileo_ebpf_core::{
+    connection::{SENT, stream},
+    http::Stream,
+    socket::{Busy, Socket},
+    words::set,
+};
 
 use crate::busy;
 
@@ -34,6 +45,54 @@ pub fn enter(stream: &mut Stream) -> bool {
 #[inline(always)]
 pub fn leave(stream: &mut Stream) {
     busy::give_back(&raw mut stream.busy);
+}
+
+/// Begins to look at what is sent. False if a reset has come: what is sent is over.
+#[inline(always)]
+pub fn enter_sent(socket: &mut Socket) -> bool {
+    say_sent(socket, 1);
+    // SAFETY: a field of what is borrowed. Volatile, as the other direction writes it.
+    if unsafe { (&raw const socket.reset).read_volatile() } == 0 {
+        return true;
+    }
+    say_sent(socket, 0);
+    false
+}
+
+/// The end of what [`enter_sent`] began.
+#[inline(always)]
+pub fn leave_sent(socket: &mut Socket) {
+    say_sent(socket, 0);
+}
+
+/// The guard of what is sent is nobody's, so its words tell this.
+#[inline(always)]
+fn say_sent(socket: &mut Socket, present: u32) {
+    set(&mut stream(socket, SENT).busy.came, present);
+}
+
+/// Has nobody look at what is sent from now on, and waits until nobody does. False if that takes too long: then all is as it was.
+#[inline(always)]
+pub fn close_sent(socket: &mut Socket) -> bool {
+    set(&mut socket.reset, 1);
+    // SAFETY: a helper without arguments.
+    let begin = unsafe { bpf_ktime_get_ns() };
+    for _ in 0..LOOKS {
+        let mut now = begin;
+        for _ in 0..READINGS {
+            // SAFETY: as above.
+            now = unsafe { bpf_ktime_get_ns() };
+        }
+        // SAFETY: a field of what is borrowed. Volatile, as the other direction writes it.
+        if unsafe { (&raw const stream(socket, SENT).busy.came).read_volatile() } == 0 {
+            return true;
+        }
+        if now.wrapping_sub(begin) > PATIENCE_NS {
+            break;
+        }
+    }
+    set(&mut socket.reset, 0);
+    false
 }
 
 #[inline(always)]

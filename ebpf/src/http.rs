@@ -112,9 +112,11 @@ pub fn enter(
     // SAFETY: the context is valid for the run. The kernel saves and clears these 20 bytes for a program that names them, and
     // gives TCP its own back (`__bpf_prog_run_save_cb`); programs that are tail-called find in them what the one before wrote.
     unsafe { (*ctx.skb.skb).cb[0] = space };
-    // Nothing follows it only if there is no step to call: HTTP is off on this machine.
     // The first step is to be short, as what leads here is long: chunks are for the next one.
-    read(ctx, segment, socket, way, false);
+    if read(ctx, segment, socket, way, false) {
+        // There is no step to call: this kernel refused it.
+        connection::exceeded(&Here { ctx, way }, segment, socket, direction(way));
+    }
     net::leave(socket, segment, way);
 }
 

@@ -35,18 +35,39 @@ use crate::{
 };
 
 /// What is kept of a socket. The kernel zeroes it at first and frees it with the socket. The two directions may be looked
-/// at on two CPUs at once; each writes what is its own, see [`Socket`]. One direction is looked at on one CPU at a time, see
-/// [`guard`]. The client at the other end of a connection over loopback may hand it over, see [`loopback`].
+/// at on two CPUs at once, but for a reset; each writes what is its own, see [`Socket`]. One direction is looked at on one CPU at a
+/// time, see [`guard`]. The client at the other end of a connection over loopback may hand it over, see [`loopback`].
 #[btf_map]
 static SOCKETS: SkStorage<Socket> = SkStorage::new();
 
 /// The segment is done.
 #[inline(always)]
 pub fn leave(socket: &mut Socket, segment: &mut Segment, way: u32) {
-    if way != SENT {
+    if way == SENT {
+        guard::leave_sent(socket);
+    }
+    if way != SENT || segment.last == last::CONNECTION {
         guard::leave(connection::stream(socket, RECEIVED));
     }
     spaces::release(segment);
+}
+
+/// Takes care that nobody else looks at what this segment bears on: what is received or, if it is a reset, both directions. False if that
+/// does not come to be. See [`guard`].
+#[inline(always)]
+fn enter(socket: &mut Socket, how: u32, way: u32) -> bool {
+    let resets = how == last::CONNECTION;
+    if way != RECEIVED && !(way == SENT && resets) {
+        return true;
+    }
+    if !guard::enter(connection::stream(socket, RECEIVED)) {
+        return false;
+    }
+    if way == RECEIVED && resets && !guard::close_sent(socket) {
+        guard::leave(connection::stream(socket, RECEIVED));
+        return false;
+    }
+    true
 }
 
 /// The storage of the packet's socket.
@@ -223,6 +244,16 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     if connection::stream(socket, direction).state == state::SILENT {
         return;
     }
+    if tcp.flags & RST != 0
+        && direction == RECEIVED
+        && !connection::resets(
+            socket,
+            tcp.sequence,
+            tcp_sock(sk).map(|counts| counts.rcv_nxt),
+        )
+    {
+        return;
+    }
     if direction == SENT
         && socket.role == role::CLIENT
         && !ends
@@ -287,7 +318,21 @@ pub fn look(
         }
         return here.count(socket, Ledger::ScratchBusy, 1);
     };
-    if way == RECEIVED && !guard::enter(connection::stream(socket, RECEIVED)) {
+    let how = if tcp.flags & RST != 0 {
+        last::CONNECTION
+    } else if tcp.flags & FIN != 0 {
+        last::DIRECTION
+    } else {
+        last::NO
+    };
+    segment.last = how;
+    if way == SENT && !guard::enter_sent(socket) {
+        return spaces::release(segment);
+    }
+    if !enter(socket, how, way) {
+        if way == SENT {
+            guard::leave_sent(socket);
+        }
         here.count(socket, Ledger::SocketBusy, 1);
         return spaces::release(segment);
     }
@@ -304,13 +349,6 @@ pub fn look(
         return leave(socket, segment, way);
     }
     let sequence = tcp.begin();
-    let how = if tcp.flags & RST != 0 {
-        last::CONNECTION
-    } else if tcp.flags & FIN != 0 {
-        last::DIRECTION
-    } else {
-        last::NO
-    };
     let order = connection::place(&here, socket, direction, sequence, payload, how);
     let mut ahead = 0;
     if let Order::Follows(seen) = order {
@@ -328,10 +366,10 @@ pub fn look(
     segment.offset = tcp.payload + ahead;
     segment.end = length;
     segment.next_seq = sequence.wrapping_add(payload);
-    segment.last = how;
     segment.run = 0;
     if way == RECEIVED && matches!(order, Order::Early) {
         http::keep_early(ctx, space);
+        connection::exceeded(&here, segment, socket, direction);
         return leave(socket, segment, way);
     }
     http::enter(ctx, segment, socket, way, space);

@@ -11,7 +11,8 @@ mod placing;
 
 pub use lost::{exceeded, give_up};
 pub use placing::{
-    Order, Place, forget, has_early, is_another, keep_early, leave_early, place, synchronise,
+    Order, Place, forget, go_on_from, has_early, is_another, keep_early, leave_early, place,
+    resets, synchronise,
 };
 
 use filling::{fill, load, save};
@@ -325,6 +326,9 @@ pub fn finish(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket
         return;
     }
     let marks = match stream(socket, answers).state {
+        state::UNTIL_CLOSE if segment.last == last::CONNECTION => {
+            flags::CLOSE_DELIMITED | flags::CUT_OFF
+        }
         state::UNTIL_CLOSE => flags::CLOSE_DELIMITED,
         state::BODY | state::CHUNK_SIZE | state::CHUNK_DATA | state::TRAILER => flags::CUT_OFF,
         _ => 0,
@@ -333,7 +337,7 @@ pub fn finish(outside: &impl Outside, segment: &mut Segment, socket: &mut Socket
         message_end(outside, segment.now_ns, socket, answers, marks);
     }
     let outstanding = socket.requests().wrapping_sub(socket.answers());
-    if outstanding != 0 {
+    if outstanding as i32 > 0 {
         outside.count(socket, Ledger::ClosedWithoutAnswer, outstanding);
         socket.set_answers(socket.requests());
     }

@@ -8,6 +8,7 @@ use galileo_ebpf_abi::{Ledger, PendingKey, Request, flags};
 use crate::{
     connection::{SENT, carries_answers, is_lost, other, stream, unparsable},
     http::{Body, mark, method_word},
+    number,
     socket::{Outside, Segment, Socket},
     words::copy_words,
 };
@@ -22,23 +23,29 @@ pub(crate) fn head_end(
     direction: u32,
     answers: bool,
 ) -> Option<u32> {
-    if stream(socket, direction).flags & mark::BROKEN != 0 {
+    let method = if answers {
+        match_request(outside, socket, direction)
+    } else {
+        0
+    };
+    let this = stream(socket, direction);
+    let body = if answers {
+        this.response_body(method)
+    } else {
+        this.request_body()
+    };
+    if matches!(body, Body::Length(number::NONE)) {
         unparsable(outside, segment, socket, direction);
         return None;
     }
-    let body = if answers {
-        let method = match_request(outside, socket, direction);
-        let body = stream(socket, direction).response_body(method);
+    if answers {
         let this = stream(socket, direction);
         if matches!(body, Body::Interim) && this.interim < u8::MAX {
             this.interim += 1;
         }
         // The final answer's comes last.
         socket.record.response_head_bytes = stream(socket, direction).head_bytes();
-        body
     } else {
-        let this = stream(socket, direction);
-        let body = this.request_body();
         let announced = if let Body::Length(length) = body {
             length
         } else {
@@ -56,8 +63,7 @@ pub(crate) fn head_end(
             let answers = other(socket, direction);
             answers.may_resume = 1;
         }
-        body
-    };
+    }
     let this = stream(socket, direction);
     if !this.enter(body) {
         return Some(0);

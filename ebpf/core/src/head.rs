@@ -86,6 +86,8 @@ fn request_line(request: &mut Request, window: &Window, start: u32, end: u32, cu
         }
     } else {
         stop -= u32::from(window.byte(end.wrapping_sub(1)) == b'\r');
+        // A blank there is none of the version, and may be passed over (RFC 9112, 3).
+        stop -= u32::from(window.byte(stop.wrapping_sub(1)) == b' ');
         let version = window.word(stop.wrapping_sub(8));
         if version != text(b"HTTP/1.1") && version != text(b"HTTP/1.0") {
             return false;
@@ -162,20 +164,17 @@ fn method_length(window: &Window, start: u32) -> u32 {
 fn content_length(stream: &mut Stream, window: &mut Window) {
     let length = number_at(window, window.length_at.get());
     // More than two lines in one window are taken for a contradiction unread.
-    if length == number::NONE
-        || window.lengths.get() > 2
+    let contradicts = window.lengths.get() > 2
         || (window.lengths.get() == 2 && number_at(window, window.last_length_at.get()) != length)
-        || (stream.flags & mark::LENGTH != 0 && stream.length != length)
-    {
-        stream.flags |= mark::BROKEN;
-    }
-    stream.length = length;
+        || (stream.flags & mark::LENGTH != 0 && stream.length != length);
+    stream.length = if contradicts { number::NONE } else { length };
     stream.flags |= mark::LENGTH;
 }
 
-/// The number that stands at `at`, behind blanks.
+/// The number that stands at `at`, behind up to sixteen blanks.
 #[inline(always)]
 fn number_at(window: &Window, at: u32) -> u64 {
+    let at = at + number::blanks(window.word(at));
     let at = at + number::blanks(window.word(at));
     number::decimal([window.word(at), window.word(at + 8), window.word(at + 16)])
 }
@@ -187,6 +186,8 @@ fn transfer_encoding(stream: &mut Stream, window: &Window) {
     // Chunked must be the last coding (RFC 9112, 6.1).
     if stop >= start + 7 && last == text(b"chunked") {
         stream.flags |= mark::CHUNKED;
+    } else if stop == start + 8 && lower(window.word(start)) == text(b"identity") {
+        // None, in the words of RFC 2616, 3.6.
     } else {
         stream.flags |= mark::ENCODED;
         stream.flags &= !mark::CHUNKED;

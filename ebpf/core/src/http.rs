@@ -41,21 +41,19 @@ pub mod mark {
     pub const SKIP_LINE: u16 = 1 << 4;
     /// The begin of an unfinished line lies in the carry map.
     pub const CARRY: u16 = 1 << 5;
-    /// What the head says of its framing contradicts itself or cannot be read.
-    pub const BROKEN: u16 = 1 << 6;
     /// This answer's request was not seen.
-    pub const ORPHAN: u16 = 1 << 7;
+    pub const ORPHAN: u16 = 1 << 6;
     /// A segment within this body came out of order.
-    pub const REORDERED: u16 = 1 << 8;
+    pub const REORDERED: u16 = 1 << 7;
     /// Segments are kept that came before bytes in front of them.
-    pub const EARLY: u16 = 1 << 9;
+    pub const EARLY: u16 = 1 << 8;
     /// The stream was seen from its first byte on.
-    pub const BEGUN: u16 = 1 << 10;
+    pub const BEGUN: u16 = 1 << 9;
     /// All of this request lies in the segment in which its head ended.
-    pub const WHOLE: u16 = 1 << 11;
+    pub const WHOLE: u16 = 1 << 10;
 
     /// What belongs to one message.
-    pub const OF_MESSAGE: u16 = LENGTH | CHUNKED | ENCODED | BROKEN | ORPHAN | REORDERED | WHOLE;
+    pub const OF_MESSAGE: u16 = LENGTH | CHUNKED | ENCODED | ORPHAN | REORDERED | WHOLE;
     /// What belongs to the connection.
     pub const OF_CONNECTION: u16 = SYNCED | BEGUN;
 }
@@ -72,7 +70,8 @@ pub struct Stream {
     pub flags: u16,
     /// Bytes of the body, or of the chunk with its line end, that are still to come.
     pub left: u64,
-    /// Content-Length; of a chunked body, the size of the chunk whose size line is too long to be kept.
+    /// Content-Length, [`NONE`](crate::number::NONE) if it contradicts itself or cannot be read; of a chunked body, the size of the chunk
+    /// whose size line is too long to be kept.
     pub length: u64,
     /// Bytes of the present message so far.
     pub bytes: u64,
@@ -101,7 +100,7 @@ pub struct Stream {
 pub enum Body {
     /// There is none.
     None,
-    /// So many bytes, at least one.
+    /// So many bytes, at least one; [`NONE`](crate::number::NONE) if the head does not tell.
     Length(u64),
     /// Chunks.
     Chunked,

@@ -4,7 +4,7 @@
 //! a message ended, or these bytes are no HTTP. It only notes where first line, length, coding and id stand;
 //! [`note_head`](crate::head::note_head) reads them once, when the window is done.
 //!
-//! Three loops, each with little in it, because the verifier walks every turn: one line of any kind, header lines, chunks.
+//! Three loops, each with little in it, because the verifier walks every turn: one line of any kind, lines of heads and trailers, chunks.
 
 use crate::{
     http::{Stream, mark, state},
@@ -43,14 +43,16 @@ pub fn scan(stream: &mut Stream, window: &mut Window, is_response: bool) -> Even
             return Event::More;
         }
     }
-    if stream.state != state::HEAD || stream.flags & mark::SKIP_LINE != 0 {
+    let fields = stream.state == state::HEAD || stream.state == state::TRAILER;
+    if !fields || stream.flags & mark::SKIP_LINE != 0 {
         let event = one_line(stream, window);
         if event as u32 != Event::More as u32 {
             return event;
         }
     }
-    if stream.state == state::HEAD && stream.flags & mark::SKIP_LINE == 0 {
-        return header_lines(stream, window, is_response);
+    let fields = stream.state == state::HEAD || stream.state == state::TRAILER;
+    if fields && stream.flags & mark::SKIP_LINE == 0 {
+        return fields_of(stream, window, is_response);
     }
     Event::More
 }
@@ -110,10 +112,11 @@ fn within(at: u32) -> u32 {
     at & (2 * crate::window::WINDOW as u32 - 1)
 }
 
-/// Goes through the header lines, up to the empty one if it is there.
+/// Goes through the lines of a head, or of trailers, up to the empty one if it is there.
 #[inline(always)]
-fn header_lines(stream: &mut Stream, window: &mut Window, is_response: bool) -> Event {
+fn fields_of(stream: &mut Stream, window: &mut Window, is_response: bool) -> Event {
     let begin = window.line;
+    let trailers = stream.state == state::TRAILER;
     let mut event = Event::More;
     for _ in 0..TURNS {
         let at = window.at;
@@ -134,10 +137,17 @@ fn header_lines(stream: &mut Stream, window: &mut Window, is_response: bool) -> 
         window.at = within(end + 1);
         window.line = end + 1;
         if is_empty(window, start, end) {
-            event = Event::HeadEnd;
+            event = if trailers {
+                Event::MessageEnd
+            } else {
+                Event::HeadEnd
+            };
             break;
         }
-        header(window, start, end, is_response);
+        // What trailers say comes too late to matter.
+        if !trailers {
+            header(window, start, end, is_response);
+        }
     }
     stream.bytes += u64::from(window.line - begin);
     event

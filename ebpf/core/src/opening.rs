@@ -1,6 +1,9 @@
 //! What a connection begins with: a request, an answer, or no HTTP.
 
-use crate::{number::leading, window::text};
+use crate::{
+    number::leading,
+    window::{Window, first, matches, text},
+};
 
 /// What the first bytes of a segment look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,33 @@ pub fn empty_lines(word: u64, available: u32) -> u32 {
     let here = if empty < available { empty } else { available };
     // Eight at most. The mask says so to verifiers that learn nothing from comparing two registers (5.10).
     here & 15
+}
+
+/// Bytes of the header that a proxy puts in front of what it passes on (the PROXY protocol, versions 1 and 2, section 2), if the line at
+/// which the window stands begins one; else 0. It may go on beyond the window.
+#[inline(always)]
+#[must_use]
+pub fn proxy_header(window: &Window) -> u32 {
+    /// Words of the longest header of version 1, which has 107 bytes.
+    const WORDS: u32 = 14;
+    let line = window.line;
+    let word = window.word(line);
+    if word & (u64::MAX >> 16) == text(b"PROXY ") {
+        for index in 0..WORDS {
+            let ends = matches(window.word(line + 8 * index), b'\n');
+            if ends != 0 {
+                return 8 * index + first(ends) + 1;
+            }
+        }
+        return 0;
+    }
+    if word == text(b"\r\n\r\n\0\r\nQ")
+        && window.word(line + 8) & (u64::MAX >> 32) == text(b"UIT\n")
+    {
+        let length = [window.byte(line + 14), window.byte(line + 15)];
+        return 16 + u32::from(u16::from_be_bytes(length));
+    }
+    0
 }
 
 /// Judges the first `available` bytes of a message, if there are so many, by up to eight of them.

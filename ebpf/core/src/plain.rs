@@ -11,6 +11,7 @@ use crate::{
     head,
     http::{Body, Stream, mark, method_word, state},
     lines::{header, is_empty},
+    number,
     opening::starts_like_a_request,
     socket::{Outside, Socket},
     window::{FRESH, Window, first, matches, text},
@@ -151,7 +152,7 @@ pub fn message(
         request.id_len = 0;
         request.trace_len = 0;
     }
-    if !head::note_head(this, request, window, answer) || this.flags & mark::BROKEN != 0 {
+    if !head::note_head(this, request, window, answer) {
         this.flags &= !mark::OF_MESSAGE;
         return false;
     }
@@ -164,7 +165,9 @@ pub fn message(
     let reached = match body {
         Body::None if here == 0 => Some((state::START, 0)),
         Body::Length(length) if length == here => Some((state::START, 0)),
-        Body::Length(length) if length > here => Some((state::BODY, length - here)),
+        Body::Length(length) if length > here && length != number::NONE => {
+            Some((state::BODY, length - here))
+        }
         Body::Chunked => {
             window.place.set(head);
             pass_chunks(outside, window, piece)

@@ -30,8 +30,8 @@ pub struct Socket {
     pub lost: [u8; 2],
     /// See [`watched`].
     pub watched: u8,
-    /// Always 0.
-    pub reserved: u8,
+    /// 1 once a reset was received: what is sent is not looked at any more, so that its direction may be ended from the other one.
+    pub reset: u8,
     /// Requests when their lost place was found again. Those before it are given up, but for those that are answered; the direction of
     /// the answers counts them when it comes upon them. 0 if there are none: their own direction says so once all requests are answered.
     pub resumed: u32,

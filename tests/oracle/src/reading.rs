@@ -303,12 +303,10 @@ impl Reader<'_> {
             let least = message::chunk_bytes(&self.down.bytes, head.bytes.end);
             truth.response_bytes = (least - head.bytes.start) as u64..=*truth.response_bytes.end();
         }
-        truth.must |= if body == Delimited::Close {
-            // Its end cannot be told from a cut.
-            flags::CLOSE_DELIMITED
-        } else {
-            flags::CUT_OFF
-        };
+        truth.must |= flags::CUT_OFF;
+        if body == Delimited::Close {
+            truth.must |= flags::CLOSE_DELIMITED;
+        }
         self.reading.exchanges.push(truth);
         self.reading.cut = true;
     }

@@ -6,7 +6,7 @@ use super::{RECEIVED, SENT, begin, carries_answers, filling::save, stream};
 use crate::{
     exchange::{DOUBT, change_last_request},
     http::{mark, state},
-    opening::{Opening, empty_lines, opening},
+    opening::{Opening, empty_lines, opening, proxy_header},
     socket::{Outside, Segment, Socket},
 };
 
@@ -63,9 +63,21 @@ pub(super) fn judge(
             return false;
         }
     }
+    if !lost && !older {
+        let header = proxy_header(&segment.window);
+        if header > segment.window.len {
+            strike(outside, socket, direction);
+            return false;
+        }
+        // Written down and read back: the compiler knows how far the comparison lets it go, and leaves out the mask that tells the verifier.
+        segment.window.begin.set(header);
+        let header = segment.window.begin.get();
+        segment.window.skip(header);
+    }
     if !lost {
         // They are no part of the message, which begins behind them.
-        let empty = empty_lines(segment.window.word(0), segment.window.len);
+        let available = segment.window.len.wrapping_sub(segment.window.line);
+        let empty = empty_lines(segment.window.word(segment.window.line), available);
         segment.window.skip(empty);
     }
     let word = segment.window.word(segment.window.line);
@@ -121,8 +133,8 @@ pub(super) fn take_up(socket: &mut Socket, direction: u32) {
 
 /// Turns of a connection older than the probes that began like no message before it is left alone: it may be in the middle of a body.
 const STRIKES: u8 = 16;
-/// The same of a connection seen from its first byte on. Not at once, as a proxy may have put a line of its own in front of the first
-/// request (the PROXY protocol, section 2).
+/// The same of a connection seen from its first byte on. Not at once, as something of another kind may have been put in front of the first
+/// request, such as a PROXY header whose end is not in sight.
 const STRIKES_FROM_THE_BEGIN: u8 = 4;
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use super::{
     stream,
 };
 use crate::{
-    http::{mark, state},
+    http::{Stream, mark, state},
     order::Early,
     socket::{Outside, Segment, Socket, last, watched},
     words::set,
@@ -35,6 +35,15 @@ pub fn synchronise(socket: &mut Socket, direction: u32, place: Place) {
     }
 }
 
+/// Goes on where the same direction of this connection stands that was looked at before it had a socket.
+#[inline(always)]
+pub fn go_on_from(socket: &mut Socket, direction: u32, first: &Stream) {
+    let this = stream(socket, direction);
+    this.take_over(first);
+    let lost = this.state == state::LOST;
+    set_lost(socket, direction, lost);
+}
+
 /// More than a SYN can carry (fast open).
 const SYN_DATA: u32 = 1 << 16;
 
@@ -57,6 +66,7 @@ pub fn forget(socket: &mut Socket) {
     set(&mut socket.turn, 0);
     set(&mut socket.doubt, 0);
     set(&mut socket.watched, watched::HERE);
+    set(&mut socket.reset, 0);
     let [received, sent] = &mut socket.lost;
     set(received, 0);
     set(sent, 0);
@@ -68,6 +78,23 @@ pub fn forget(socket: &mut Socket) {
     set(&mut socket.record.end_ns, 0);
     set(&mut socket.record.peer_cgroup_id, 0);
     set(&mut socket.cookie, 0);
+}
+
+/// How far ahead of what came a segment can be, in bytes: as much as is ever under way. TCP itself would allow for a window of 1 GiB (RFC
+/// 7323, 2.2); the place of whatever lies further ahead is not believed.
+const AHEAD: u32 = 1 << 26;
+
+/// Whether a reset that is received is one to TCP: only right behind what it has (RFC 5961, 3.2), be that all that came, or all
+/// that it has taken in of it (`rcv_nxt`), which may be less while the application reads. What overtook others it may have, too.
+#[inline(always)]
+#[must_use]
+pub fn resets(socket: &mut Socket, sequence: u32, rcv_nxt: Option<u32>) -> bool {
+    let this = stream(socket, RECEIVED);
+    let ahead = sequence.wrapping_sub(this.next_seq);
+    let is_unclear = this.state == state::LOST || this.flags & mark::EARLY != 0;
+    (ahead == 0 && this.flags & mark::SYNCED != 0)
+        || rcv_nxt == Some(sequence)
+        || (is_unclear && ahead < AHEAD)
 }
 
 /// Where a segment stands.
@@ -106,6 +133,9 @@ pub fn place(
         } else {
             Order::Old
         };
+    }
+    if distance.unsigned_abs() > AHEAD && how != last::CONNECTION {
+        return Order::Old;
     }
     if payload == 0 && how != last::CONNECTION {
         // The end of a stream whose last bytes are still to come. It may not come again: TCP has it in its queue.

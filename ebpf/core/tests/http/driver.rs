@@ -247,6 +247,12 @@ impl Watch {
             }
         }
         let (socket, segment, maps) = (&mut *self.socket, &mut *self.segment, &self.maps);
+        if direction == RECEIVED
+            && how == last::CONNECTION
+            && !connection::resets(socket, sequence, maps.received.get())
+        {
+            return;
+        }
         let order = connection::place(maps, socket, direction, sequence, length, how);
         let ahead = match order {
             Order::Old => return,

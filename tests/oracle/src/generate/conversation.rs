@@ -114,6 +114,9 @@ impl Conversation {
                 conversation.finish = tunnel(dice, pairs.last_mut().expect("at least one"));
             }
             6 => {
+                if dice.one_in(4) {
+                    close_delimited(dice, pairs.last_mut().expect("at least one"));
+                }
                 let sent: usize = pairs
                     .iter()
                     .map(|pair| pair.answer.head().len() + pair.answer.tail().len())

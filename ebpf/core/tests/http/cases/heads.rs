@@ -72,6 +72,78 @@ fn an_id_that_is_too_long_to_keep_is_none_and_marked() {
 }
 
 #[test]
+fn a_length_that_cannot_be_read_matters_only_where_it_counts() {
+    for length in [
+        "Content-Length: 1\r\nContent-Length: 2",
+        "Content-Length: x",
+    ] {
+        let chunked =
+            format!("POST /a HTTP/1.1\r\n{length}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+        let answer = format!("HTTP/1.1 304 X\r\n{length}\r\n\r\n");
+        let fine = talk(&[(ASK, chunked.as_bytes()), (ANSWER, answer.as_bytes())]);
+        assert_eq!(lines(&fine.seen(role::SERVER)), [("POST", "/a", 304)]);
+        let answer = format!("HTTP/1.1 200 X\r\n{length}\r\n\r\n");
+        let unclear = talk(&[(ASK, GET), (ANSWER, answer.as_bytes())]);
+        assert_eq!(unclear.seen(role::SERVER), []);
+        assert_eq!(unclear.counted(Ledger::Unparsable), 1);
+    }
+}
+
+#[test]
+fn a_coding_named_identity_is_none() {
+    let connection = talk(&[
+        (ASK, GET),
+        (
+            ANSWER,
+            b"HTTP/1.1 200 X\r\nTransfer-Encoding: Identity\r\nContent-Length: 2\r\n\r\nab",
+        ),
+        (ASK, GET),
+        (ANSWER, EMPTY),
+    ]);
+    assert_eq!(
+        lines(&connection.seen(role::SERVER)),
+        [("GET", "/a", 200); 2]
+    );
+}
+
+#[test]
+fn a_blank_behind_the_version_is_passed_over() {
+    let connection = talk(&[(ASK, b"GET /a HTTP/1.1 \r\n\r\n"), (ANSWER, EMPTY)]);
+    assert_eq!(lines(&connection.seen(role::SERVER)), [("GET", "/a", 200)]);
+}
+
+#[test]
+fn what_a_proxy_puts_in_front_of_a_connection_is_passed_over() {
+    let one = b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 80\r\n".to_vec();
+    let unknown = b"PROXY UNKNOWN\r\n".to_vec();
+    let mut two = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    two.extend([192, 0, 2, 1, 192, 0, 2, 2, 10, 10, 0, 80]);
+    for header in [one, unknown, two] {
+        for apart in [false, true] {
+            let mut turns: Vec<(u32, Vec<u8>)> = if apart {
+                vec![(ASK, header.clone()), (ASK, GET.to_vec())]
+            } else {
+                vec![(ASK, [header.clone(), GET.to_vec()].concat())]
+            };
+            turns.extend([
+                (ANSWER, EMPTY.to_vec()),
+                (ASK, GET.to_vec()),
+                (ANSWER, EMPTY.to_vec()),
+            ]);
+            let turns: Vec<_> = turns
+                .iter()
+                .map(|(way, bytes)| (*way, &bytes[..]))
+                .collect();
+            let connection = talk(&turns);
+            let seen = connection.seen(role::SERVER);
+            assert_eq!(lines(&seen), [("GET", "/a", 200); 2]);
+            assert_eq!(seen[0].request_bytes, GET.len() as u64);
+            assert!(connection.ledger().is_empty());
+        }
+    }
+}
+
+#[test]
 fn equal_lengths_are_one_and_others_a_contradiction() {
     let twice = talk(&[
         (

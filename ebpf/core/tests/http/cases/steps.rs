@@ -18,6 +18,18 @@ fn many_small_chunks_in_one_segment_take_few_steps() {
 }
 
 #[test]
+fn many_trailers_in_one_segment_take_few_steps() {
+    let mut answer =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n".to_vec();
+    answer.extend(b"X-Trailer: a\r\n".repeat(200));
+    answer.extend_from_slice(b"\r\n");
+    let connection = talk(&[(ASK, GET), (ANSWER, &answer)]);
+    let seen = connection.seen(role::SERVER);
+    assert_eq!(seen[0].response_bytes, answer.len() as u64);
+    assert!(connection.steps <= TAIL_CALLS, "{}", connection.steps);
+}
+
+#[test]
 fn fourteen_pipelined_messages_with_bodies_fit_into_one_segment() {
     let requests = b"POST /p HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc".repeat(14);
     let answers = b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found".repeat(14);
