@@ -12,6 +12,7 @@ mod memory;
 mod network;
 mod older;
 mod parts;
+mod resets;
 mod restart;
 mod servers;
 mod strangers;
