@@ -97,7 +97,7 @@ fn wake(record: &ExchangeRecord) -> u32 {
 const ASKED_EACH: u32 = 16;
 
 /// `BPF_RB_AVAIL_DATA`: bytes in the ring that are not read yet.
-const AVAILABLE: u64 = 0;
+pub const AVAILABLE: u64 = 0;
 
 #[inline(always)]
 fn count_exchange(slot: u32, role: u8, duration_ns: u64) {

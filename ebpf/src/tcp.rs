@@ -39,6 +39,7 @@ use crate::{
     clock::now_ns,
     ledger::{MMAPABLE, add, count, count_duration, count_for, field},
     net,
+    records::AVAILABLE,
     slots::{SLOTS, slot_of},
 };
 
@@ -58,9 +59,6 @@ static CONNECTIONS_READ: Array<u32> = Array::with_max_entries(1, 0);
 /// ring's size, before the object is loaded.
 #[unsafe(no_mangle)]
 static CONNECTIONS_WAKE_AT: u64 = 256 << 10;
-
-/// `BPF_RB_AVAIL_DATA`.
-const AVAILABLE: u64 = 0;
 
 /// Called for the life of a connection, as long as these flags stand on its socket.
 const FLAGS: u32 =

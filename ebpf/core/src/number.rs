@@ -1,9 +1,6 @@
 //! Numbers, read eight digits at a time and without a branch per digit: the verifier walks every branch of every turn.
 
-use crate::window::{first, lower, matches};
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+use crate::window::{HIGHS, ONES, first, lower, matches};
 
 /// What the functions here say of what is no number.
 pub const NONE: u64 = u64::MAX;

@@ -26,7 +26,8 @@ pub mod state {
 
 /// How a connection ended that goes from the state `before` to closed (RFC 9293, 3.3.2).
 ///
-/// `expired` tells that the kernel gave it up after retransmissions, `segments_in` how many segments came. A reset that comes
+/// `expired` tells that the kernel gave it up after retransmissions, `segments_in` how many segments came. One that the kernel gave up
+/// for want of an answer to its keep-alive or zero-window probes looks like a reset: no call tells of these timers. A reset that comes
 /// after both sides were done sending (in FIN-WAIT-2 the peer has acknowledged all; in LAST-ACK and CLOSING both FINs are
 /// there) looks like an orderly end, and takes nothing from anybody.
 #[inline(always)]

@@ -194,8 +194,10 @@ impl Window {
     }
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+/// The lowest bit of each byte.
+pub(crate) const ONES: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of each byte.
+pub(crate) const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// Marks the bytes of `word` that equal `byte` by their highest bit. Exact up to the first match; bytes behind it may be
 /// marked wrongly ("Bit Twiddling Hacks", haszero).

@@ -4,10 +4,7 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use galileo_ebpf_abi::{Ledger, SLOT_UNKNOWN, task_state};
 
 use super::{CPUS, tasks::find, waits::account};
-use crate::{
-    clock::now_ns,
-    ledger::{count, count_for},
-};
+use crate::{clock::now_ns, ledger::count};
 
 /// Hook: raw tracepoint `sched_migrate_task` (task, destination CPU). Context: the task's run-queue or wake-up lock held,
 /// before it is queued on the destination. Kernel: 5.10. Maps: `TASKS`, `CPUS`, `CPU_LINES`, `PAIRS`, `CGROUPS`; rarely
@@ -43,7 +40,7 @@ pub fn sched_migrate_task(ctx: RawTracePointContext) -> i32 {
     task.since_ns = now;
     // A new task's CPU is not known before it gets one, and a move within that wait is rare.
     let Some(cpu) = CPUS.get_ptr_mut(u32::from(from)) else {
-        count_for(task.slot, Ledger::WaitUnassigned, 1);
+        count(Ledger::WaitUnassigned);
         return 0;
     };
     // SAFETY: a map value; the lock held here keeps the CPU on which the task waits from switching.

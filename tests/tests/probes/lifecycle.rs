@@ -5,11 +5,13 @@ use std::{
     fs,
     process::{Child, Command},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use galileo_probes::{Config, Error, Probes, Role};
+use galileo_probes::{Config, Error, Feature, Probes, Role};
 use galileo_tests::{
+    flood,
+    pod::Pod,
     talk::Talk,
     turn,
     wait::until,
@@ -67,6 +69,34 @@ impl Drop for Disturbing {
             let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
         }
         let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_pause_is_no_interrupts_time() {
+    let _turn = turn();
+    let Some(mut watch) = Watch::start(&Config {
+        interrupts: true,
+        ..Config::default()
+    }) else {
+        return;
+    };
+    // Packets all the time, so that something is under way when it begins, and when it ends.
+    let flooder = Pod::new("flooder");
+    let mut flooding = flooder.start(&flood::from_cpu_0_to_cpu_1());
+    assert_eq!(flooding.line(), "floods");
+    for _ in 0..3 {
+        watch.probes.pause_feature(Feature::Interrupts);
+        thread::sleep(Duration::from_millis(300));
+        let (resumed, before) = (Instant::now(), watch.snapshot());
+        watch.probes.resume_feature(Feature::Interrupts).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        let seen = watch.snapshot().since(&before);
+        for cpu in &seen.cpus {
+            let taken = cpu.interrupts.unwrap();
+            let taken = Duration::from_nanos(taken.irq_ns + taken.softirq_ns);
+            assert!(taken < resumed.elapsed(), "{cpu:?}");
+        }
     }
 }
 

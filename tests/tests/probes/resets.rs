@@ -16,7 +16,7 @@ use galileo_tests::{
 };
 use rustix::net::sockopt;
 
-/// Of 15,000 one or two had two exchanges before a reset was looked at alone.
+/// Up to thirteen of them had two exchanges before a reset was looked at alone.
 const CONNECTIONS: usize = 9_000;
 /// Writes of the answer's body.
 const PARTS: usize = 30;

@@ -11,6 +11,8 @@ use galileo_ebpf_abi::{
     ExchangeRecord, METHOD_BYTES, PATH_BYTES, REQUEST_ID_BYTES, TRACE_BYTES, flags, role,
 };
 
+use galileo_ebpf_core::opening::is_token;
+
 use crate::{Error, cgroup::CgroupId, plain, ring::Ring};
 
 /// A text of at most `N` bytes, which lies within what it belongs to: a busy server has 100,000 exchanges a second, and memory
@@ -223,19 +225,13 @@ fn is_traceparent(text: &[u8]) -> bool {
         && hex(&text[53..])
 }
 
-/// Which bytes are `tchar` (RFC 9110, 5.6.2).
+/// [`is_token`] of each byte.
 static IS_TOKEN: [bool; 256] = {
-    const OTHERS: &[u8] = b"!#$%&'*+-.^_`|~";
     let mut table = [false; 256];
     let mut byte = 0_u8;
-    while byte < 0x80 {
-        table[byte as usize] = byte.is_ascii_alphanumeric();
+    while byte < u8::MAX {
+        table[byte as usize] = is_token(byte);
         byte += 1;
-    }
-    let mut index = 0;
-    while index < OTHERS.len() {
-        table[OTHERS[index] as usize] = true;
-        index += 1;
     }
     table
 };

@@ -143,11 +143,13 @@ fn feature(name: &str) -> Option<Feature> {
     match name {
         "CPUS" | "CPU_LINES" | "PAIRS" | "MATRIX" | "CGROUPS" | "TASKS" => Some(Feature::Cpu),
         "INTERRUPTS" => Some(Feature::Interrupts),
-        "TRAFFIC" | "INTERFACES" | "INTERFACE_OF" | "FREE_INTERFACES" => Some(Feature::Network),
+        "TRAFFIC" | "INTERFACES" | "INTERFACE_OF" | "FREE_INTERFACES" | "SOCKETS" => {
+            Some(Feature::Network)
+        }
         "TCP" | "CONNECTIONS" | "CONNECTIONS_READ" => Some(Feature::Tcp),
         "HTTP" | "EXCHANGES" | "CARRY_RECEIVED" | "CARRY_SENT" | "EARLY" | "PIPELINES"
         | "FIRSTS" | "FIRST_CARRIES" | "FIRST_PIPELINED" | "BLANK" | "SEGMENTS"
-        | "STEPS_RECEIVED" | "STEPS_SENT" | "STEPS_FIRST" | "SOCKETS" => Some(Feature::Http),
+        | "STEPS_RECEIVED" | "STEPS_SENT" | "STEPS_FIRST" => Some(Feature::Http),
         _ => None,
     }
 }

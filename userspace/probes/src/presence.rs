@@ -41,8 +41,8 @@ pub(crate) struct Presence {
     mount: PathBuf,
     /// None where cgroups cannot be asked for by id.
     root: Option<File>,
-    /// What a walk found, for as long as it holds.
-    walked: Option<HashMap<CgroupId, String>>,
+    /// What a walk found, for as long as it holds, and whether that is all there is.
+    walked: Option<(HashMap<CgroupId, String>, bool)>,
 }
 
 impl Presence {
@@ -83,11 +83,10 @@ impl Presence {
             };
         }
         let mount = &self.mount;
-        let walked = self
+        let (walked, is_whole) = self
             .walked
-            .get_or_insert_with(|| cgroup::below(mount, mount));
-        // A walk that found nothing could not read the tree.
-        !walked.is_empty() && !walked.contains_key(&id)
+            .get_or_insert_with(|| cgroup::walk(mount, mount));
+        *is_whole && !walked.contains_key(&id)
     }
 }
 

@@ -96,7 +96,10 @@ impl Probes {
                 self.reader_mut().cpus.begin_anew();
                 attach::attach_scheduler(&mut self.ebpf, self.scheduler_step)
             }
-            Feature::Interrupts => attach::attach_interrupts(&mut self.ebpf),
+            Feature::Interrupts => {
+                self.reader_mut().cpus.forget_interrupts();
+                attach::attach_interrupts(&mut self.ebpf)
+            }
             Feature::Network => attach::attach_network(&mut self.ebpf, &self.mount),
             Feature::Tcp => attach::attach_tcp(&mut self.ebpf, &self.mount),
             Feature::Http | Feature::Statistics => return Ok(()),

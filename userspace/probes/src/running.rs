@@ -154,10 +154,17 @@ impl Cpus {
                 self.earlier_ns[cpu] += now.since_ns - now.began_ns;
                 self.states.set_word(cpu, offset_of!(CpuState, since_ns), 0);
             }
-            if let Some(interrupts) = &self.interrupts {
-                interrupts.set_word(cpu, offset_of!(CpuInterrupts, irq_since_ns), 0);
-                interrupts.set_word(cpu, offset_of!(CpuInterrupts, softirq_since_ns), 0);
-            }
+        }
+    }
+
+    /// Forgets interrupts and softirqs that had begun, before their programs are attached again: the ends of those were not seen.
+    pub(crate) fn forget_interrupts(&mut self) {
+        let Some(interrupts) = &self.interrupts else {
+            return;
+        };
+        for cpu in 0..self.states.len() {
+            interrupts.set_word(cpu, offset_of!(CpuInterrupts, irq_since_ns), 0);
+            interrupts.set_word(cpu, offset_of!(CpuInterrupts, softirq_since_ns), 0);
         }
     }
 

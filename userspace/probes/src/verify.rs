@@ -120,12 +120,8 @@ fn without_descriptors<T>(what: impl FnOnce() -> T) -> T {
 fn load_program(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::RawTracePoint(program) => program.load(),
-        Program::TracePoint(program) => program.load(),
         Program::CgroupSkb(program) => program.load(),
         Program::SockOps(program) => program.load(),
-        Program::CgroupSock(program) => program.load(),
-        Program::CgroupSockAddr(program) => program.load(),
-        Program::UProbe(program) => program.load(),
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }
