@@ -152,7 +152,12 @@ fn observed_time(insight: &Insight) -> String {
         })
         .collect();
     if clauses.is_empty() {
-        return "No HTTP request was seen.".to_owned();
+        let looked = |service: &ServiceInsight| service.exchanges.is_some();
+        return if insight.services.iter().any(looked) {
+            "No HTTP request was seen.".to_owned()
+        } else {
+            "Requests could not be seen.".to_owned()
+        };
     }
     sentence(&format!(
         "{}, as the kernel saw them at its sockets",

@@ -23,6 +23,8 @@ use crate::local::{ExitInfo, LocalPlatform};
 
 /// Between starting the load engine and its first request.
 const RUN_UP: Duration = Duration::from_millis(100);
+/// How long before the first request is read where nothing is asked before it: longer than a reading takes.
+const READ_AHEAD: Duration = Duration::from_millis(20);
 /// Between two looks at how far the load is.
 const LOOK: Duration = Duration::from_millis(5);
 /// Between two looks at the processes of a replica whose first one ended.
@@ -132,10 +134,16 @@ impl Course<'_> {
                 end_ns: measured_ns,
             });
         }
+        // Without a warm-up nothing is asked of the replicas before the first measured request, which is not to come amid the reading.
+        let read_ns = if plan.warmup.is_zero() {
+            measured_ns - nanoseconds(READ_AHEAD)
+        } else {
+            measured_ns
+        };
         let early = if began.is_some() {
             End::Planned
         } else {
-            self.until(Some(measured_ns)).await
+            self.until(Some(read_ns)).await
         };
         if !plan.warmup.is_zero() {
             windows.push(PhaseWindow {
