@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use galileo_experiment::file::{TimeSpan, spec::Telemetry};
+use clap::value_parser;
+use galileo_experiment::file::TimeSpan;
+use galileo_experiment::file::spec::{DEFAULT_STORED_EXCHANGES, MOST_STORED_EXCHANGES, Telemetry};
 use galileo_experiment::plan::record_plan;
 use galileo_experiment::runner::host;
 
@@ -36,6 +38,11 @@ pub struct Args {
     #[arg(long)]
     interrupts: bool,
 
+    /// Store at most so many of its HTTP exchanges one by one; those beyond are counted only. A busy server has more than the database
+    /// takes: 100000 a second
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_STORED_EXCHANGES, value_parser = value_parser!(u64).range(..=MOST_STORED_EXCHANGES))]
+    exchanges: u64,
+
     /// Print the results as text or as JSON (see docs/result-json.md)
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     output: Form,
@@ -66,7 +73,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         interrupts: args.interrupts,
         ..Telemetry::default()
     };
-    let plan = record_plan(
+    let mut plan = record_plan(
         &args.command,
         duration,
         args.name,
@@ -74,6 +81,7 @@ pub async fn run(args: Args, session: &Session) -> anyhow::Result<Exit> {
         &folder,
         &host(),
     )?;
+    plan.stored_exchanges = args.exchanges;
     let presentation = Presentation {
         form: args.output,
         quiet: args.quiet,

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::decode::{Decoder, Fields};
 use super::problem::{FileError, Finding, Problems};
-use super::spec::{ExperimentFile, Node, Telemetry};
+use super::spec::{
+    DEFAULT_STORED_EXCHANGES, ExperimentFile, MOST_STORED_EXCHANGES, Node, Telemetry,
+};
 use super::tree::{self, NodeId, Tree};
 use super::{Secret, TimeSpan, keys, mask, name, service, workload};
 
 /// A reading of the instruments takes some milliseconds; more often than this they would mostly measure themselves.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(10);
-const DEFAULT_STORED_EXCHANGES: u64 = 1_000_000;
 
 pub(super) const TIME: &str = "a time such as 500ms, 20s or 1m30s";
 
@@ -266,7 +267,7 @@ fn record(decoder: &mut Decoder<'_>, fields: &Fields) -> u64 {
         .get("record")
         .and_then(|id| decoder.fields(id, &keys::RECORD, fields.key_span("record")))
         .and_then(|fields| fields.get("exchanges"))
-        .and_then(|id| decoder.number(id, 0..=1_000_000_000))
+        .and_then(|id| decoder.number(id, 0..=MOST_STORED_EXCHANGES))
         .unwrap_or(DEFAULT_STORED_EXCHANGES)
 }
 

@@ -40,6 +40,11 @@ pub struct ExperimentFile {
     pub(super) hidden: Vec<Range<usize>>,
 }
 
+/// Exchanges that are stored one by one unless another number is given.
+pub const DEFAULT_STORED_EXCHANGES: u64 = 1_000_000;
+/// The most that may be given.
+pub const MOST_STORED_EXCHANGES: u64 = 1_000_000_000;
+
 /// How instruments are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Telemetry {

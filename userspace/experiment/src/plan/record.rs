@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Host, Plan, ReplicaPlan, ServicePlan, resolved};
 use crate::file::name::sanitised;
-use crate::file::spec::{Limits, Telemetry};
+use crate::file::spec::{DEFAULT_STORED_EXCHANGES, Limits, Telemetry};
 use crate::local::{Health, Port};
 
 /// Why a command cannot be recorded.
@@ -77,7 +77,7 @@ pub fn record_plan(
         warmup: Duration::ZERO,
         observe: duration,
         telemetry,
-        stored_exchanges: 1_000_000,
+        stored_exchanges: DEFAULT_STORED_EXCHANGES,
         file: String::new(),
     })
 }
