@@ -73,10 +73,11 @@ pub fn ledgers(capture: &Capture, result: &RunResult, joined: &Joined<'_>) -> Ve
             .map(|workload| workload.completed)
             .sum();
         let mut parts = vec![("joined with one exchange", result.joined)];
-        // These two are gaps: naming them must not close the ledger.
+        // These are gaps: naming them must not close the ledger.
         let gaps = [
             ("with none", joined.unmatched.len() as u64),
             ("with several", joined.ambiguous.len() as u64),
+            ("with one whose answer may be another's", joined.uncertain()),
         ];
         parts.extend(gaps.into_iter().filter(|(_, count)| *count > 0));
         let mut ledger = counts("all workloads", ("completed", completed), &parts);

@@ -50,7 +50,8 @@ pub fn analyse(
     exchanges: &[Exchange],
 ) -> RunResult {
     let workloads = workloads::figures(capture, traces);
-    let joined = join::join(traces, hops, exchanges).joined();
+    let matched = join::join(traces, hops, exchanges);
+    let (joined, uncertain) = (matched.joined(), matched.uncertain());
     let invalid_reasons = validity::reasons(capture, &workloads, traces, joined);
     RunResult {
         schema: result::SCHEMA,
@@ -65,6 +66,7 @@ pub fn analyse(
         services: services::figures(capture),
         workloads,
         joined,
+        uncertain,
         interference: disturbance::interference(capture),
         cpus: cpus::figures(capture),
         losses: capture.losses.clone(),

@@ -24,6 +24,10 @@ pub struct RunResult {
     pub workloads: Vec<WorkloadResult>,
     /// Completed traces of the measured phase that match exactly one exchange as a server of a replica.
     pub joined: u64,
+    /// Completed traces of the measured phase that match exactly one exchange whose answer may be another request's (`resumed`): not
+    /// among `joined`.
+    #[serde(default)]
+    pub uncertain: u64,
     /// Who waited for a CPU that whom held, longest first.
     pub interference: Vec<InterferenceResult>,
     /// What each CPU did in the measured phase, by ascending number; empty for runs of before that was kept.
@@ -82,6 +86,9 @@ pub struct ReplicaResult {
     pub tx_bytes: Option<u64>,
     /// HTTP exchanges it answered.
     pub exchanges: Option<u64>,
+    /// Those of them that something is told of which is not plain or not certain, by flag; a flag that none had is absent.
+    #[serde(default)]
+    pub exchanges_by_flag: Option<BTreeMap<String, u64>>,
     /// First byte of the request to last byte of the answer, as the kernel saw them at the replica's socket.
     pub service_ms: Option<Quantiles>,
     /// Waits of its tasks for a CPU.

@@ -130,6 +130,7 @@ fn behind(
             (table(&tables::times(result)))
             (figures::where_time_went(insight))
             (table(&tables::parts(insight)))
+            @if let Some(flagged) = measuring::flagged(result) { p.note { (flagged) } }
         },
         Question::Places => html! {
             (figures::places(insight))

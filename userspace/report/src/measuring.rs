@@ -110,6 +110,39 @@ pub(crate) fn cost(result: &RunResult, insight: &Insight, capture: &Capture) -> 
     sentence(&text)
 }
 
+/// What is not plain or not certain of the requests that replicas answered, in sentences; none if there is no such.
+pub(crate) fn flagged(result: &RunResult) -> Option<String> {
+    let replicas = result
+        .services
+        .values()
+        .flat_map(|service| &service.replicas);
+    let each: Vec<String> = replicas
+        .filter_map(|replica| {
+            let flags = replica.exchanges_by_flag.as_ref()?;
+            let flags: Vec<String> = flags
+                .iter()
+                .map(|(flag, exchanges)| format!("{} {flag}", count(*exchanges)))
+                .collect();
+            (!flags.is_empty()).then(|| format!("{} of {}", list(&flags), replica.name))
+        })
+        .collect();
+    if each.is_empty() {
+        return None;
+    }
+    let mut text = format!(
+        "Not plain or not certain of what the kernel saw of requests (docs/exchanges.md tells what each means): {}.",
+        each.join("; ")
+    );
+    if result.uncertain > 0 {
+        text += &format!(
+            " {} completed requests match one that is resumed: its answer may be another one's, so where their time was spent is \
+             not known.",
+            count(result.uncertain)
+        );
+    }
+    Some(text)
+}
+
 /// What was lost, in a sentence.
 pub(crate) fn losses(result: &RunResult) -> String {
     let lost: Vec<String> = result

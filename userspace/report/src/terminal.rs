@@ -46,8 +46,14 @@ pub fn summary(
         for table in tables_of(question, result, insight) {
             page.table(table);
         }
-        if question == Question::Neighbours {
-            page.paragraph(&measuring::taken(result, capture));
+        match question {
+            Question::Time => {
+                if let Some(flagged) = measuring::flagged(result) {
+                    page.paragraph(&flagged);
+                }
+            }
+            Question::Neighbours => page.paragraph(&measuring::taken(result, capture)),
+            Question::Cpu | Question::Places => {}
         }
     }
     page.blank();

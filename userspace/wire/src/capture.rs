@@ -121,6 +121,11 @@ pub struct Replica {
     pub cpu_limit: Option<f64>,
     /// What it used in the measured phase; none if nothing could be seen of it.
     pub usage: Option<Usage>,
+    /// Exchanges as a server that ended in the measured phase and that something is told of which is not plain or not certain, by
+    /// flag; a flag that none had is absent. They are counted as their records come, so those whose record was lost are not among
+    /// them. None if no records came, and in captures of before they were counted.
+    #[serde(default)]
+    pub exchanges_by_flag: Option<BTreeMap<String, u64>>,
 }
 
 /// What a cgroup and those below it used within a window.

@@ -116,6 +116,44 @@ fn a_request_seen_twice_at_replicas_is_not_joined() {
 }
 
 #[test]
+fn an_exchange_whose_answer_may_be_anothers_is_joined_with_no_request() {
+    let at = 10 * SECOND;
+    let traces: Vec<Trace> = (1..=3).map(|k| trace(k, at, 0, 5 * MILLISECOND)).collect();
+    let flagged = |number, flag: &str| Exchange {
+        flags: vec![flag.into()],
+        ..exchange(number, "web-0", at, at + MILLISECOND)
+    };
+    let exchanges = [
+        flagged(1, Exchange::RESUMED),
+        flagged(2, "pipelined"),
+        // Its id was seen twice: that is told first.
+        flagged(3, Exchange::RESUMED),
+        exchange(3, "web-1", at, at),
+    ];
+    let result = analyse(&capture(), &traces, &[], &exchanges);
+    assert_eq!((result.joined, result.uncertain), (1, 1));
+
+    let beside = beside(&capture(), &traces, &[], &exchanges);
+    assert_eq!(beside.workloads[0].breakdown.as_ref().unwrap().requests, 1);
+    let joined = beside
+        .ledgers
+        .iter()
+        .find(|ledger| ledger.subject == "all workloads")
+        .unwrap();
+    let gaps: Vec<_> = joined.parts[1..]
+        .iter()
+        .map(|term| (term.name.as_str(), term.value))
+        .collect();
+    assert_eq!(
+        gaps,
+        [
+            ("with several", 1.0),
+            ("with one whose answer may be another's", 1.0)
+        ]
+    );
+}
+
+#[test]
 fn traces_are_not_held_against_exchanges_that_nobody_could_see() {
     let traces = [trace(1, 10 * SECOND, 0, 5 * MILLISECOND)];
     let ledgers = beside(&capture(), &traces, &[], &[]).ledgers;

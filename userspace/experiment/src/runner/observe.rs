@@ -1,6 +1,7 @@
 //! What is seen of a run: the probes' exchanges and readings, and telemetry.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -72,6 +73,38 @@ pub(crate) struct Watched {
     pub unreadable: u64,
     /// Why it ended early, in a sentence.
     pub problem: Option<String>,
+    /// What is not plain or not certain of the exchanges that replicas answered in the measured phase; none if nobody watched.
+    pub flagged: Option<Flagged>,
+}
+
+/// Exchanges as a server by replica and flag.
+///
+/// They are counted here and not from what is stored, which has a limit.
+#[derive(Debug, Default)]
+pub(crate) struct Flagged {
+    by_replica: BTreeMap<usize, BTreeMap<String, u64>>,
+}
+
+impl Flagged {
+    fn count(&mut self, exchange: &Exchange, names: &Names, phases: &Phases) {
+        if exchange.flags == 0
+            || exchange.role != Role::Server
+            || phases.at(exchange.end_ns) != Phase::Measured
+        {
+            return;
+        }
+        if let Owner::Replica(index) = names.owner(exchange.cgroup) {
+            let flags = self.by_replica.entry(index).or_default();
+            for flag in exchange.flag_names() {
+                *flags.entry(flag.to_owned()).or_default() += 1;
+            }
+        }
+    }
+
+    /// Those of a replica; a flag that none had is absent.
+    pub(crate) fn of_replica(&self, index: usize) -> BTreeMap<String, u64> {
+        self.by_replica.get(&index).cloned().unwrap_or_default()
+    }
 }
 
 impl Watching {
@@ -92,10 +125,10 @@ impl Watching {
     pub(crate) async fn stop(self) -> Watched {
         drop(self.stop);
         self.task.await.unwrap_or_else(|error| Watched {
-            unreadable: 0,
             problem: Some(format!(
                 "The exchanges were no longer taken from the probes: {error}."
             )),
+            ..Watched::default()
         })
     }
 }
@@ -111,6 +144,15 @@ async fn watch(
     stop: CancellationToken,
 ) -> Watched {
     let mut problem = None;
+    let mut flagged = Flagged::default();
+    let mut give = |batch: &[Exchange]| {
+        names.learn(batch.iter().map(|exchange| exchange.cgroup));
+        for exchange in batch {
+            flagged.count(exchange, &names, &phases);
+            // What the recorder cannot take it counts.
+            records.record(Record::Exchange(named(exchange, &names, &phases)));
+        }
+    };
     loop {
         let batch = tokio::select! {
             biased;
@@ -118,7 +160,7 @@ async fn watch(
             batch = stream.next_batch() => batch,
         };
         match batch {
-            Ok(batch) => give(batch, &names, &phases, &records),
+            Ok(batch) => give(batch),
             Err(error) => {
                 problem = Some(format!("Single exchanges were no longer seen: {error}."));
                 break;
@@ -130,19 +172,12 @@ async fn watch(
         if rest.is_empty() {
             break;
         }
-        give(rest, &names, &phases, &records);
+        give(rest);
     }
     Watched {
         unreadable: stream.unreadable(),
         problem,
-    }
-}
-
-fn give(batch: &[Exchange], names: &Names, phases: &Phases, records: &RecordSender) {
-    names.learn(batch.iter().map(|exchange| exchange.cgroup));
-    for exchange in batch {
-        // What the recorder cannot take it counts.
-        records.record(Record::Exchange(named(exchange, names, phases)));
+        flagged: Some(flagged),
     }
 }
 
@@ -305,30 +340,35 @@ pub(crate) fn losses(used: &Snapshot, names: &Names) -> impl Iterator<Item = (St
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use galileo_probes::{
         Text,
         cgroup::{self, CgroupId},
+        flags,
     };
 
     use super::*;
     use crate::runner::names::Named;
 
-    #[test]
-    fn what_the_probes_tell_of_an_exchange_is_recorded_whole() {
-        const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let tree = tempfile::tempdir().unwrap();
-        let folder = tree.path().join("web-0");
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    /// The one replica there is, below this folder, and its cgroup.
+    fn one_replica(tree: &Path) -> (Names, CgroupId) {
+        let folder = tree.join("web-0");
         std::fs::create_dir(&folder).unwrap();
         let replica = Named {
             service: "web".to_owned(),
             replica: "web-0".to_owned(),
             path: Some("/web-0".to_owned()),
         };
-        let names = Names::new(tree.path(), None, vec![replica]);
-        let phases = Phases::default();
-        phases.measured_ns.store(5, Relaxed);
-        let seen = Exchange {
-            cgroup: cgroup::id(&folder).unwrap(),
+        let names = Names::new(tree, None, vec![replica]);
+        (names, cgroup::id(&folder).unwrap())
+    }
+
+    fn answered_by(cgroup: CgroupId) -> Exchange {
+        Exchange {
+            cgroup,
             role: Role::Server,
             local: "127.0.0.1:1".parse().unwrap(),
             remote: "[::1]:2".parse().unwrap(),
@@ -347,7 +387,16 @@ mod tests {
             request_id: Some(Text::from("0123456789:1").unwrap()),
             traceparent: Some(Text::from(TRACE).unwrap()),
             flags: 1 << 4,
-        };
+        }
+    }
+
+    #[test]
+    fn what_the_probes_tell_of_an_exchange_is_recorded_whole() {
+        let tree = tempfile::tempdir().unwrap();
+        let (names, cgroup) = one_replica(tree.path());
+        let phases = Phases::default();
+        phases.measured_ns.store(5, Relaxed);
+        let seen = answered_by(cgroup);
         let other = Exchange {
             cgroup: CgroupId(0),
             role: Role::Client,
@@ -403,6 +452,48 @@ mod tests {
             ..expected.clone()
         };
         assert_eq!(recorded, [expected, of_other]);
+    }
+
+    #[test]
+    fn what_is_not_certain_is_counted_by_flag_of_what_a_replica_answered_while_measuring() {
+        let tree = tempfile::tempdir().unwrap();
+        let (names, cgroup) = one_replica(tree.path());
+        let phases = Phases::default();
+        phases.begin(0, 30);
+        phases.drain_ns.store(50, Relaxed);
+        let seen = Exchange {
+            flags: flags::CUT_OFF | flags::RESUMED,
+            ..answered_by(cgroup)
+        };
+        let exchanges = [
+            seen,
+            Exchange {
+                flags: flags::RESUMED,
+                ..seen
+            },
+            Exchange { flags: 0, ..seen },
+            Exchange {
+                role: Role::Client,
+                ..seen
+            },
+            Exchange {
+                cgroup: CgroupId(0),
+                ..seen
+            },
+            // The begin of the one lies in the warm-up, the end of the other in the drain.
+            Exchange { end_ns: 29, ..seen },
+            Exchange { end_ns: 50, ..seen },
+        ];
+
+        let mut flagged = Flagged::default();
+        for exchange in &exchanges {
+            flagged.count(exchange, &names, &phases);
+        }
+
+        let resumed = records::Exchange::RESUMED.to_owned();
+        let expected = [("cut_off".to_owned(), 1), (resumed, 2)];
+        assert_eq!(flagged.of_replica(0), BTreeMap::from(expected));
+        assert_eq!(flagged.of_replica(1), BTreeMap::new());
     }
 
     #[test]

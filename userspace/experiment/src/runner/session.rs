@@ -19,7 +19,7 @@ use super::{
     drive::{Balancing, DRAIN},
     machine,
     names::{Named, Names},
-    observe::{self, Phases, Sampling, Watched, Watching},
+    observe::{self, Flagged, Phases, Sampling, Watched, Watching},
     reading::{Reading, snapshot},
     usage::{Accounts, Seen, usages},
 };
@@ -40,6 +40,15 @@ pub(super) struct Session {
     pub live: Live,
     pub clock: WallClock,
     pub started_ns: u64,
+}
+
+/// What the probes could see, and saw besides what two readings tell.
+struct Saw {
+    /// None if they could not be loaded.
+    seen: Option<Seen>,
+    /// What they could not, in sentences.
+    unseen: Vec<String>,
+    flagged: Option<Flagged>,
 }
 
 impl Session {
@@ -199,7 +208,14 @@ impl Session {
             ));
         }
         let at_last = snapshot(probes.as_deref());
-        let mut capture = self.capture(&deployed, &names, measured, seen, unseen);
+        let saw = Saw {
+            seen,
+            unseen,
+            flagged: watched
+                .flagged
+                .filter(|_| seen.is_some_and(|seen| seen.http)),
+        };
+        let mut capture = self.capture(&deployed, &names, measured, saw);
         if let (Some(first), Some(last)) = (&at_first, &at_last) {
             capture
                 .losses
@@ -219,9 +235,13 @@ impl Session {
         deployed: &[Deployed],
         names: &Names,
         measured: Measured,
-        seen: Option<Seen>,
-        unseen: Vec<String>,
+        saw: Saw,
     ) -> Capture {
+        let Saw {
+            seen,
+            unseen,
+            flagged,
+        } = saw;
         let used = match (&measured.before.probes, &measured.after.probes) {
             (Some(before), Some(after)) => Some(after.since(before)),
             _ => None,
@@ -277,7 +297,7 @@ impl Session {
             machine: machine::machine(&self.options.version, machine::host().cpus.len()),
             phases: measured.phases,
             nodes: self.plan.nodes.clone(),
-            services: services(deployed, usages),
+            services: services(deployed, usages, flagged.as_ref()),
             workloads: self
                 .plan
                 .workloads
@@ -319,9 +339,13 @@ fn accounts(
     deployed.iter().enumerate().map(of_replica).collect()
 }
 
-fn services(deployed: &[Deployed], usages: Vec<Option<Usage>>) -> BTreeMap<String, Service> {
+fn services(
+    deployed: &[Deployed],
+    usages: Vec<Option<Usage>>,
+    flagged: Option<&Flagged>,
+) -> BTreeMap<String, Service> {
     let mut services: BTreeMap<String, Service> = BTreeMap::new();
-    for (replica, usage) in deployed.iter().zip(usages) {
+    for (index, (replica, usage)) in deployed.iter().zip(usages).enumerate() {
         services
             .entry(replica.service.clone())
             .or_insert_with(|| Service {
@@ -335,6 +359,7 @@ fn services(deployed: &[Deployed], usages: Vec<Option<Usage>>) -> BTreeMap<Strin
                 port: replica.replica.port(),
                 cpu_limit: replica.cpu_limit,
                 usage,
+                exchanges_by_flag: flagged.map(|flagged| flagged.of_replica(index)),
             });
     }
     services

@@ -51,6 +51,33 @@ fn an_observing_run_has_no_load_to_report() {
     insta::assert_snapshot!(shown(&run, 80, false));
 }
 
+#[test]
+fn what_is_not_certain_of_requests_is_told() {
+    let mut run = noisy_neighbour();
+    let flagged = |run: &Run| {
+        let text = shown(run, 80, false).replace('\n', " ");
+        let (_, from) = text.split_once("Not plain or not certain")?;
+        Some(from.split_once(" 3  How").unwrap().0.trim().to_owned())
+    };
+    assert_eq!(flagged(&run), None, "none has a flag");
+    let web = run.capture.services.get_mut("web").unwrap();
+    web.replicas[0].exchanges_by_flag = None;
+    web.replicas[1].exchanges_by_flag =
+        Some([("cut_off".to_owned(), 1), ("resumed".to_owned(), 1_204)].into());
+    let told = " of what the kernel saw of requests (docs/exchanges.md tells what each means): 1 cut_off and 1,204 resumed of \
+                web-1.";
+    assert_eq!(flagged(&run).unwrap(), told.trim());
+    run.exchanges[0].flags = vec!["resumed".into()];
+    let joined = flagged(&run).unwrap();
+    assert!(
+        joined.contains("web-1. 1 completed requests match one that is resumed"),
+        "{joined}"
+    );
+    let (result, insight) = run.analysed();
+    let page = galileo_report::html::page(&result, &insight, &run.capture, &[]);
+    assert!(page.contains("1 cut_off and 1,204 resumed of web-1. 1 completed"));
+}
+
 /// What is behind the last answer.
 fn neighbours(run: &Run) -> String {
     let text = shown(run, 80, false);
