@@ -40,6 +40,7 @@ fn the_figures_of_the_quickstart_add_up() {
     let stored = place.stored(id);
     assert_eq!(stored.status, Status::Finished);
     assert_eq!(json["valid"], true, "{}", json["invalid_reasons"]);
+    assert_eq!(json["unseen"], serde_json::json!([]));
     assert_eq!(json["experiment"]["partial"], false);
     assert_eq!(json["experiment"]["seed"], 1);
     nothing_was_lost(&json);

@@ -71,6 +71,7 @@ pub fn analyse(
         cpus: cpus::figures(capture),
         losses: capture.losses.clone(),
         not_stored: capture.not_stored,
+        unseen: capture.unseen.clone(),
         valid: invalid_reasons.is_empty(),
         invalid_reasons,
         own_cost: services::own_cost(&capture.own),

@@ -37,6 +37,9 @@ pub struct RunResult {
     pub losses: BTreeMap<String, u64>,
     /// Exchanges that were counted and, by the run's limit, not stored one by one: no loss.
     pub not_stored: u64,
+    /// What could not be seen on the machine, one sentence each with the reason: why figures are null.
+    #[serde(default)]
+    pub unseen: Vec<String>,
     /// Whether there is no reason to distrust the run.
     pub valid: bool,
     /// Why it is not valid, in sentences.

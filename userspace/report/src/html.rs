@@ -47,7 +47,7 @@ pub fn page(
             body {
                 (head(result, insight, capture))
                 main {
-                    (verdict(result, capture))
+                    (verdict(result))
                     @for (number, question) in (1..).zip(Question::ALL) {
                         section id={ "question-" (number) } {
                             h2 { span.number { (number) } " " (question.title()) }
@@ -95,7 +95,7 @@ fn head(result: &RunResult, insight: &Insight, capture: &Capture) -> Markup {
 }
 
 /// What forbids trusting the run, and what could not be seen: before all answers.
-fn verdict(result: &RunResult, capture: &Capture) -> Markup {
+fn verdict(result: &RunResult) -> Markup {
     html! {
         @if !result.valid {
             section.verdict.invalid aria-label="Validity" {
@@ -103,10 +103,10 @@ fn verdict(result: &RunResult, capture: &Capture) -> Markup {
                 ul { @for reason in &result.invalid_reasons { li { (reason) } } }
             }
         }
-        @if !capture.unseen.is_empty() {
+        @if !result.unseen.is_empty() {
             section.verdict.unseen aria-label="Not seen" {
                 p { strong { "Not seen" } " on this machine:" }
-                ul { @for unseen in &capture.unseen { li { (unseen) } } }
+                ul { @for unseen in &result.unseen { li { (unseen) } } }
             }
         }
     }

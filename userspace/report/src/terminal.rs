@@ -36,7 +36,7 @@ pub fn summary(
         width,
         paint: Paint { colour },
     };
-    page.head(result, insight, capture);
+    page.head(result, insight);
     for (number, question) in (1..).zip(Question::ALL) {
         page.blank();
         page.heading(&format!("{number}  {}", question.title()));
@@ -90,7 +90,7 @@ struct Page {
 }
 
 impl Page {
-    fn head(&mut self, result: &RunResult, insight: &Insight, capture: &Capture) {
+    fn head(&mut self, result: &RunResult, insight: &Insight) {
         let experiment = &result.experiment;
         let title = printable(&experiment.name);
         for line in wrap(&title, self.width, "") {
@@ -113,11 +113,11 @@ impl Page {
             self.line(&verdict);
             self.bullets(&result.invalid_reasons);
         }
-        if !capture.unseen.is_empty() {
+        if !result.unseen.is_empty() {
             self.blank();
             let verdict = self.paint.warning("NOT SEEN on this machine:");
             self.line(&verdict);
-            self.bullets(&capture.unseen);
+            self.bullets(&result.unseen);
         }
     }
 

@@ -266,6 +266,7 @@ fn the_json_has_the_documented_names() {
         ..Cpu::default()
     };
     capture.cpus = vec![watched, unwatched];
+    capture.unseen = vec!["Not seen: TCP (refused).".into()];
     capture.own = OwnCost {
         cpu_ns: SECOND / 4,
         probe_runs: Some(1_000),
@@ -317,6 +318,7 @@ fn the_json_has_the_documented_names() {
             ],
             "losses": {"ring_full": 0},
             "not_stored": 0,
+            "unseen": ["Not seen: TCP (refused)."],
             "valid": true,
             "invalid_reasons": [],
             "own_cost": {"cpu_seconds": 0.25, "probe_runs": 1_000, "probe_seconds": 0.001}
