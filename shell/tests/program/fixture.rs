@@ -141,6 +141,7 @@ fn capture(id: &str) -> Capture {
             ..Cpu::default()
         }],
         losses: BTreeMap::from([("ring_full".to_owned(), 0)]),
+        noticed: BTreeMap::new(),
         not_stored: 0,
         own: OwnCost::default(),
         unseen: vec![],

@@ -68,7 +68,10 @@ fn nothing_was_lost(json: &Value) {
     }
     assert!(losses.values().all(|lost| *lost == 0), "{losses:?}");
     let explained = include_str!("../../../docs/losses.md");
-    for kind in losses.keys() {
+    let noticed = json["noticed"].as_object().expect("an object");
+    let counted: u64 = noticed.values().map(number).sum();
+    assert!(counted >= 2 * of_all(json, "completed"), "{noticed:?}");
+    for kind in losses.keys().chain(noticed.keys()) {
         assert!(explained.contains(&format!("`{kind}`")), "no {kind} there");
     }
     assert_eq!(json["not_stored"], 0);

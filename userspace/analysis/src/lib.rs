@@ -70,6 +70,7 @@ pub fn analyse(
         interference: disturbance::interference(capture),
         cpus: cpus::figures(capture),
         losses: capture.losses.clone(),
+        noticed: capture.noticed.clone(),
         not_stored: capture.not_stored,
         unseen: capture.unseen.clone(),
         valid: invalid_reasons.is_empty(),

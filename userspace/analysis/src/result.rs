@@ -35,6 +35,9 @@ pub struct RunResult {
     pub cpus: Vec<CpuResult>,
     /// What was seen and could not be kept, by kind.
     pub losses: BTreeMap<String, u64>,
+    /// What the probes counted that is no loss, by kind; empty without probes and for runs of before that was kept.
+    #[serde(default)]
+    pub noticed: BTreeMap<String, u64>,
     /// Exchanges that were counted and, by the run's limit, not stored one by one: no loss.
     pub not_stored: u64,
     /// What could not be seen on the machine, one sentence each with the reason: why figures are null.

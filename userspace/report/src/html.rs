@@ -124,6 +124,7 @@ fn behind(
         Question::Cpu => html! {
             (figures::cpu_over_time(capture, samples))
             (table(&tables::usage(result, insight)))
+            @if let Some(hidden) = measuring::hidden(result) { p.note { (hidden) } }
         },
         Question::Time => html! {
             (figures::response_times(insight))
@@ -151,6 +152,7 @@ fn ledgers(result: &RunResult, insight: &Insight) -> Markup {
         section id="ledgers" {
             h2 { "Do the figures add up?" }
             p.answer { (measuring::losses(result)) }
+            @if let Some(noticed) = measuring::noticed(result) { p.note { (noticed) } }
             @if !insight.ledgers.is_empty() {
                 div.scroll tabindex="0" {
                     table.ledgers {

@@ -143,6 +143,48 @@ pub(crate) fn flagged(result: &RunResult) -> Option<String> {
     Some(text)
 }
 
+/// How switches that the kernel hid bear on the figures, in a sentence; none if there were none.
+pub(crate) fn hidden(result: &RunResult) -> Option<String> {
+    let noticed = |kind: &str| result.noticed.get(kind).copied().filter(|count| *count > 0);
+    let switches = noticed("switch_unseen")?;
+    let mut text = format!(
+        "The kernel hid at least {} switches (switch_unseen): what the one task ran counts for another, here and for who held a \
+         CPU, and the wait of that is not counted",
+        count(switches)
+    );
+    if let Some(waits) = noticed("wait_unassigned") {
+        text += &format!(
+            "; of {} waits it is not known whose they were, or whether they were any (wait_unassigned)",
+            count(waits)
+        );
+    }
+    Some(sentence(&text))
+}
+
+/// Kinds that a sum of the run has, so that they need no mention.
+const SUMMED: [&str; 4] = [
+    "exchanges_attempted",
+    "exchanges_seen",
+    "connections_attempted",
+    "connections_seen",
+];
+
+/// What was counted besides and is no loss, in a sentence; none if there was nothing.
+pub(crate) fn noticed(result: &RunResult) -> Option<String> {
+    let noticed: Vec<String> = result
+        .noticed
+        .iter()
+        .filter(|(kind, count)| **count > 0 && !SUMMED.contains(&kind.as_str()))
+        .map(|(kind, noticed)| format!("{} {kind}", count(*noticed)))
+        .collect();
+    (!noticed.is_empty()).then(|| {
+        format!(
+            "Noticed besides, and no loss: {} (docs/losses.md tells what each means).",
+            list(&noticed)
+        )
+    })
+}
+
 /// What was lost, in a sentence.
 pub(crate) fn losses(result: &RunResult) -> String {
     let lost: Vec<String> = result

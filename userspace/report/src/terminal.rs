@@ -53,13 +53,21 @@ pub fn summary(
                 }
             }
             Question::Neighbours => page.paragraph(&measuring::taken(result, capture)),
-            Question::Cpu | Question::Places => {}
+            Question::Cpu => {
+                if let Some(hidden) = measuring::hidden(result) {
+                    page.paragraph(&hidden);
+                }
+            }
+            Question::Places => {}
         }
     }
     page.blank();
     page.heading("Do the figures add up?");
     page.ledgers(insight);
     page.paragraph(&measuring::losses(result));
+    if let Some(noticed) = measuring::noticed(result) {
+        page.paragraph(&noticed);
+    }
     page.blank();
     page.heading("What did watching cost?");
     page.paragraph(&measuring::cost(result, insight, capture));

@@ -50,6 +50,10 @@ pub struct Capture {
     pub asked_interrupts: bool,
     /// What was seen and could not be kept, by kind; all kinds are listed, also those with 0.
     pub losses: BTreeMap<String, u64>,
+    /// What the probes counted that is no loss, by kind, over the same time and of the same cgroups; all kinds are listed, also those
+    /// with 0. Empty without probes, and in captures of before this was kept.
+    #[serde(default)]
+    pub noticed: BTreeMap<String, u64>,
     /// Exchanges counted but not stored one by one, because the run's limit was reached: no loss.
     pub not_stored: u64,
     /// What Galileo itself used in the measured phase.

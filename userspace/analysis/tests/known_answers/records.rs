@@ -52,6 +52,7 @@ pub fn capture() -> Capture {
         cpus: vec![],
         asked_interrupts: false,
         losses: BTreeMap::from([("ring_full".into(), 0)]),
+        noticed: BTreeMap::new(),
         not_stored: 0,
         own: OwnCost::default(),
         unseen: vec![],

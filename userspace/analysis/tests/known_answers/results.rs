@@ -267,6 +267,7 @@ fn the_json_has_the_documented_names() {
     };
     capture.cpus = vec![watched, unwatched];
     capture.unseen = vec!["Not seen: TCP (refused).".into()];
+    capture.noticed = BTreeMap::from([("not_http".to_owned(), 2)]);
     capture.own = OwnCost {
         cpu_ns: SECOND / 4,
         probe_runs: Some(1_000),
@@ -317,6 +318,7 @@ fn the_json_has_the_documented_names() {
                 }
             ],
             "losses": {"ring_full": 0},
+            "noticed": {"not_http": 2},
             "not_stored": 0,
             "unseen": ["Not seen: TCP (refused)."],
             "valid": true,
@@ -331,7 +333,7 @@ fn the_json_has_the_documented_names() {
 fn captures_and_results_of_before_can_still_be_read() {
     /// Leaves out what came later: of the whole, and of each replica.
     fn strip(json: &mut Value) {
-        let later = ["cpus", "asked_interrupts", "uncertain"];
+        let later = ["cpus", "asked_interrupts", "uncertain", "noticed"];
         let of_whole = json.as_object_mut().unwrap();
         of_whole.retain(|name, _| !later.contains(&name.as_str()));
         for service in of_whole["services"].as_object_mut().unwrap().values_mut() {

@@ -19,7 +19,7 @@ use super::{
     drive::{Balancing, DRAIN},
     machine,
     names::{Named, Names},
-    observe::{self, Flagged, Phases, Sampling, Watched, Watching},
+    observe::{Counted, Flagged, Phases, Sampling, Watched, Watching},
     reading::{Reading, snapshot},
     usage::{Accounts, Seen, usages},
 };
@@ -217,9 +217,9 @@ impl Session {
         };
         let mut capture = self.capture(&deployed, &names, measured, saw);
         if let (Some(first), Some(last)) = (&at_first, &at_last) {
-            capture
-                .losses
-                .extend(observe::losses(&last.since(first), &names));
+            let counted = Counted::of(&last.since(first), &names);
+            capture.losses.extend(counted.losses);
+            capture.noticed = counted.noticed;
             capture
                 .losses
                 .insert("unreadable".to_owned(), watched.unreadable);
@@ -312,6 +312,7 @@ impl Session {
             cpus,
             asked_interrupts: self.plan.telemetry.interrupts,
             losses: BTreeMap::from([("traces_lost".to_owned(), traces_lost)]),
+            noticed: BTreeMap::new(),
             not_stored: 0,
             own,
             unseen,

@@ -368,6 +368,7 @@ fn capture() -> Capture {
         ]
         .map(|(kind, count)| (kind.to_owned(), count))
         .into(),
+        noticed: BTreeMap::new(),
         not_stored: 0,
         own: OwnCost {
             cpu_ns: 2_140 * MILLISECOND,

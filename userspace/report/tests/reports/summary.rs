@@ -78,6 +78,34 @@ fn what_is_not_certain_of_requests_is_told() {
     assert!(page.contains("1 cut_off and 1,204 resumed of web-1. 1 completed"));
 }
 
+#[test]
+fn what_was_noticed_and_is_no_loss_is_told_and_switches_that_the_kernel_hid_with_the_times_they_touch()
+ {
+    let mut run = noisy_neighbour();
+    let kinds = [
+        ("exchanges_seen", 5_907),
+        ("joined_late", 0),
+        ("not_http", 2),
+        ("wait_unassigned", 31),
+    ];
+    run.capture.noticed = kinds.map(|(kind, count)| (kind.to_owned(), count)).into();
+    let text = shown(&run, 80, false).replace('\n', " ");
+    let told = "Noticed besides, and no loss: 2 not_http and 31 wait_unassigned (docs/losses.md";
+    assert!(text.contains(told), "{text}");
+    assert!(!text.contains("The kernel hid"));
+
+    run.capture.noticed.insert("switch_unseen".to_owned(), 7);
+    let text = shown(&run, 80, false).replace('\n', " ");
+    let (first_answer, _) = text.split_once(" 2  How long").unwrap();
+    let (_, hidden) = first_answer.split_once("The kernel hid ").unwrap();
+    assert!(hidden.starts_with("at least 7 switches (switch_unseen): "));
+    assert!(hidden.contains("; of 31 waits"), "{hidden}");
+    let (result, insight) = run.analysed();
+    let page = galileo_report::html::page(&result, &insight, &run.capture, &[]);
+    assert!(page.contains("The kernel hid at least 7 switches"));
+    assert!(page.contains("no loss: 2 not_http, 7 switch_unseen and 31 wait_unassigned"));
+}
+
 /// What is behind the last answer.
 fn neighbours(run: &Run) -> String {
     let text = shown(run, 80, false);
