@@ -45,6 +45,7 @@ fn the_figures_of_the_quickstart_add_up() {
     assert_eq!(json["experiment"]["seed"], 1);
     nothing_was_lost(&json);
     requests_add_up(&json);
+    all_sums_are_held(&json);
     cpu_time_is_what_the_kernel_accounted(&json, &stored);
     exchanges_add_up(&json, &stored);
     warmup_and_health_checks_are_stored_and_not_counted(&json, &stored);
@@ -91,6 +92,24 @@ fn requests_add_up(json: &Value) {
         assert_eq!(figure("failed"), kinds.values().map(number).sum::<u64>());
     }
     assert_eq!(number(&json["joined"]), of_all(json, "completed"));
+}
+
+fn all_sums_are_held(json: &Value) {
+    let ledgers = json["ledgers"].as_array().expect("an array");
+    let subjects = |sum: &str| -> Vec<&str> {
+        let of_sum = ledgers.iter().filter(|ledger| ledger["sum"] == sum);
+        of_sum
+            .map(|ledger| ledger["subject"].as_str().expect("a text"))
+            .collect()
+    };
+    let replicas = ["api/api-0", "api/api-1", "web/web-0", "web/web-1"];
+    assert_eq!(subjects("intended"), ["web", "api"]);
+    assert_eq!(subjects("sent"), ["web", "api"]);
+    assert_eq!(subjects("matched"), ["all workloads"]);
+    assert_eq!(subjects("cpu"), replicas);
+    assert_eq!(subjects("waits"), replicas);
+    assert_eq!(subjects("exchanges"), ["the run"]);
+    assert!(ledgers.iter().all(|ledger| ledger["holds"] == true));
 }
 
 /// The same window, two observers: the probes and cpu.stat.

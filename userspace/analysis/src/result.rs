@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::Quantiles;
+use crate::ledger::Ledger;
 
 /// Version of this format.
 pub const SCHEMA: u32 = 1;
@@ -40,6 +41,9 @@ pub struct RunResult {
     pub noticed: BTreeMap<String, u64>,
     /// Exchanges that were counted and, by the run's limit, not stored one by one: no loss.
     pub not_stored: u64,
+    /// Sums that must hold, or the run is not valid; empty for results of before they were told.
+    #[serde(default)]
+    pub ledgers: Vec<Ledger>,
     /// What could not be seen on the machine, one sentence each with the reason: why figures are null.
     #[serde(default)]
     pub unseen: Vec<String>,

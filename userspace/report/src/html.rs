@@ -55,7 +55,7 @@ pub fn page(
                             (behind(question, result, insight, capture, samples))
                         }
                     }
-                    (ledgers(result, insight))
+                    (ledgers(result))
                     section id="cost" {
                         h2 { "What did watching cost?" }
                         p.answer { (measuring::cost(result, insight, capture)) }
@@ -147,13 +147,13 @@ fn behind(
     }
 }
 
-fn ledgers(result: &RunResult, insight: &Insight) -> Markup {
+fn ledgers(result: &RunResult) -> Markup {
     html! {
         section id="ledgers" {
             h2 { "Do the figures add up?" }
             p.answer { (measuring::losses(result)) }
             @if let Some(noticed) = measuring::noticed(result) { p.note { (noticed) } }
-            @if !insight.ledgers.is_empty() {
+            @if !result.ledgers.is_empty() {
                 div.scroll tabindex="0" {
                     table.ledgers {
                         caption {
@@ -161,7 +161,7 @@ fn ledgers(result: &RunResult, insight: &Insight) -> Markup {
                         }
                         thead { tr { th scope="col" { "of" } th scope="col" { "sum" } th scope="col" { "holds" } } }
                         tbody {
-                            @for ledger in &insight.ledgers {
+                            @for ledger in &result.ledgers {
                                 tr.bad[!ledger.holds] {
                                     th scope="row" { (ledger.subject) }
                                     td { (tables::equation(ledger)) }

@@ -63,7 +63,7 @@ pub fn summary(
     }
     page.blank();
     page.heading("Do the figures add up?");
-    page.ledgers(insight);
+    page.ledgers(result);
     page.paragraph(&measuring::losses(result));
     if let Some(noticed) = measuring::noticed(result) {
         page.paragraph(&noticed);
@@ -129,9 +129,9 @@ impl Page {
         }
     }
 
-    fn ledgers(&mut self, insight: &Insight) {
+    fn ledgers(&mut self, result: &RunResult) {
         // What two observers agree on is told in one line; a difference, and what had to be allowed for, is told in full.
-        let (agreed, told): (Vec<_>, Vec<_>) = insight.ledgers.iter().partition(|ledger| {
+        let (agreed, told): (Vec<_>, Vec<_>) = result.ledgers.iter().partition(|ledger| {
             ledger.holds && ledger.allowed.is_empty() && ledger.subject.contains('/')
         });
         let agreed = agreed.len();

@@ -320,6 +320,30 @@ fn the_json_has_the_documented_names() {
             "losses": {"ring_full": 0},
             "noticed": {"not_http": 2},
             "not_stored": 0,
+            "ledgers": [
+                {
+                    "sum": "intended", "subject": "web", "unit": "count", "whole": {"name": "intended", "value": 1.0},
+                    "parts": [{"name": "sent", "value": 1.0}, {"name": "dropped", "value": 0.0}], "allowed": [], "holds": true
+                },
+                {
+                    "sum": "sent", "subject": "web", "unit": "count", "whole": {"name": "sent", "value": 1.0},
+                    "parts": [
+                        {"name": "completed", "value": 1.0}, {"name": "failed", "value": 0.0},
+                        {"name": "unfinished", "value": 0.0}
+                    ],
+                    "allowed": [], "holds": true
+                },
+                {
+                    "sum": "matched", "subject": "all workloads", "unit": "count",
+                    "whole": {"name": "completed", "value": 1.0},
+                    "parts": [{"name": "joined with one exchange", "value": 1.0}], "allowed": [], "holds": true
+                },
+                {
+                    "sum": "waits", "subject": "web/web-0", "unit": "seconds",
+                    "whole": {"name": "waited for a CPU", "value": 0.008}, "parts": [{"name": "by cause", "value": 0.008}],
+                    "allowed": [], "holds": true
+                }
+            ],
             "unseen": ["Not seen: TCP (refused)."],
             "valid": true,
             "invalid_reasons": [],

@@ -20,7 +20,7 @@ use super::{
     machine,
     names::{Named, Names},
     observe::{Counted, Flagged, Phases, Sampling, Watched, Watching},
-    reading::{Reading, snapshot},
+    reading::{Reading, settled},
     usage::{Accounts, Seen, usages},
 };
 use crate::{
@@ -114,7 +114,7 @@ impl Session {
             (None, None)
         };
         let seen = probes.as_deref().map(Seen::by);
-        let at_first = snapshot(probes.as_deref());
+        let at_first = settled(probes.as_deref()).await;
         // What only watches commands watches them from their first instruction on.
         let began = self.plan.begins_with_its_commands().then(|| {
             let replicas = self
@@ -207,7 +207,7 @@ impl Session {
                 "{cut_off} requests were cut off in the balancer at the end."
             ));
         }
-        let at_last = snapshot(probes.as_deref());
+        let at_last = settled(probes.as_deref()).await;
         let saw = Saw {
             seen,
             unseen,

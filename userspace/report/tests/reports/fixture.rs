@@ -31,13 +31,7 @@ pub struct Run {
 impl Run {
     pub fn analysed(&self) -> (RunResult, Insight) {
         let result = analyse(&self.capture, &self.traces, &self.hops, &self.exchanges);
-        let beside = insight(
-            &self.capture,
-            &result,
-            &self.traces,
-            &self.hops,
-            &self.exchanges,
-        );
+        let beside = insight(&self.capture, &self.traces, &self.hops, &self.exchanges);
         (result, beside)
     }
 }

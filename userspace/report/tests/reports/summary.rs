@@ -29,14 +29,13 @@ fn a_bad_run_says_so_first() {
     run.capture.unseen =
         vec!["HTTP: cgroup_skb programs need CAP_BPF; run `galileo check`.".into()];
     run.exchanges.truncate(100);
-    for replica in run
-        .capture
-        .services
-        .values_mut()
-        .flat_map(|service| &mut service.replicas)
-    {
-        replica.usage = None;
+    for service in ["web", "api"] {
+        for replica in &mut run.capture.services.get_mut(service).unwrap().replicas {
+            replica.usage = None;
+        }
     }
+    let batch = &mut run.capture.services.get_mut("batch").unwrap().replicas[0];
+    batch.usage.as_mut().unwrap().cpu_ns -= 400_000_000;
     run.capture.interference.clear();
     run.capture.own.probe_runs = None;
     insta::assert_snapshot!(shown(&run, 80, false));
