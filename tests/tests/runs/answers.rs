@@ -46,6 +46,7 @@ fn the_figures_of_the_quickstart_add_up() {
     nothing_was_lost(&json);
     requests_add_up(&json);
     all_sums_are_held(&json);
+    watching_has_a_price(&json);
     cpu_time_is_what_the_kernel_accounted(&json, &stored);
     exchanges_add_up(&json, &stored);
     warmup_and_health_checks_are_stored_and_not_counted(&json, &stored);
@@ -110,6 +111,30 @@ fn all_sums_are_held(json: &Value) {
     assert_eq!(subjects("waits"), replicas);
     assert_eq!(subjects("exchanges"), ["the run"]);
     assert!(ledgers.iter().all(|ledger| ledger["holds"] == true));
+}
+
+fn watching_has_a_price(json: &Value) {
+    let own = &json["own_cost"];
+    let programs = own["programs"].as_array().expect("an array");
+    let runs = |name: &str| {
+        let program = programs.iter().find(|program| program["name"] == name);
+        program.map_or(0, |program| number(&program["runs"]))
+    };
+    // Each request goes to the balancer and on to a replica, and so does its answer.
+    assert!(runs("ingress") >= 4 * of_all(json, "completed"), "{own}");
+    let all: u64 = programs
+        .iter()
+        .map(|program| number(&program["runs"]))
+        .sum();
+    assert_eq!(number(&own["probe_runs"]), all);
+    assert!(
+        (5_000_000..500_000_000).contains(&number(&own["rss_bytes"])),
+        "{own}"
+    );
+    for feature in ["cpu", "http", "network", "tcp", "shared"] {
+        assert!(number(&own["kernel_bytes"][feature]) > 10_000, "{own}");
+    }
+    assert!(number(&own["per_socket_bytes"]) > 500, "{own}");
 }
 
 /// The same window, two observers: the probes and cpu.stat.

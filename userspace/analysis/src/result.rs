@@ -187,7 +187,7 @@ pub struct CpuResult {
 }
 
 /// What Galileo itself used in the measured phase.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OwnCostResult {
     /// CPU time of its processes.
     pub cpu_seconds: f64,
@@ -195,6 +195,29 @@ pub struct OwnCostResult {
     pub probe_runs: Option<u64>,
     /// Time in its probes; null if the kernel did not count it.
     pub probe_seconds: Option<f64>,
+    /// Both by program, of those that ran, the dearest first; null if the kernel did not count.
+    #[serde(default)]
+    pub programs: Option<Vec<ProgramResult>>,
+    /// Memory of its process when the run ended; null if /proc did not tell.
+    #[serde(default)]
+    pub rss_bytes: Option<u64>,
+    /// The kernel's memory of its probes' maps by feature; null without probes.
+    #[serde(default)]
+    pub kernel_bytes: Option<BTreeMap<String, u64>>,
+    /// What each TCP socket with traffic takes of the kernel's memory besides; null without probes.
+    #[serde(default)]
+    pub per_socket_bytes: Option<u64>,
+}
+
+/// What one of its eBPF programs cost in the measured phase; what it calls runs in its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProgramResult {
+    /// Its name.
+    pub name: String,
+    /// How often it ran.
+    pub runs: u64,
+    /// Time in it.
+    pub seconds: f64,
 }
 
 /// A unix time in nanoseconds as RFC 3339 in UTC with milliseconds.

@@ -59,6 +59,9 @@ pub fn page(
                     section id="cost" {
                         h2 { "What did watching cost?" }
                         p.answer { (measuring::cost(result, insight, capture)) }
+                        (table(&tables::programs(result)))
+                        @if let Some(memory) = measuring::memory(result) { p.answer { (memory) } }
+                        (table(&tables::kernel_memory(result)))
                     }
                     (parts::repeat(result, capture))
                 }

@@ -4,7 +4,7 @@ use galileo_analysis::result::CpuResult;
 use galileo_analysis::{Insight, RunResult};
 use galileo_wire::Capture;
 
-use crate::numbers::{count, with_unit};
+use crate::numbers::{bytes, count, with_unit};
 use crate::sentences::{list, sentence};
 
 /// How the table of CPUs bears on that of waits, in sentences.
@@ -79,7 +79,7 @@ fn probes_saw(capture: &Capture) -> bool {
 
 /// What watching cost, in a sentence.
 pub(crate) fn cost(result: &RunResult, insight: &Insight, capture: &Capture) -> String {
-    let own = result.own_cost;
+    let own = &result.own_cost;
     let services: f64 = insight
         .services
         .iter()
@@ -108,6 +108,46 @@ pub(crate) fn cost(result: &RunResult, insight: &Insight, capture: &Capture) -> 
             .to_owned(),
     };
     sentence(&text)
+}
+
+/// Programs that are told in a sentence; the page has all.
+const DEAREST: usize = 3;
+
+/// Which programs took most of the probes' time, in a sentence; none if that is not known.
+pub(crate) fn dearest(result: &RunResult) -> Option<String> {
+    let programs = result.own_cost.programs.as_ref()?;
+    let each: Vec<String> = programs
+        .iter()
+        .take(DEAREST)
+        .map(|program| {
+            format!(
+                "{} with {} in {} runs",
+                program.name,
+                with_unit(program.seconds, "s"),
+                count(program.runs)
+            )
+        })
+        .collect();
+    (!each.is_empty()).then(|| format!("The dearest of them: {}.", list(&each)))
+}
+
+/// What memory watching took, in a sentence; none if that is not known.
+pub(crate) fn memory(result: &RunResult) -> Option<String> {
+    let own = &result.own_cost;
+    let process = own
+        .rss_bytes
+        .map(|rss| format!("{} of Galileo's process", bytes(rss)));
+    let kernel = own.kernel_bytes.as_ref().map(|by_feature| {
+        let socket = own.per_socket_bytes.map_or_else(String::new, |socket| {
+            format!(", and {} for each TCP socket with traffic", bytes(socket))
+        });
+        format!(
+            "{} of the kernel's for the maps of its probes{socket}",
+            bytes(by_feature.values().sum())
+        )
+    });
+    let clauses: Vec<String> = process.into_iter().chain(kernel).collect();
+    (!clauses.is_empty()).then(|| sentence(&format!("Memory at the end: {}", clauses.join("; "))))
 }
 
 /// What is not plain or not certain of the requests that replicas answered, in sentences; none if there is no such.

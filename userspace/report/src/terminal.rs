@@ -71,6 +71,10 @@ pub fn summary(
     page.blank();
     page.heading("What did watching cost?");
     page.paragraph(&measuring::cost(result, insight, capture));
+    let besides = [measuring::dearest(result), measuring::memory(result)];
+    for sentence in besides.iter().flatten() {
+        page.paragraph(sentence);
+    }
     page.text
 }
 

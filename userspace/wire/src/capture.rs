@@ -278,7 +278,7 @@ pub struct Sent {
 }
 
 /// What Galileo itself used in the measured phase.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct OwnCost {
     /// CPU time of its processes.
     pub cpu_ns: u64,
@@ -286,4 +286,34 @@ pub struct OwnCost {
     pub probe_runs: Option<u64>,
     /// Time in them, if the kernel counted it.
     pub probe_ns: Option<u64>,
+    /// Both by program, those that ran; what a program calls runs in its time. None if the kernel did not count them, and in captures
+    /// of before this was kept.
+    #[serde(default)]
+    pub programs: Option<Vec<ProgramCost>>,
+    /// Memory of its process when the run ended; none if /proc did not tell, and in captures of before this was kept.
+    #[serde(default)]
+    pub rss_bytes: Option<u64>,
+    /// The kernel's memory of its probes; none without them, and in captures of before this was kept.
+    #[serde(default)]
+    pub kernel_memory: Option<KernelMemory>,
+}
+
+/// What an eBPF program cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramCost {
+    /// Its name.
+    pub name: String,
+    /// How often it ran.
+    pub runs: u64,
+    /// Time in it.
+    pub ns: u64,
+}
+
+/// The kernel's memory that the probes take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelMemory {
+    /// Bytes of their maps by feature, `shared` of those that all have in common; computed from their shapes.
+    pub bytes: BTreeMap<String, u64>,
+    /// What each TCP socket with traffic takes besides.
+    pub per_socket_bytes: u64,
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::records::{MILLISECOND, SECOND, capture, exchange, trace};
 use galileo_analysis::{Quantiles, RunResult, analyse};
-use galileo_wire::capture::{Cpu, Interference, OwnCost, Sent, Usage, Waits};
+use galileo_wire::capture::{
+    Cpu, Interference, KernelMemory, OwnCost, ProgramCost, Sent, Usage, Waits,
+};
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{FailureKind, Histogram, Outcome, Phase, Trace};
 use proptest::prelude::*;
@@ -272,6 +274,16 @@ fn the_json_has_the_documented_names() {
         cpu_ns: SECOND / 4,
         probe_runs: Some(1_000),
         probe_ns: Some(MILLISECOND),
+        programs: Some(vec![ProgramCost {
+            name: "ingress".into(),
+            runs: 1_000,
+            ns: MILLISECOND,
+        }]),
+        rss_bytes: Some(9_000_000),
+        kernel_memory: Some(KernelMemory {
+            bytes: BTreeMap::from([("http".to_owned(), 4_096)]),
+            per_socket_bytes: 1_216,
+        }),
     };
     let traces = [trace(1, 10 * SECOND, 0, 2 * MILLISECOND)];
     let exchanges = [exchange(1, "web-0", 10 * SECOND, 10 * SECOND + MILLISECOND)];
@@ -347,7 +359,11 @@ fn the_json_has_the_documented_names() {
             "unseen": ["Not seen: TCP (refused)."],
             "valid": true,
             "invalid_reasons": [],
-            "own_cost": {"cpu_seconds": 0.25, "probe_runs": 1_000, "probe_seconds": 0.001}
+            "own_cost": {
+                "cpu_seconds": 0.25, "probe_runs": 1_000, "probe_seconds": 0.001,
+                "programs": [{"name": "ingress", "runs": 1_000, "seconds": 0.001}],
+                "rss_bytes": 9_000_000, "kernel_bytes": {"http": 4_096}, "per_socket_bytes": 1_216
+            }
         })
     );
     assert_eq!(serde_json::from_value::<RunResult>(json).unwrap(), result);

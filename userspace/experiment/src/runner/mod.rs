@@ -11,7 +11,7 @@
 //! Reading order: [`live`] (what a watcher sees), [`session`] (the parts of a run), [`course`] (its course), [`deploy`], [`drive`]
 //! (load and balancer), [`observe`] (probes and telemetry), [`names`] (whose a cgroup is), [`reading`] (of the
 //! probes and the kernel's accounts), [`usage`] (from two of these to what a replica used), [`mod@cpus`] (to what the CPUs did),
-//! [`machine`].
+//! [`own`] (to what Galileo did), [`machine`].
 
 mod course;
 mod cpus;
@@ -22,6 +22,7 @@ mod live;
 mod machine;
 mod names;
 mod observe;
+mod own;
 mod reading;
 mod session;
 mod usage;

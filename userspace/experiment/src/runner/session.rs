@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use galileo_expdb::{Database, Limits, Recorder};
-use galileo_probes::{Accounting, Probes, Snapshot, Taken, cgroup};
+use galileo_probes::{Accounting, Probes, Taken, cgroup};
 use galileo_wire::{
     Capture, WallClock,
-    capture::{OwnCost, Replica as ReplicaCapture, Service, Usage},
+    capture::{Replica as ReplicaCapture, Service, Usage},
     clock::boot_ns,
 };
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use super::{
     machine,
     names::{Named, Names},
     observe::{Counted, Flagged, Phases, Sampling, Watched, Watching},
+    own::own_cost,
     reading::{Reading, settled},
     usage::{Accounts, Seen, usages},
 };
@@ -215,7 +216,7 @@ impl Session {
                 .flagged
                 .filter(|_| seen.is_some_and(|seen| seen.http)),
         };
-        let mut capture = self.capture(&deployed, &names, measured, saw);
+        let mut capture = self.capture(&deployed, &names, measured, saw, probes.as_deref());
         if let (Some(first), Some(last)) = (&at_first, &at_last) {
             let counted = Counted::of(&last.since(first), &names);
             capture.losses.extend(counted.losses);
@@ -236,6 +237,7 @@ impl Session {
         names: &Names,
         measured: Measured,
         saw: Saw,
+        probes: Option<&Probes>,
     ) -> Capture {
         let Saw {
             seen,
@@ -264,20 +266,7 @@ impl Session {
         }
         names.learn(used.iter().flat_map(|used| used.cgroups.keys().copied()));
         let (usages, interference) = usages(used.as_ref().zip(seen), &accounts, names);
-        let own = OwnCost {
-            cpu_ns: match (measured.before.own, measured.after.own) {
-                (Some(before), Some(after)) => after.cpu_ns.saturating_sub(before.cpu_ns),
-                _ => 0,
-            },
-            probe_runs: used
-                .as_ref()
-                .filter(|used| !used.programs.is_empty())
-                .map(|used| sum(used, |cost| cost.runs)),
-            probe_ns: used
-                .as_ref()
-                .filter(|used| !used.programs.is_empty())
-                .map(|used| sum(used, |cost| cost.time_ns)),
-        };
+        let own = own_cost(&measured.before, &measured.after, used.as_ref(), probes);
         let traces_lost: u64 = measured
             .reports
             .iter()
@@ -376,10 +365,6 @@ fn ledger(counted: &galileo_load::Ledger) -> galileo_wire::capture::Sent {
         failed: counted.failed(),
         unfinished: counted.unfinished,
     }
-}
-
-fn sum(used: &Snapshot, figure: impl Fn(&galileo_probes::ProgramCost) -> u64) -> u64 {
-    used.programs.iter().map(figure).sum()
 }
 
 /// Loads the probes; what they cannot see here is added to `unseen`.

@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use galileo_analysis::{Insight, RunResult, analyse, insight};
 use galileo_wire::capture::{
-    Cpu, Interference, Machine, OwnCost, PhaseWindow, Replica, Service, Usage, Waits, Workload,
+    Cpu, Interference, KernelMemory, Machine, OwnCost, PhaseWindow, ProgramCost, Replica, Service,
+    Usage, Waits, Workload,
 };
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{
@@ -368,8 +369,33 @@ fn capture() -> Capture {
             cpu_ns: 2_140 * MILLISECOND,
             probe_runs: Some(812_340),
             probe_ns: Some(290 * MILLISECOND),
+            programs: Some(vec![
+                program("sched_switch", 402_340, 160),
+                program("ingress", 200_000, 70),
+                program("egress", 200_000, 55),
+                program("sched_wakeup", 10_000, 5),
+            ]),
+            rss_bytes: Some(31_400_000),
+            kernel_memory: Some(KernelMemory {
+                bytes: [
+                    ("cpu", 3_500_000),
+                    ("http", 11_600_000),
+                    ("shared", 240_000),
+                ]
+                .map(|(feature, bytes)| (feature.to_owned(), bytes))
+                .into(),
+                per_socket_bytes: 1_216,
+            }),
         },
         unseen: vec![],
+    }
+}
+
+fn program(name: &str, runs: u64, ms: u64) -> ProgramCost {
+    ProgramCost {
+        name: name.into(),
+        runs,
+        ns: ms * MILLISECOND,
     }
 }
 
