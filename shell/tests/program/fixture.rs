@@ -134,6 +134,7 @@ fn capture(id: &str) -> Capture {
             sent: None,
         }],
         interference: vec![],
+        closure: None,
         asked_interrupts: false,
         cpus: vec![Cpu {
             cpu: 0,

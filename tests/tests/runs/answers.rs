@@ -110,6 +110,11 @@ fn all_sums_are_held(json: &Value) {
     assert_eq!(subjects("cpu"), replicas);
     assert_eq!(subjects("waits"), replicas);
     assert_eq!(subjects("exchanges"), ["the run"]);
+    let closures = subjects("closure");
+    assert_eq!(closures[0], "all CPUs");
+    // Four seconds, one a second, and the edges.
+    let worst = ["3", "4", "5", "6"].map(|n| format!("all CPUs, worst of {n} readings"));
+    assert!(worst.iter().any(|it| it == closures[1]), "{closures:?}");
     assert!(ledgers.iter().all(|ledger| ledger["holds"] == true));
 }
 

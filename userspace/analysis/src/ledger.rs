@@ -3,7 +3,7 @@
 mod apart;
 
 use galileo_wire::Capture;
-use galileo_wire::capture::Usage;
+use galileo_wire::capture::{Closed, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::join::Joined;
@@ -16,7 +16,7 @@ use crate::services::waited_ns;
 pub struct Ledger {
     /// Which sum it is.
     pub sum: Sum,
-    /// What it is about: a workload, a replica, `all workloads`, or `the run`.
+    /// What it is about: a workload, a replica, `all workloads`, `all CPUs`, or `the run`.
     pub subject: String,
     /// What its terms count.
     pub unit: Unit,
@@ -27,8 +27,8 @@ pub struct Ledger {
     /// What it took, beyond 1 % or 5 ms, for two observers of a time to agree, or would not have sufficed: by how much they may be
     /// apart although neither is wrong, at most, by cause. Of requests: how many need not have been matched, if some were not.
     pub allowed: Vec<Term>,
-    /// Whether it does: exactly for counts, but for what is allowed; for times, which two observers took, within 1 % or 5 ms and
-    /// what is allowed.
+    /// Whether it does: exactly for counts, but for what is allowed; for times, which two observers took, within 1 % (those of all
+    /// CPUs within 0.5 %) or 5 ms and what is allowed.
     pub holds: bool,
 }
 
@@ -50,6 +50,8 @@ pub enum Sum {
     Exchanges,
     /// The same of TCP connections.
     Connections,
+    /// Time that the CPUs were watched: what ran for cgroups, and idle.
+    Closure,
 }
 
 /// What a ledger's terms count.
@@ -101,6 +103,7 @@ impl Ledger {
             Sum::Cpu => "one of the two observers is wrong",
             Sum::Waits => "what was waited for is not known of all",
             Sum::Exchanges | Sum::Connections => "some were lost and not counted",
+            Sum::Closure => "it is not known what the CPUs did meanwhile",
         };
         let allowed = if self.allowed.is_empty() {
             String::new()
@@ -162,6 +165,13 @@ pub fn ledgers(
                 &[],
             ));
         }
+    }
+    if let Some(closure) = &capture.closure {
+        ledgers.push(closed("all CPUs".to_owned(), &closure.whole, 0));
+        // What is not known yet at the one reading is at another.
+        let unassigned_ns = closure.worst.unassigned_ns.abs();
+        let subject = format!("all CPUs, worst of {} readings", closure.readings);
+        ledgers.push(closed(subject, &closure.worst, unassigned_ns));
     }
     ledgers.extend(handed_on(
         capture,
@@ -239,6 +249,34 @@ fn usages(capture: &Capture) -> impl Iterator<Item = (String, &Usage)> {
                 .map(|usage| (format!("{service}/{}", replica.name), usage))
         })
     })
+}
+
+/// Whether the CPUs' time closes, but for so much of tasks whose cgroup is not known yet.
+fn closed(subject: String, closed: &Closed, unassigned_ns: i64) -> Ledger {
+    let term = |name: &str, ns: i64| Term {
+        name: name.to_owned(),
+        value: ns as f64 / 1e9,
+    };
+    let beyond_ns = closed.missing_ns().abs() - closed.allowed_ns();
+    Ledger {
+        sum: Sum::Closure,
+        subject,
+        unit: Unit::Seconds,
+        whole: term("watched", closed.watched_ns),
+        parts: vec![
+            term("for cgroups", closed.cgroups_ns),
+            term("idle", closed.idle_ns),
+        ],
+        allowed: if beyond_ns > 0 && unassigned_ns > 0 {
+            vec![term(
+                "of tasks whose cgroup was not known yet",
+                unassigned_ns,
+            )]
+        } else {
+            Vec::new()
+        },
+        holds: beyond_ns <= unassigned_ns,
+    }
 }
 
 fn count(name: &str, count: u64) -> Term {

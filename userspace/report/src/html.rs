@@ -160,7 +160,7 @@ fn ledgers(result: &RunResult) -> Markup {
                 div.scroll tabindex="0" {
                     table.ledgers {
                         caption {
-                            span { "Sums that must hold: exactly for counts, within 1 % or 5 ms, and what else is named, for times that two observers took" }
+                            span { "Sums that must hold: exactly for counts, within 1 % (all CPUs: 0.5 %) or 5 ms, and what else is named, for times that two observers took" }
                         }
                         thead { tr { th scope="col" { "of" } th scope="col" { "sum" } th scope="col" { "holds" } } }
                         tbody {

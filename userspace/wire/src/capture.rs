@@ -45,6 +45,9 @@ pub struct Capture {
     /// What each CPU that was online at both ends did in the measured phase, by ascending number; empty in captures of before this was kept.
     #[serde(default)]
     pub cpus: Vec<Cpu>,
+    /// Whether the CPUs' time was accounted for; none without probes that see it, and in captures of before this was kept.
+    #[serde(default)]
+    pub closure: Option<Closure>,
     /// Whether the time of interrupts and softirqs was asked for: if so and it is not there, `unseen` tells why.
     #[serde(default)]
     pub asked_interrupts: bool,
@@ -234,6 +237,50 @@ pub struct Cpu {
     /// What a hypervisor took, by /proc/stat, in steps of 10 ms; none also if that has told none since boot and nothing tells that
     /// there is no hypervisor.
     pub steal_ns: Option<u64>,
+}
+
+/// Whether what the CPUs ran for cgroups and what they idled is the time that they were watched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closure {
+    /// From the first reading of the measured phase to its last.
+    pub whole: Closed,
+    /// From one reading to the next: of all these the one of which most is missing, held against what may be ([`Closed::gap`]).
+    pub worst: Closed,
+    /// How many readings followed another one.
+    pub readings: u32,
+}
+
+/// The time of all CPUs between two readings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// How long they were watched, together.
+    pub watched_ns: i64,
+    /// What ran for cgroups.
+    pub cgroups_ns: i64,
+    /// Time without a task to run.
+    pub idle_ns: i64,
+    /// What of the rest ran for tasks whose cgroup shows when they leave their CPU; negative if more such ran at the first reading.
+    pub unassigned_ns: i64,
+}
+
+impl Closed {
+    /// The time that is neither a cgroup's nor idle; negative if some is counted twice.
+    #[must_use]
+    pub fn missing_ns(&self) -> i64 {
+        self.watched_ns - self.cgroups_ns - self.idle_ns
+    }
+
+    /// How much may be missing: 0.5 %, or 5 ms where readings follow one another so soon that this is more.
+    #[must_use]
+    pub fn allowed_ns(&self) -> i64 {
+        (self.watched_ns / 200).max(5_000_000)
+    }
+
+    /// What is missing as a part of what may be.
+    #[must_use]
+    pub fn gap(&self) -> f64 {
+        self.missing_ns().abs() as f64 / self.allowed_ns() as f64
+    }
 }
 
 /// A workload as planned.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::records::{MILLISECOND, SECOND, capture, exchange, trace};
 use galileo_analysis::ledger::{Ledger, Sum};
 use galileo_analysis::{RunResult, analyse};
-use galileo_wire::capture::{Usage, Waits};
+use galileo_wire::capture::{Closed, Closure, Usage, Waits};
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{Capture, Exchange, Histogram, Trace};
 
@@ -175,5 +175,51 @@ fn cpu_time_and_waits_are_held_against_a_second_account() {
     assert_eq!(
         result.invalid_reasons.last().unwrap(),
         "web/web-1: 1.020 s CPU by the probes are not 1.000 s by the kernel's accounting: one of the two observers is wrong."
+    );
+}
+
+#[test]
+fn what_the_cpus_ran_and_idled_is_the_time_they_were_watched() {
+    const MS: i64 = 1_000_000;
+    let closed = |watched_ms, missing_ms, unassigned_ms| Closed {
+        watched_ns: watched_ms * MS,
+        cgroups_ns: 300 * MS,
+        idle_ns: (watched_ms - 300 - missing_ms) * MS,
+        unassigned_ns: unassigned_ms * MS,
+    };
+    let held = |whole, worst| {
+        let mut capture = capture();
+        capture.closure = Some(Closure {
+            whole,
+            worst,
+            readings: 11,
+        });
+        let traces = [trace(1, 10 * SECOND, 0, MILLISECOND)];
+        let result = analyse(&capture, &traces, &[], &[]);
+        let sums = result.ledgers.iter();
+        let sums: Vec<_> = sums
+            .filter(|ledger| ledger.sum == Sum::Closure)
+            .map(|ledger| (ledger.holds, ledger.allowed.len()))
+            .collect();
+        (sums, result.invalid_reasons)
+    };
+    let fine = [(true, 0), (true, 0)];
+    assert_eq!(held(closed(20_000, 100, 0), closed(2_000, -10, 0)).0, fine);
+    // Readings within 100 ms.
+    assert_eq!(held(closed(20_000, 0, 0), closed(200, 5, 0)).0, fine);
+
+    let (sums, reasons) = held(closed(20_000, 101, 101), closed(2_000, 300, 290));
+    assert_eq!(sums, [(false, 0), (true, 1)]);
+    assert_eq!(
+        reasons,
+        [
+            "all CPUs: 20.000 s watched are not 0.300 s for cgroups + 19.599 s idle: it is not known what the CPUs did meanwhile."
+        ]
+    );
+    let (sums, reasons) = held(closed(20_000, 0, 0), closed(2_000, 301, 290));
+    assert_eq!(sums, [(true, 0), (false, 1)]);
+    assert!(
+        reasons[0].starts_with("all CPUs, worst of 11 readings: 2.000 s"),
+        "{reasons:?}"
     );
 }

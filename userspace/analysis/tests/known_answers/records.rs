@@ -50,6 +50,7 @@ pub fn capture() -> Capture {
         }],
         interference: vec![],
         cpus: vec![],
+        closure: None,
         asked_interrupts: false,
         losses: BTreeMap::from([("ring_full".into(), 0)]),
         noticed: BTreeMap::new(),

@@ -16,6 +16,7 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    closures::Closures,
     names::{Names, Owner},
     usage::Seen,
 };
@@ -220,7 +221,7 @@ fn named(exchange: &Exchange, names: &Names, phases: &Phases) -> records::Exchan
 /// Reads the instruments once a period and gives the figures of each replica to the recorder; it ends when this is
 /// dropped.
 pub(crate) struct Sampling {
-    task: JoinHandle<()>,
+    task: JoinHandle<Closures>,
     stop: DropGuard,
 }
 
@@ -229,6 +230,7 @@ impl Sampling {
     pub(crate) fn start(
         probes: Arc<Probes>,
         names: Arc<Names>,
+        phases: Arc<Phases>,
         replicas: Vec<(String, String)>,
         period: Duration,
         records: RecordSender,
@@ -238,6 +240,7 @@ impl Sampling {
             seen: Seen::by(&probes),
             probes,
             names,
+            phases,
             replicas,
             records,
         };
@@ -247,10 +250,11 @@ impl Sampling {
         }
     }
 
-    pub(crate) async fn stop(self) {
+    /// Ends it, and tells how the CPUs' time closed from one reading of the measured phase to the next.
+    pub(crate) async fn stop(self) -> Closures {
         drop(self.stop);
         // Samples draw a curve and nothing is counted from them; a panic was printed when it happened.
-        let _ = self.task.await;
+        self.task.await.unwrap_or_default()
     }
 }
 
@@ -258,24 +262,30 @@ struct Sampler {
     probes: Arc<Probes>,
     seen: Seen,
     names: Arc<Names>,
+    phases: Arc<Phases>,
     replicas: Vec<(String, String)>,
     records: RecordSender,
 }
 
 impl Sampler {
-    async fn run(self, period: Duration, stop: CancellationToken) {
+    async fn run(self, period: Duration, stop: CancellationToken) -> Closures {
         let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut before: Option<Snapshot> = None;
+        let mut closures = Closures::default();
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return closures,
                 _ = ticks.tick() => {}
             }
             match self.probes.snapshot() {
                 Ok(now) => {
                     if let Some(before) = &before {
                         self.give(&now, before);
+                    }
+                    let ends = [now.begin_ns, now.end_ns];
+                    if ends.iter().all(|ns| self.phases.at(*ns) == Phase::Measured) {
+                        closures.next(&now);
                     }
                     before = Some(now);
                 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Live, Options, Stage,
+    closures::Closures,
     course::{Course, Measured},
     cpus,
     deploy::{Deployed, deploy},
@@ -49,6 +50,7 @@ struct Saw {
     seen: Option<Seen>,
     /// What they could not, in sentences.
     unseen: Vec<String>,
+    closures: Closures,
     flagged: Option<Flagged>,
 }
 
@@ -153,6 +155,7 @@ impl Session {
             Sampling::start(
                 probes,
                 Arc::clone(&names),
+                Arc::clone(&phases),
                 replicas,
                 period,
                 recorder.sender(),
@@ -194,9 +197,10 @@ impl Session {
             }
             None => (0, 0),
         };
-        if let Some(sampling) = sampling {
-            sampling.stop().await;
-        }
+        let closures = match sampling {
+            Some(sampling) => sampling.stop().await,
+            None => Closures::default(),
+        };
         let watched = match watching {
             Some(watching) => watching.stop().await,
             None => Watched::default(),
@@ -212,6 +216,7 @@ impl Session {
         let saw = Saw {
             seen,
             unseen,
+            closures,
             flagged: watched
                 .flagged
                 .filter(|_| seen.is_some_and(|seen| seen.http)),
@@ -242,10 +247,17 @@ impl Session {
         let Saw {
             seen,
             unseen,
+            closures,
             flagged,
         } = saw;
         let used = match (&measured.before.probes, &measured.after.probes) {
             (Some(before), Some(after)) => Some(after.since(before)),
+            _ => None,
+        };
+        let closure = match (&measured.before.probes, &measured.after.probes) {
+            (Some(before), Some(after)) if seen.is_some_and(|seen| seen.cpu) => {
+                closures.within(before, after)
+            }
             _ => None,
         };
         let taken = measured.taken_each();
@@ -299,6 +311,7 @@ impl Session {
                 .collect(),
             interference,
             cpus,
+            closure,
             asked_interrupts: self.plan.telemetry.interrupts,
             losses: BTreeMap::from([("traces_lost".to_owned(), traces_lost)]),
             noticed: BTreeMap::new(),

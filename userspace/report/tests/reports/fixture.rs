@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use galileo_analysis::{Insight, RunResult, analyse, insight};
 use galileo_wire::capture::{
-    Cpu, Interference, KernelMemory, Machine, OwnCost, PhaseWindow, ProgramCost, Replica, Service,
-    Usage, Waits, Workload,
+    Closed, Closure, Cpu, Interference, KernelMemory, Machine, OwnCost, PhaseWindow, ProgramCost,
+    Replica, Service, Usage, Waits, Workload,
 };
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{
@@ -355,6 +355,11 @@ fn capture() -> Capture {
             pair("web/web-1", "system", 6),
         ],
         cpus: vec![cpu(0, 15_980), cpu(1, 460)],
+        closure: Some(Closure {
+            whole: closed(40_000, 23_528, 16_440),
+            worst: closed(2_000, 1_162, 836),
+            readings: 21,
+        }),
         asked_interrupts: false,
         losses: [
             ("exchange_ring_full", 0),
@@ -388,6 +393,15 @@ fn capture() -> Capture {
             }),
         },
         unseen: vec![],
+    }
+}
+
+fn closed(watched_ms: i64, cgroups_ms: i64, idle_ms: i64) -> Closed {
+    Closed {
+        watched_ns: watched_ms * 1_000_000,
+        cgroups_ns: cgroups_ms * 1_000_000,
+        idle_ns: idle_ms * 1_000_000,
+        unassigned_ns: 0,
     }
 }
 
