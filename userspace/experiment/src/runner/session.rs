@@ -18,6 +18,7 @@ use super::{
     cpus,
     deploy::{Deployed, deploy},
     drive::{Balancing, DRAIN},
+    loading::load_probes,
     machine,
     names::{Named, Names},
     observe::{Counted, Flagged, Phases, Sampling, Watched, Watching},
@@ -378,43 +379,6 @@ fn ledger(counted: &galileo_load::Ledger) -> galileo_wire::capture::Sent {
         failed: counted.failed(),
         unfinished: counted.unfinished,
     }
-}
-
-/// Loads the probes; what they cannot see here is added to `unseen`.
-fn load_probes(
-    interrupts: bool,
-    unseen: &mut Vec<String>,
-) -> (Option<Arc<Probes>>, Option<galileo_probes::ExchangeStream>) {
-    let config = galileo_probes::Config {
-        statistics: true,
-        interrupts,
-        ..galileo_probes::Config::default()
-    };
-    let mut probes = match Probes::load(&config) {
-        Ok(probes) => probes,
-        Err(error) => {
-            unseen.push(format!(
-                "The kernel's probes are off, so only CPU time is known of the replicas: {error}."
-            ));
-            return (None, None);
-        }
-    };
-    for capability in probes.capabilities() {
-        if let Some(reason) = &capability.off {
-            unseen.push(format!(
-                "Not seen: {} ({reason}).",
-                capability.feature.meaning()
-            ));
-        }
-    }
-    let stream = match probes.exchanges() {
-        Ok(stream) => Some(stream),
-        Err(error) => {
-            unseen.push(format!("Single exchanges are not seen: {error}."));
-            None
-        }
-    };
-    (Some(Arc::new(probes)), stream)
 }
 
 fn names(platform: &LocalPlatform, deployed: &[Deployed]) -> Names {
