@@ -155,7 +155,7 @@ fn observed_time(insight: &Insight) -> String {
         return "No HTTP request was seen.".to_owned();
     }
     sentence(&format!(
-        "{}, as the kernel saw them at its sockets",
+        "{}, as the kernel saw them at its sockets, within 6.25\u{a0}%",
         clauses.join("; ")
     ))
 }
