@@ -188,13 +188,13 @@ pub(crate) fn hidden(result: &RunResult) -> Option<String> {
     let noticed = |kind: &str| result.noticed.get(kind).copied().filter(|count| *count > 0);
     let switches = noticed("switch_unseen")?;
     let mut text = format!(
-        "The kernel hid at least {} switches (switch_unseen): what the one task ran counts for another, here and for who held a \
-         CPU, and the wait of that is not counted",
+        "The kernel hid at least {} switches (switch_unseen): each time what one task ran counts for another, here and in who held \
+         a CPU, and the wait of the other is not counted",
         count(switches)
     );
     if let Some(waits) = noticed("wait_unassigned") {
         text += &format!(
-            "; of {} waits it is not known whose they were, or whether they were any (wait_unassigned)",
+            "; {} more waits are counted nowhere, as it is not known whose they were (wait_unassigned)",
             count(waits)
         );
     }

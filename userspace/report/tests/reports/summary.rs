@@ -98,7 +98,7 @@ fn what_was_noticed_and_is_no_loss_is_told_and_switches_that_the_kernel_hid_with
     let (first_answer, _) = text.split_once(" 2  How long").unwrap();
     let (_, hidden) = first_answer.split_once("The kernel hid ").unwrap();
     assert!(hidden.starts_with("at least 7 switches (switch_unseen): "));
-    assert!(hidden.contains("; of 31 waits"), "{hidden}");
+    assert!(hidden.contains("; 31 more waits"), "{hidden}");
     let (result, insight) = run.analysed();
     let page = galileo_report::html::page(&result, &insight, &run.capture, &[]);
     assert!(page.contains("The kernel hid at least 7 switches"));
