@@ -56,7 +56,7 @@ impl Results {
         let exchanges = database.exchanges(id).await?;
         let samples = database.samples(id).await?;
         let result = analyse(&capture, &traces, &hops, &exchanges);
-        let insight = insight(&capture, &result, &traces, &hops, &exchanges);
+        let insight = insight(&capture, &traces, &hops, &exchanges);
         Ok(Self {
             capture,
             result,

@@ -118,6 +118,7 @@ fn capture(id: &str) -> Capture {
                         exchanges: Some(10),
                         ..Usage::default()
                     }),
+                    exchanges_by_flag: None,
                 }],
             },
         )]),
@@ -133,6 +134,7 @@ fn capture(id: &str) -> Capture {
             sent: None,
         }],
         interference: vec![],
+        closure: None,
         asked_interrupts: false,
         cpus: vec![Cpu {
             cpu: 0,
@@ -140,6 +142,7 @@ fn capture(id: &str) -> Capture {
             ..Cpu::default()
         }],
         losses: BTreeMap::from([("ring_full".to_owned(), 0)]),
+        noticed: BTreeMap::new(),
         not_stored: 0,
         own: OwnCost::default(),
         unseen: vec![],

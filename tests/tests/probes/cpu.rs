@@ -161,7 +161,9 @@ print("done", flush=True)
 sys.stdin.readline()
 "#;
 
-/// All time is a cgroup's, or idle, or of a task that runs for the first time.
+/// All time is a cgroup's, or idle, or of a task whose cgroup shows when it leaves: one that runs for the first time since the
+/// probes were loaded, or after a switch that the kernel hid. Of the time between two readings that are 5 ms apart such a task had up
+/// to a third, in three of eight runs of this test: so it is told apart, and only what is not even that is lost.
 fn assert_closes(what: &str, before: &Snapshot, after: &Snapshot) {
     let closure = Closure::between(before, after);
     assert!(
@@ -201,7 +203,23 @@ fn cgroups_and_idle_are_all_the_time_of_all_cpus() {
         before = after;
     }
     assert_eq!(churn.line(), "done");
-    // On a machine where all tasks have run once nothing is unassigned; what is at either end becomes little.
+    // As a run reads, on a machine where nearly all tasks have run once: cgroups and idle alone are all, but where one of those tasks is
+    // on a CPU at that moment.
+    let mut before = watch.snapshot();
+    let (mut closed, mut readings) = (0, 0);
+    while closed < 10 {
+        thread::sleep(Duration::from_millis(100));
+        let after = watch.snapshot();
+        assert_closes("as a run reads", &before, &after);
+        let closure = Closure::between(&before, &after);
+        if closure.missing().abs() <= 0.005 {
+            closed += 1;
+        }
+        readings += 1;
+        assert!(readings <= 20, "{closed} of {readings} close: {closure:?}");
+        before = after;
+    }
+    // Of the whole, what is nobody's at either end becomes little.
     let last = until("cgroups and idle alone close within 0.5 %", || {
         let last = watch.snapshot();
         assert_closes("from first to last", &start, &last);

@@ -40,10 +40,13 @@ fn the_figures_of_the_quickstart_add_up() {
     let stored = place.stored(id);
     assert_eq!(stored.status, Status::Finished);
     assert_eq!(json["valid"], true, "{}", json["invalid_reasons"]);
+    assert_eq!(json["unseen"], serde_json::json!([]));
     assert_eq!(json["experiment"]["partial"], false);
     assert_eq!(json["experiment"]["seed"], 1);
     nothing_was_lost(&json);
     requests_add_up(&json);
+    all_sums_are_held(&json);
+    watching_has_a_price(&json);
     cpu_time_is_what_the_kernel_accounted(&json, &stored);
     exchanges_add_up(&json, &stored);
     warmup_and_health_checks_are_stored_and_not_counted(&json, &stored);
@@ -67,7 +70,10 @@ fn nothing_was_lost(json: &Value) {
     }
     assert!(losses.values().all(|lost| *lost == 0), "{losses:?}");
     let explained = include_str!("../../../docs/losses.md");
-    for kind in losses.keys() {
+    let noticed = json["noticed"].as_object().expect("an object");
+    let counted: u64 = noticed.values().map(number).sum();
+    assert!(counted >= 2 * of_all(json, "completed"), "{noticed:?}");
+    for kind in losses.keys().chain(noticed.keys()) {
         assert!(explained.contains(&format!("`{kind}`")), "no {kind} there");
     }
     assert_eq!(json["not_stored"], 0);
@@ -87,6 +93,53 @@ fn requests_add_up(json: &Value) {
         assert_eq!(figure("failed"), kinds.values().map(number).sum::<u64>());
     }
     assert_eq!(number(&json["joined"]), of_all(json, "completed"));
+}
+
+fn all_sums_are_held(json: &Value) {
+    let ledgers = json["ledgers"].as_array().expect("an array");
+    let subjects = |sum: &str| -> Vec<&str> {
+        let of_sum = ledgers.iter().filter(|ledger| ledger["sum"] == sum);
+        of_sum
+            .map(|ledger| ledger["subject"].as_str().expect("a text"))
+            .collect()
+    };
+    let replicas = ["api/api-0", "api/api-1", "web/web-0", "web/web-1"];
+    assert_eq!(subjects("intended"), ["web", "api"]);
+    assert_eq!(subjects("sent"), ["web", "api"]);
+    assert_eq!(subjects("matched"), ["all workloads"]);
+    assert_eq!(subjects("cpu"), replicas);
+    assert_eq!(subjects("waits"), replicas);
+    assert_eq!(subjects("exchanges"), ["the run"]);
+    let closures = subjects("closure");
+    assert_eq!(closures[0], "all CPUs");
+    // Four seconds, one a second, and the edges.
+    let worst = ["3", "4", "5", "6"].map(|n| format!("all CPUs, worst of {n} readings"));
+    assert!(worst.iter().any(|it| it == closures[1]), "{closures:?}");
+    assert!(ledgers.iter().all(|ledger| ledger["holds"] == true));
+}
+
+fn watching_has_a_price(json: &Value) {
+    let own = &json["own_cost"];
+    let programs = own["programs"].as_array().expect("an array");
+    let runs = |name: &str| {
+        let program = programs.iter().find(|program| program["name"] == name);
+        program.map_or(0, |program| number(&program["runs"]))
+    };
+    // Each request goes to the balancer and on to a replica, and so does its answer.
+    assert!(runs("ingress") >= 4 * of_all(json, "completed"), "{own}");
+    let all: u64 = programs
+        .iter()
+        .map(|program| number(&program["runs"]))
+        .sum();
+    assert_eq!(number(&own["probe_runs"]), all);
+    assert!(
+        (5_000_000..500_000_000).contains(&number(&own["rss_bytes"])),
+        "{own}"
+    );
+    for feature in ["cpu", "http", "network", "tcp", "shared"] {
+        assert!(number(&own["kernel_bytes"][feature]) > 10_000, "{own}");
+    }
+    assert!(number(&own["per_socket_bytes"]) > 500, "{own}");
 }
 
 /// The same window, two observers: the probes and cpu.stat.

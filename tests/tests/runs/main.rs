@@ -4,6 +4,7 @@
 //! nothing and say so.
 
 mod answers;
+mod certainty;
 mod experiments;
 mod failing;
 mod interrupted;

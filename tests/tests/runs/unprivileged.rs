@@ -117,6 +117,8 @@ fn without_root_a_run_works_and_says_first_what_it_cannot_see() {
     for unseen in ["rx_bytes", "exchanges", "service_ms", "waits_seconds"] {
         assert!(replica[unseen].is_null(), "{unseen}: {replica}");
     }
+    let why = shown["unseen"][0].as_str().expect("a sentence");
+    assert!(why.contains("no cgroups of their own"), "{why}");
     let page = poor
         .place
         .path("runs")

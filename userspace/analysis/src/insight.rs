@@ -6,9 +6,7 @@ use crate::breakdown::{Breakdown, breakdown};
 use crate::compare::{Comparison, compare};
 use crate::disturbance::{Disturbance, disturbances};
 use crate::join::{Joined, Story, join};
-use crate::ledger::{Ledger, ledgers};
 use crate::quantiles::{CurvePoint, Quantiles, curve, pool};
-use crate::result::RunResult;
 use crate::services::{per_request_ms, waited_ns};
 use crate::workloads::{measured, response_ns, service_ns};
 use crate::{milliseconds, seconds};
@@ -29,8 +27,6 @@ pub struct Insight {
     pub comparisons: Vec<Comparison>,
     /// Who waited for whom.
     pub disturbances: Vec<Disturbance>,
-    /// Sums that must hold.
-    pub ledgers: Vec<Ledger>,
 }
 
 /// A service as a whole. A sum is none if one of its replicas could not be seen.
@@ -99,11 +95,10 @@ pub struct ReplicaBreakdown {
     pub breakdown: Breakdown,
 }
 
-/// What the report shows beside `result`, from the same records.
+/// What the report shows beside the results, from the same records.
 #[must_use]
 pub fn insight(
     capture: &Capture,
-    result: &RunResult,
     traces: &[Trace],
     hops: &[Hop],
     exchanges: &[Exchange],
@@ -123,7 +118,6 @@ pub fn insight(
             .map(|(name, service)| compare(name, service))
             .collect(),
         disturbances: disturbances(capture),
-        ledgers: ledgers(capture, result, &joined),
     }
 }
 

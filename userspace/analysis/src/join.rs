@@ -71,6 +71,8 @@ pub struct Joined<'a> {
     pub unmatched: Vec<&'a Trace>,
     /// Completed, and more than one exchange of the service asked carries their id: an attempt was repeated.
     pub ambiguous: Vec<&'a Trace>,
+    /// Completed, and the one exchange that carries their id may have another request's answer.
+    pub uncertain: Vec<&'a Trace>,
 }
 
 impl Joined<'_> {
@@ -78,6 +80,12 @@ impl Joined<'_> {
     #[must_use]
     pub fn joined(&self) -> u64 {
         self.stories.len() as u64
+    }
+
+    /// How many match exactly one exchange whose answer may be another one's.
+    #[must_use]
+    pub fn uncertain(&self) -> u64 {
+        self.uncertain.len() as u64
     }
 }
 
@@ -95,6 +103,9 @@ pub fn join<'a>(traces: &'a [Trace], hops: &'a [Hop], exchanges: &'a [Exchange])
         match exchanges.get(&(trace.request_id.as_str(), trace.service.as_str())) {
             None => joined.unmatched.push(trace),
             Some(Seen::Repeatedly) => joined.ambiguous.push(trace),
+            Some(Seen::Once(exchange)) if exchange.answer_is_uncertain() => {
+                joined.uncertain.push(trace);
+            }
             Some(Seen::Once(exchange)) => {
                 joined
                     .stories

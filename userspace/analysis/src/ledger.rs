@@ -1,17 +1,22 @@
 //! Sums that must hold, checked: what went in is what came out.
 
+mod apart;
+
 use galileo_wire::Capture;
-use galileo_wire::capture::Usage;
+use galileo_wire::capture::{Closed, Usage};
+use serde::{Deserialize, Serialize};
 
 use crate::join::Joined;
-use crate::result::RunResult;
+use crate::result::WorkloadResult;
 use crate::seconds;
 use crate::services::waited_ns;
 
 /// One sum: the first term equals the sum of the others.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// What it is about: a workload, a replica, or `all workloads`.
+    /// Which sum it is.
+    pub sum: Sum,
+    /// What it is about: a workload, a replica, `all workloads`, `all CPUs`, or `the run`.
     pub subject: String,
     /// What its terms count.
     pub unit: Unit,
@@ -20,14 +25,38 @@ pub struct Ledger {
     /// What adds up to it.
     pub parts: Vec<Term>,
     /// What it took, beyond 1 % or 5 ms, for two observers of a time to agree, or would not have sufficed: by how much they may be
-    /// apart although neither is wrong, at most, by cause.
+    /// apart although neither is wrong, at most, by cause. Of requests: how many need not have been matched, if some were not.
     pub allowed: Vec<Term>,
-    /// Whether it does: exactly for counts; for times, which two observers took, within 1 % or 5 ms and what is allowed.
+    /// Whether it does: exactly for counts, but for what is allowed; for times, which two observers took, within 1 % (those of all
+    /// CPUs within 0.5 %) or 5 ms and what is allowed.
     pub holds: bool,
 }
 
+/// The sums that are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sum {
+    /// Requests of a workload that were due: sent and dropped.
+    Intended,
+    /// Requests of a workload that were sent: completed, failed and unfinished.
+    Sent,
+    /// Completed requests: matched with what the kernel saw of them.
+    Matched,
+    /// CPU time of a replica by the probes and by the kernel's own account.
+    Cpu,
+    /// Waits of a replica: their causes.
+    Waits,
+    /// Exchanges that ended: those whose record was handed to the ring, and those that found it full.
+    Exchanges,
+    /// The same of TCP connections.
+    Connections,
+    /// Time that the CPUs were watched: what ran for cgroups, and idle.
+    Closure,
+}
+
 /// What a ledger's terms count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Things.
     Count,
@@ -36,7 +65,7 @@ pub enum Unit {
 }
 
 /// A named figure of a ledger.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Term {
     /// What it is.
     pub name: String,
@@ -44,17 +73,69 @@ pub struct Term {
     pub value: f64,
 }
 
+impl Ledger {
+    /// Why a run whose sum does not hold is not to be trusted, in a sentence; none if it holds.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        if self.holds {
+            return None;
+        }
+        let value = |term: &Term| match self.unit {
+            Unit::Count => format!("{}", term.value),
+            Unit::Seconds => format!("{:.3} s", term.value),
+        };
+        let named = |term: &Term| format!("{} {}", value(term), term.name);
+        let sum = |terms: &[Term]| terms.iter().map(named).collect::<Vec<_>>().join(" + ");
+        if self.sum == Sum::Matched {
+            let (whole, joined) = (
+                value(&self.whole),
+                self.parts.first().map_or_else(String::new, value),
+            );
+            return Some(format!(
+                "Only {joined} of {whole} completed requests were matched with what the kernel saw of them (at least 99 % \
+                 must be): where time was spent is not known of the others."
+            ));
+        }
+        let meaning = match self.sum {
+            Sum::Intended | Sum::Sent | Sum::Matched => {
+                "requests are missing, or were counted twice"
+            }
+            Sum::Cpu => "one of the two observers is wrong",
+            Sum::Waits => "what was waited for is not known of all",
+            Sum::Exchanges | Sum::Connections => "some were lost and not counted",
+            Sum::Closure => "it is not known what the CPUs did meanwhile",
+        };
+        let allowed = if self.allowed.is_empty() {
+            String::new()
+        } else {
+            format!(", give or take {}", sum(&self.allowed))
+        };
+        Some(format!(
+            "{}: {} are not {}{allowed}: {meaning}.",
+            self.subject,
+            named(&self.whole),
+            sum(&self.parts)
+        ))
+    }
+}
+
 /// All ledgers of a run.
 #[must_use]
-pub fn ledgers(capture: &Capture, result: &RunResult, joined: &Joined<'_>) -> Vec<Ledger> {
+pub fn ledgers(
+    capture: &Capture,
+    workloads: &[WorkloadResult],
+    joined: &Joined<'_>,
+) -> Vec<Ledger> {
     let mut ledgers = Vec::new();
-    for workload in &result.workloads {
+    for workload in workloads {
         ledgers.push(counts(
+            Sum::Intended,
             &workload.name,
             ("intended", workload.intended),
             &[("sent", workload.sent), ("dropped", workload.dropped)],
         ));
         ledgers.push(counts(
+            Sum::Sent,
             &workload.name,
             ("sent", workload.sent),
             &[
@@ -64,36 +145,20 @@ pub fn ledgers(capture: &Capture, result: &RunResult, joined: &Joined<'_>) -> Ve
             ],
         ));
     }
-    // Where no exchange could be seen there is nothing to hold the traces against, and the report says so elsewhere.
-    let seen = result.joined > 0 || usages(capture).any(|(_, usage)| usage.exchanges.is_some());
-    if !result.workloads.is_empty() && seen {
-        let completed = result
-            .workloads
-            .iter()
-            .map(|workload| workload.completed)
-            .sum();
-        let mut parts = vec![("joined with one exchange", result.joined)];
-        // These two are gaps: naming them must not close the ledger.
-        let gaps = [
-            ("with none", joined.unmatched.len() as u64),
-            ("with several", joined.ambiguous.len() as u64),
-        ];
-        parts.extend(gaps.into_iter().filter(|(_, count)| *count > 0));
-        let mut ledger = counts("all workloads", ("completed", completed), &parts);
-        ledger.holds = completed == result.joined;
-        ledgers.push(ledger);
-    }
+    ledgers.extend(matched(capture, workloads, joined));
     for (replica, usage) in usages(capture) {
         if let Some(accounted) = usage.accounted_cpu_ns {
             ledgers.push(times(
+                Sum::Cpu,
                 &replica,
                 ("CPU by the probes", usage.cpu_ns),
                 ("by the kernel's accounting", accounted),
-                &allowed(usage, accounted),
+                &apart::allowed(usage, accounted),
             ));
         }
         if let (Some(waited), Some(histogram)) = (waited_ns(usage), &usage.runq_wait) {
             ledgers.push(times(
+                Sum::Waits,
                 &replica,
                 ("waited for a CPU", histogram.sum_ns),
                 ("by cause", waited),
@@ -101,7 +166,78 @@ pub fn ledgers(capture: &Capture, result: &RunResult, joined: &Joined<'_>) -> Ve
             ));
         }
     }
+    if let Some(closure) = &capture.closure {
+        ledgers.push(closed("all CPUs".to_owned(), &closure.whole, 0));
+        // What is not known yet at the one reading is at another.
+        let unassigned_ns = closure.worst.unassigned_ns.abs();
+        let subject = format!("all CPUs, worst of {} readings", closure.readings);
+        ledgers.push(closed(subject, &closure.worst, unassigned_ns));
+    }
+    ledgers.extend(handed_on(
+        capture,
+        Sum::Exchanges,
+        ("exchanges ended", "exchanges_attempted"),
+        ("handed on", "exchanges_seen"),
+        ("without room", "ring_full"),
+    ));
+    ledgers.extend(handed_on(
+        capture,
+        Sum::Connections,
+        ("connections ended", "connections_attempted"),
+        ("handed on", "connections_seen"),
+        ("without room", "connection_ring_full"),
+    ));
     ledgers
+}
+
+/// Where the kernel's side of exchanges was seen, it must be that of the requests. A few may lack it: the balancer may have tried one
+/// twice.
+fn matched(capture: &Capture, workloads: &[WorkloadResult], joined: &Joined<'_>) -> Option<Ledger> {
+    let seen = usages(capture).any(|(_, usage)| usage.exchanges.is_some());
+    if workloads.is_empty() || !seen {
+        return None;
+    }
+    let completed: u64 = workloads.iter().map(|workload| workload.completed).sum();
+    let mut parts = vec![("joined with one exchange", joined.joined())];
+    // These are gaps: naming them must not close the ledger.
+    let gaps = [
+        ("with none", joined.unmatched.len() as u64),
+        ("with several", joined.ambiguous.len() as u64),
+        ("with one whose answer may be another's", joined.uncertain()),
+    ];
+    parts.extend(gaps.into_iter().filter(|(_, count)| *count > 0));
+    let mut ledger = counts(
+        Sum::Matched,
+        "all workloads",
+        ("completed", completed),
+        &parts,
+    );
+    if joined.joined() < completed {
+        ledger.holds = joined.joined() * 100 >= completed * 99;
+        ledger.allowed = vec![count("that need not be (1 %)", completed / 100)];
+    }
+    Some(ledger)
+}
+
+/// What the probes tried to hand on: what was handed on and what found no room; none if that was not counted or there was nothing.
+fn handed_on(
+    capture: &Capture,
+    sum: Sum,
+    (whole, attempted): (&str, &str),
+    (part, seen): (&str, &str),
+    (rest, full): (&str, &str),
+) -> Option<Ledger> {
+    let attempted = *capture.noticed.get(attempted)?;
+    let seen = *capture.noticed.get(seen)?;
+    let lost = *capture.losses.get(full)?;
+    (attempted + seen > 0).then(|| {
+        counts(
+            sum,
+            "the run",
+            (whole, attempted),
+            &[(part, seen), (rest, lost)],
+        )
+    })
 }
 
 fn usages(capture: &Capture) -> impl Iterator<Item = (String, &Usage)> {
@@ -115,12 +251,45 @@ fn usages(capture: &Capture) -> impl Iterator<Item = (String, &Usage)> {
     })
 }
 
-fn counts(subject: &str, whole: (&str, u64), parts: &[(&str, u64)]) -> Ledger {
-    let term = |(name, count): (&str, u64)| Term {
+/// Whether the CPUs' time closes, but for so much of tasks whose cgroup is not known yet.
+fn closed(subject: String, closed: &Closed, unassigned_ns: i64) -> Ledger {
+    let term = |name: &str, ns: i64| Term {
+        name: name.to_owned(),
+        value: ns as f64 / 1e9,
+    };
+    let beyond_ns = closed.missing_ns().abs() - closed.allowed_ns();
+    Ledger {
+        sum: Sum::Closure,
+        subject,
+        unit: Unit::Seconds,
+        whole: term("watched", closed.watched_ns),
+        parts: vec![
+            term("for cgroups", closed.cgroups_ns),
+            term("idle", closed.idle_ns),
+        ],
+        allowed: if beyond_ns > 0 && unassigned_ns > 0 {
+            vec![term(
+                "of tasks whose cgroup was not known yet",
+                unassigned_ns,
+            )]
+        } else {
+            Vec::new()
+        },
+        holds: beyond_ns <= unassigned_ns,
+    }
+}
+
+fn count(name: &str, count: u64) -> Term {
+    Term {
         name: name.to_owned(),
         value: count as f64,
-    };
+    }
+}
+
+fn counts(sum: Sum, subject: &str, whole: (&str, u64), parts: &[(&str, u64)]) -> Ledger {
+    let term = |(name, number)| count(name, number);
     Ledger {
+        sum,
         subject: subject.to_owned(),
         unit: Unit::Count,
         whole: term(whole),
@@ -130,32 +299,13 @@ fn counts(subject: &str, whole: (&str, u64), parts: &[(&str, u64)]) -> Ledger {
     }
 }
 
-/// By how much the probes' CPU time may be apart from the kernel's, in the direction in which it is.
-fn allowed(usage: &Usage, accounted_ns: u64) -> Vec<(&'static str, u64)> {
-    const READINGS: &str = "between their readings";
-    const PREEMPTIONS: &str = "from wake-ups to the switches they asked for";
-    const STEAL: &str = "of steal";
-    let more = usage.cpu_ns > accounted_ns;
-    match &usage.apart {
-        Some(apart) if more => vec![
-            (READINGS, apart.end_ns),
-            (PREEMPTIONS, apart.preempted_ns),
-            (STEAL, apart.steal_ns),
-            ("of interrupts", apart.interrupts_ns),
-        ],
-        Some(apart) => vec![
-            (READINGS, apart.begin_ns),
-            (PREEMPTIONS, apart.preempting_ns),
-        ],
-        // A capture of before this was known: steal is told in steps of 10 ms.
-        None => match usage.stolen_ns {
-            Some(stolen) if more && stolen > 0 => vec![(STEAL, stolen + 10_000_000)],
-            _ => Vec::new(),
-        },
-    }
-}
-
-fn times(subject: &str, whole: (&str, u64), part: (&str, u64), allowed: &[(&str, u64)]) -> Ledger {
+fn times(
+    sum: Sum,
+    subject: &str,
+    whole: (&str, u64),
+    part: (&str, u64),
+    allowed: &[(&str, u64)],
+) -> Ledger {
     let term = |(name, ns): (&str, u64)| Term {
         name: name.to_owned(),
         value: seconds(ns),
@@ -165,6 +315,7 @@ fn times(subject: &str, whole: (&str, u64), part: (&str, u64), allowed: &[(&str,
         .abs_diff(part.1)
         .saturating_sub((whole.1.max(part.1) / 100).max(5_000_000));
     Ledger {
+        sum,
         subject: subject.to_owned(),
         unit: Unit::Seconds,
         whole: term(whole),
@@ -176,85 +327,5 @@ fn times(subject: &str, whole: (&str, u64), part: (&str, u64), allowed: &[(&str,
             .map(term)
             .collect(),
         holds: beyond_ns <= allowed.iter().map(|(_, ns)| ns).sum(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use galileo_wire::capture::Apart;
-
-    use super::*;
-
-    const MILLISECOND: u64 = 1_000_000;
-
-    /// Two observers of about a second, of which 10 ms are 1 %.
-    fn ledger(cpu_ms: u64, apart: Option<Apart>, stolen_ms: u64) -> Ledger {
-        let usage = Usage {
-            cpu_ns: cpu_ms * MILLISECOND,
-            apart,
-            stolen_ns: Some(stolen_ms * MILLISECOND),
-            ..Usage::default()
-        };
-        let accounted = 1_000 * MILLISECOND;
-        times(
-            "web/web-0",
-            ("CPU by the probes", usage.cpu_ns),
-            ("by the kernel's accounting", accounted),
-            &allowed(&usage, accounted),
-        )
-    }
-
-    fn names(ledger: &Ledger) -> Vec<&str> {
-        ledger.allowed.iter().map(|term| &*term.name).collect()
-    }
-
-    #[test]
-    fn what_the_account_may_lack_is_allowed_in_that_direction_only_and_told() {
-        let apart = Apart {
-            begin_ns: 4 * MILLISECOND,
-            end_ns: 2 * MILLISECOND,
-            preempting_ns: 3 * MILLISECOND,
-            preempted_ns: MILLISECOND,
-            steal_ns: 20 * MILLISECOND,
-            interrupts_ns: 0,
-        };
-        let more = ledger(1_033, Some(apart), 0);
-        assert!(more.holds);
-        assert_eq!(
-            names(&more),
-            [
-                "between their readings",
-                "from wake-ups to the switches they asked for",
-                "of steal"
-            ]
-        );
-        assert!(!ledger(1_034, Some(apart), 0).holds);
-        // Neither steal nor what ran at the end makes the account say more.
-        let less = ledger(983, Some(apart), 0);
-        assert!(less.holds);
-        assert_eq!(
-            names(&less),
-            [
-                "between their readings",
-                "from wake-ups to the switches they asked for"
-            ]
-        );
-        assert!(!ledger(982, Some(apart), 0).holds);
-    }
-
-    #[test]
-    fn nothing_is_told_where_nothing_was_needed() {
-        let apart = Apart {
-            steal_ns: 20 * MILLISECOND,
-            ..Apart::default()
-        };
-        let agreed = ledger(1_009, Some(apart), 10);
-        assert!(agreed.holds && agreed.allowed.is_empty());
-    }
-
-    #[test]
-    fn captures_of_before_know_of_steal_alone() {
-        assert!(ledger(1_028, None, 10).holds);
-        assert!(!ledger(1_028, None, 0).holds);
     }
 }

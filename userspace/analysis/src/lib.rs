@@ -1,21 +1,21 @@
 //! From the records of a run to its results: pure functions, no I/O, no clock.
 //!
 //! [`analyse`] gives the documented, stable results of a run ([`RunResult`], `schema` 1). [`insight()`] gives what the
-//! report shows beside them: where the time of a request went, how nodes differ, who disturbed whom, and the ledgers
-//! that say whether the figures add up.
+//! report shows beside them: where the time of a request went, how nodes differ, and who disturbed whom.
 //!
 //! ```
 //! use galileo_analysis::{analyse, insight};
 //! # fn results(capture: &galileo_wire::Capture) -> galileo_analysis::RunResult {
 //! let result = analyse(capture, &[], &[], &[]);
-//! let beside = insight(capture, &result, &[], &[], &[]);
+//! let beside = insight(capture, &[], &[], &[]);
 //! assert!(beside.workloads.len() == result.workloads.len());
 //! # result
 //! # }
 //! ```
 //!
 //! Reading order: [`result`] (what comes out), [`quantiles`], [`join`] (one request, one story), [`workloads`],
-//! [`services`], [`cpus`], [`validity`]; then [`breakdown`], [`compare`], [`disturbance`], [`ledger`], put together in [`mod@insight`].
+//! [`services`], [`cpus`], [`ledger`] (sums that must hold), [`validity`]; then [`breakdown`], [`compare`], [`disturbance`], put together
+//! in [`mod@insight`].
 
 #![forbid(unsafe_code)]
 
@@ -50,8 +50,10 @@ pub fn analyse(
     exchanges: &[Exchange],
 ) -> RunResult {
     let workloads = workloads::figures(capture, traces);
-    let joined = join::join(traces, hops, exchanges).joined();
-    let invalid_reasons = validity::reasons(capture, &workloads, traces, joined);
+    let matched = join::join(traces, hops, exchanges);
+    let (joined, uncertain) = (matched.joined(), matched.uncertain());
+    let ledgers = ledger::ledgers(capture, &workloads, &matched);
+    let invalid_reasons = validity::reasons(capture, &workloads, traces, &ledgers);
     RunResult {
         schema: result::SCHEMA,
         experiment: result::Experiment {
@@ -65,10 +67,14 @@ pub fn analyse(
         services: services::figures(capture),
         workloads,
         joined,
+        uncertain,
         interference: disturbance::interference(capture),
         cpus: cpus::figures(capture),
         losses: capture.losses.clone(),
+        noticed: capture.noticed.clone(),
         not_stored: capture.not_stored,
+        ledgers,
+        unseen: capture.unseen.clone(),
         valid: invalid_reasons.is_empty(),
         invalid_reasons,
         own_cost: services::own_cost(&capture.own),

@@ -1,4 +1,4 @@
-//! Nearest-rank quantiles, exact over single values and as good as the buckets over a histogram.
+//! Nearest-rank quantiles, exact over single values and within half a bucket's width over a histogram.
 //!
 //! Quantiles of parts are never averaged: values or histograms are pooled first.
 
@@ -49,8 +49,9 @@ impl Quantiles {
 
     /// Of a histogram; none if nothing was counted.
     ///
-    /// A quantile is the middle of its bucket. Where all values share one bucket the mean is the better guess, and
-    /// exact for a single value; the largest is never put below the mean.
+    /// A quantile is the middle of its bucket, so it is wrong by half the width of that at most: 6.25 % of the value in the probes'
+    /// histograms, of whose buckets there are eight for each power of two (`galileo_ebpf_core::histogram`). A single value is known
+    /// exactly from the sum; the largest is never put below the mean.
     #[must_use]
     pub fn of_histogram(histogram: &Histogram) -> Option<Self> {
         let count = histogram.count();
@@ -62,7 +63,7 @@ impl Quantiles {
             .collect();
         let middle =
             |bucket: &Bucket| milliseconds(bucket.low_ns + (bucket.high_ns - bucket.low_ns) / 2);
-        if filled.len() == 1 {
+        if count == 1 {
             return Some(Self {
                 mean,
                 p50: mean,
@@ -292,6 +293,30 @@ mod tests {
             if let Some(quantiles) = Quantiles::of_histogram(&histogram) {
                 assert_ordered(quantiles);
             }
+        }
+
+        #[test]
+        fn quantiles_of_the_probes_histograms_are_within_a_sixteenth(mut values in prop::collection::vec(1_024u64..30_000_000_000, 1..200)) {
+            let mut buckets = std::collections::BTreeMap::new();
+            for value in &values {
+                let width = 1 << (value.ilog2() - 3);
+                let low_ns = value / width * width;
+                buckets
+                    .entry(low_ns)
+                    .or_insert(Bucket { low_ns, high_ns: low_ns + width - 1, count: 0 })
+                    .count += 1;
+            }
+            let histogram = Histogram {
+                buckets: buckets.into_values().collect(),
+                sum_ns: values.iter().sum(),
+            };
+            let guessed = Quantiles::of_histogram(&histogram).unwrap();
+            let exact = Quantiles::of(&mut values).unwrap();
+            let figures: [fn(Quantiles) -> f64; 5] = [|q| q.p50, |q| q.p90, |q| q.p99, |q| q.p999, |q| q.max];
+            for of in figures {
+                prop_assert!((of(guessed) - of(exact)).abs() <= 0.0625 * of(exact), "{guessed:?} {exact:?}");
+            }
+            prop_assert!((guessed.mean - exact.mean).abs() <= 1e-9 * exact.mean);
         }
 
         #[test]

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::Quantiles;
+use crate::ledger::Ledger;
 
 /// Version of this format.
 pub const SCHEMA: u32 = 1;
@@ -24,6 +25,10 @@ pub struct RunResult {
     pub workloads: Vec<WorkloadResult>,
     /// Completed traces of the measured phase that match exactly one exchange as a server of a replica.
     pub joined: u64,
+    /// Completed traces of the measured phase that match exactly one exchange whose answer may be another request's (`resumed`): not
+    /// among `joined`.
+    #[serde(default)]
+    pub uncertain: u64,
     /// Who waited for a CPU that whom held, longest first.
     pub interference: Vec<InterferenceResult>,
     /// What each CPU did in the measured phase, by ascending number; empty for runs of before that was kept.
@@ -31,8 +36,17 @@ pub struct RunResult {
     pub cpus: Vec<CpuResult>,
     /// What was seen and could not be kept, by kind.
     pub losses: BTreeMap<String, u64>,
+    /// What the probes counted that is no loss, by kind; empty without probes and for runs of before that was kept.
+    #[serde(default)]
+    pub noticed: BTreeMap<String, u64>,
     /// Exchanges that were counted and, by the run's limit, not stored one by one: no loss.
     pub not_stored: u64,
+    /// Sums that must hold, or the run is not valid; empty for results of before they were told.
+    #[serde(default)]
+    pub ledgers: Vec<Ledger>,
+    /// What could not be seen on the machine, one sentence each with the reason: why figures are null.
+    #[serde(default)]
+    pub unseen: Vec<String>,
     /// Whether there is no reason to distrust the run.
     pub valid: bool,
     /// Why it is not valid, in sentences.
@@ -82,6 +96,9 @@ pub struct ReplicaResult {
     pub tx_bytes: Option<u64>,
     /// HTTP exchanges it answered.
     pub exchanges: Option<u64>,
+    /// Those of them that something is told of which is not plain or not certain, by flag; a flag that none had is absent.
+    #[serde(default)]
+    pub exchanges_by_flag: Option<BTreeMap<String, u64>>,
     /// First byte of the request to last byte of the answer, as the kernel saw them at the replica's socket.
     pub service_ms: Option<Quantiles>,
     /// Waits of its tasks for a CPU.
@@ -170,7 +187,7 @@ pub struct CpuResult {
 }
 
 /// What Galileo itself used in the measured phase.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OwnCostResult {
     /// CPU time of its processes.
     pub cpu_seconds: f64,
@@ -178,6 +195,29 @@ pub struct OwnCostResult {
     pub probe_runs: Option<u64>,
     /// Time in its probes; null if the kernel did not count it.
     pub probe_seconds: Option<f64>,
+    /// Both by program, of those that ran, the dearest first; null if the kernel did not count.
+    #[serde(default)]
+    pub programs: Option<Vec<ProgramResult>>,
+    /// Memory of its process when the run ended; null if /proc did not tell.
+    #[serde(default)]
+    pub rss_bytes: Option<u64>,
+    /// The kernel's memory of its probes' maps by feature; null without probes.
+    #[serde(default)]
+    pub kernel_bytes: Option<BTreeMap<String, u64>>,
+    /// What each TCP socket with traffic takes of the kernel's memory besides; null without probes.
+    #[serde(default)]
+    pub per_socket_bytes: Option<u64>,
+}
+
+/// What one of its eBPF programs cost in the measured phase; what it calls runs in its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProgramResult {
+    /// Its name.
+    pub name: String,
+    /// How often it ran.
+    pub runs: u64,
+    /// Time in it.
+    pub seconds: f64,
 }
 
 /// A unix time in nanoseconds as RFC 3339 in UTC with milliseconds.

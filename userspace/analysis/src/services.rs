@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use galileo_wire::Capture;
-use galileo_wire::capture::{OwnCost, Replica, Usage, Waits};
+use galileo_wire::capture::{OwnCost, ProgramCost, Replica, Usage, Waits};
 
 use crate::quantiles::Quantiles;
-use crate::result::{OwnCostResult, ReplicaResult, ServiceResult, WaitsSeconds};
+use crate::result::{OwnCostResult, ProgramResult, ReplicaResult, ServiceResult, WaitsSeconds};
 use crate::{milliseconds, seconds};
 
 /// The figures of every service, by name.
@@ -37,6 +37,7 @@ fn replica(replica: &Replica) -> ReplicaResult {
         rx_bytes: usage.and_then(|usage| usage.rx_bytes),
         tx_bytes: usage.and_then(|usage| usage.tx_bytes),
         exchanges,
+        exchanges_by_flag: replica.exchanges_by_flag.clone(),
         service_ms: usage
             .and_then(|usage| usage.service.as_ref())
             .and_then(Quantiles::of_histogram),
@@ -77,5 +78,26 @@ pub fn own_cost(own: &OwnCost) -> OwnCostResult {
         cpu_seconds: seconds(own.cpu_ns),
         probe_runs: own.probe_runs,
         probe_seconds: own.probe_ns.map(seconds),
+        programs: own
+            .programs
+            .as_ref()
+            .map(|programs| programs.iter().map(program).collect()),
+        rss_bytes: own.rss_bytes,
+        kernel_bytes: own
+            .kernel_memory
+            .as_ref()
+            .map(|memory| memory.bytes.clone()),
+        per_socket_bytes: own
+            .kernel_memory
+            .as_ref()
+            .map(|memory| memory.per_socket_bytes),
+    }
+}
+
+fn program(cost: &ProgramCost) -> ProgramResult {
+    ProgramResult {
+        name: cost.name.clone(),
+        runs: cost.runs,
+        seconds: seconds(cost.ns),
     }
 }

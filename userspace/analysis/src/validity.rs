@@ -2,6 +2,7 @@
 
 use galileo_wire::{Capture, Phase, Trace};
 
+use crate::ledger::Ledger;
 use crate::result::WorkloadResult;
 
 /// All reasons, in sentences that name the figure; none for a good run.
@@ -10,7 +11,7 @@ pub fn reasons(
     capture: &Capture,
     workloads: &[WorkloadResult],
     traces: &[Trace],
-    joined: u64,
+    ledgers: &[Ledger],
 ) -> Vec<String> {
     let mut reasons = capture.problems.clone();
     let measured = capture.window(Phase::Measured).is_some();
@@ -32,7 +33,7 @@ pub fn reasons(
             ));
         }
     }
-    reasons.extend(unmatched(capture, workloads, joined));
+    reasons.extend(ledgers.iter().filter_map(Ledger::reason));
     let strangers = traces
         .iter()
         .filter(|trace| trace.workload as usize >= capture.workloads.len())
@@ -91,27 +92,6 @@ fn without_trace(capture: &Capture, figures: &WorkloadResult) -> Option<String> 
         format!(
             "{}: the load engine counted {} requests, {} of them completed; the traces that were stored are of {} and {}.",
             figures.name, counted.intended, counted.completed, figures.intended, figures.completed,
-        )
-    })
-}
-
-/// Where the kernel's side of exchanges was seen, it must be that of the requests.
-fn unmatched(capture: &Capture, workloads: &[WorkloadResult], joined: u64) -> Option<String> {
-    let mut usages = capture
-        .services
-        .values()
-        .flat_map(|service| &service.replicas);
-    let seen = usages.any(|replica| {
-        replica
-            .usage
-            .as_ref()
-            .is_some_and(|usage| usage.exchanges.is_some())
-    });
-    let completed: u64 = workloads.iter().map(|workload| workload.completed).sum();
-    (seen && joined * 100 < completed * 99).then(|| {
-        format!(
-            "Only {joined} of {completed} completed requests were matched with what the kernel saw of them (at least 99 % \
-             must be): where time was spent is not known of the others."
         )
     })
 }

@@ -68,8 +68,8 @@ impl Feature {
                 "retransmissions and failed connects from /proc/net/snmp of each network namespace, without cgroups"
             }
             Self::Http => {
-                "what client and balancer record of their own requests; where only a step is refused, exchanges whose \
-                 messages come in one piece are seen and the others are counted as given up"
+                "what client and balancer record of their own requests; where only a step is refused also single exchanges whose \
+                 messages come in one piece, while the others are counted as lost, and a run tells no counts of either"
             }
             Self::Interrupts => "ticks of interrupts and softirqs by CPU from /proc/stat",
             Self::Statistics => "CPU time of the process that reads",

@@ -31,8 +31,9 @@ impl Cost {
     }
 }
 
-/// Memory of the process; 0 where /proc is not mounted.
-pub(crate) fn rss_bytes() -> u64 {
+/// Memory of this process (`/proc/self/statm`); 0 where /proc is not mounted.
+#[must_use]
+pub fn rss_bytes() -> u64 {
     let pages = fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());

@@ -65,7 +65,7 @@ pub use causes::{Bounds, Causes};
 pub use closure::Closure;
 pub use config::Config;
 pub use connection::{Connection, ConnectionStream, End, Origin, Segments};
-pub use cost::{Cost, ProgramCost, Statistics};
+pub use cost::{Cost, ProgramCost, Statistics, rss_bytes};
 pub use cpu_times::{CpuTimes, Interrupts};
 pub use durations::Durations;
 pub use error::Error;

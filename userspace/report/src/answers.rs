@@ -160,7 +160,7 @@ fn observed_time(insight: &Insight) -> String {
         };
     }
     sentence(&format!(
-        "{}, as the kernel saw them at its sockets",
+        "{}, as the kernel saw them at its sockets, within 6.25\u{a0}%",
         clauses.join("; ")
     ))
 }

@@ -47,7 +47,7 @@ pub fn page(
             body {
                 (head(result, insight, capture))
                 main {
-                    (verdict(result, capture))
+                    (verdict(result))
                     @for (number, question) in (1..).zip(Question::ALL) {
                         section id={ "question-" (number) } {
                             h2 { span.number { (number) } " " (question.title()) }
@@ -55,10 +55,13 @@ pub fn page(
                             (behind(question, result, insight, capture, samples))
                         }
                     }
-                    (ledgers(result, insight))
+                    (ledgers(result))
                     section id="cost" {
                         h2 { "What did watching cost?" }
                         p.answer { (measuring::cost(result, insight, capture)) }
+                        (table(&tables::programs(result)))
+                        @if let Some(memory) = measuring::memory(result) { p.answer { (memory) } }
+                        (table(&tables::kernel_memory(result)))
                     }
                     (parts::repeat(result, capture))
                 }
@@ -95,7 +98,7 @@ fn head(result: &RunResult, insight: &Insight, capture: &Capture) -> Markup {
 }
 
 /// What forbids trusting the run, and what could not be seen: before all answers.
-fn verdict(result: &RunResult, capture: &Capture) -> Markup {
+fn verdict(result: &RunResult) -> Markup {
     html! {
         @if !result.valid {
             section.verdict.invalid aria-label="Validity" {
@@ -103,10 +106,10 @@ fn verdict(result: &RunResult, capture: &Capture) -> Markup {
                 ul { @for reason in &result.invalid_reasons { li { (reason) } } }
             }
         }
-        @if !capture.unseen.is_empty() {
+        @if !result.unseen.is_empty() {
             section.verdict.unseen aria-label="Not seen" {
                 p { strong { "Not seen" } " on this machine:" }
-                ul { @for unseen in &capture.unseen { li { (unseen) } } }
+                ul { @for unseen in &result.unseen { li { (unseen) } } }
             }
         }
     }
@@ -124,12 +127,14 @@ fn behind(
         Question::Cpu => html! {
             (figures::cpu_over_time(capture, samples))
             (table(&tables::usage(result, insight)))
+            @if let Some(hidden) = measuring::hidden(result) { p.note { (hidden) } }
         },
         Question::Time => html! {
             (figures::response_times(insight))
             (table(&tables::times(result)))
             (figures::where_time_went(insight))
             (table(&tables::parts(insight)))
+            @if let Some(flagged) = measuring::flagged(result) { p.note { (flagged) } }
         },
         Question::Places => html! {
             (figures::places(insight))
@@ -145,20 +150,21 @@ fn behind(
     }
 }
 
-fn ledgers(result: &RunResult, insight: &Insight) -> Markup {
+fn ledgers(result: &RunResult) -> Markup {
     html! {
         section id="ledgers" {
             h2 { "Do the figures add up?" }
             p.answer { (measuring::losses(result)) }
-            @if !insight.ledgers.is_empty() {
+            @if let Some(noticed) = measuring::noticed(result) { p.note { (noticed) } }
+            @if !result.ledgers.is_empty() {
                 div.scroll tabindex="0" {
                     table.ledgers {
                         caption {
-                            span { "Sums that must hold: exactly for counts, within 1 % or 5 ms, and what else is named, for times that two observers took" }
+                            span { "Sums that must hold: exactly for counts, within 1 % (all CPUs: 0.5 %) or 5 ms, and what else is named, for times that two observers took" }
                         }
                         thead { tr { th scope="col" { "of" } th scope="col" { "sum" } th scope="col" { "holds" } } }
                         tbody {
-                            @for ledger in &insight.ledgers {
+                            @for ledger in &result.ledgers {
                                 tr.bad[!ledger.holds] {
                                     th scope="row" { (ledger.subject) }
                                     td { (tables::equation(ledger)) }

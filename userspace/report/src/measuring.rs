@@ -4,7 +4,7 @@ use galileo_analysis::result::CpuResult;
 use galileo_analysis::{Insight, RunResult};
 use galileo_wire::Capture;
 
-use crate::numbers::{count, with_unit};
+use crate::numbers::{bytes, count, with_unit};
 use crate::sentences::{list, sentence};
 
 /// How the table of CPUs bears on that of waits, in sentences.
@@ -79,7 +79,7 @@ fn probes_saw(capture: &Capture) -> bool {
 
 /// What watching cost, in a sentence.
 pub(crate) fn cost(result: &RunResult, insight: &Insight, capture: &Capture) -> String {
-    let own = result.own_cost;
+    let own = &result.own_cost;
     let services: f64 = insight
         .services
         .iter()
@@ -108,6 +108,121 @@ pub(crate) fn cost(result: &RunResult, insight: &Insight, capture: &Capture) -> 
             .to_owned(),
     };
     sentence(&text)
+}
+
+/// Programs that are told in a sentence; the page has all.
+const DEAREST: usize = 3;
+
+/// Which programs took most of the probes' time, in a sentence; none if that is not known.
+pub(crate) fn dearest(result: &RunResult) -> Option<String> {
+    let programs = result.own_cost.programs.as_ref()?;
+    let each: Vec<String> = programs
+        .iter()
+        .take(DEAREST)
+        .map(|program| {
+            format!(
+                "{} with {} in {} runs",
+                program.name,
+                with_unit(program.seconds, "s"),
+                count(program.runs)
+            )
+        })
+        .collect();
+    (!each.is_empty()).then(|| format!("The dearest of them: {}.", list(&each)))
+}
+
+/// What memory watching took, in a sentence; none if that is not known.
+pub(crate) fn memory(result: &RunResult) -> Option<String> {
+    let own = &result.own_cost;
+    let process = own
+        .rss_bytes
+        .map(|rss| format!("{} of Galileo's process", bytes(rss)));
+    let kernel = own.kernel_bytes.as_ref().map(|by_feature| {
+        let socket = own.per_socket_bytes.map_or_else(String::new, |socket| {
+            format!(", and {} for each TCP socket with traffic", bytes(socket))
+        });
+        format!(
+            "{} of the kernel's for the maps of its probes{socket}",
+            bytes(by_feature.values().sum())
+        )
+    });
+    let clauses: Vec<String> = process.into_iter().chain(kernel).collect();
+    (!clauses.is_empty()).then(|| sentence(&format!("Memory at the end: {}", clauses.join("; "))))
+}
+
+/// What is not plain or not certain of the requests that replicas answered, in sentences; none if there is no such.
+pub(crate) fn flagged(result: &RunResult) -> Option<String> {
+    let replicas = result
+        .services
+        .values()
+        .flat_map(|service| &service.replicas);
+    let each: Vec<String> = replicas
+        .filter_map(|replica| {
+            let flags = replica.exchanges_by_flag.as_ref()?;
+            let flags: Vec<String> = flags
+                .iter()
+                .map(|(flag, exchanges)| format!("{} {flag}", count(*exchanges)))
+                .collect();
+            (!flags.is_empty()).then(|| format!("{} of {}", list(&flags), replica.name))
+        })
+        .collect();
+    if each.is_empty() {
+        return None;
+    }
+    let mut text = format!(
+        "Not plain or not certain of what the kernel saw of requests (docs/exchanges.md tells what each means): {}.",
+        each.join("; ")
+    );
+    if result.uncertain > 0 {
+        text += &format!(
+            " {} completed requests match one that is resumed: its answer may be another one's, so where their time was spent is \
+             not known.",
+            count(result.uncertain)
+        );
+    }
+    Some(text)
+}
+
+/// How switches that the kernel hid bear on the figures, in a sentence; none if there were none.
+pub(crate) fn hidden(result: &RunResult) -> Option<String> {
+    let noticed = |kind: &str| result.noticed.get(kind).copied().filter(|count| *count > 0);
+    let switches = noticed("switch_unseen")?;
+    let mut text = format!(
+        "The kernel hid at least {} switches (switch_unseen): each time what one task ran counts for another, here and in who held \
+         a CPU, and the wait of the other is not counted",
+        count(switches)
+    );
+    if let Some(waits) = noticed("wait_unassigned") {
+        text += &format!(
+            "; {} more waits are counted nowhere, as it is not known whose they were (wait_unassigned)",
+            count(waits)
+        );
+    }
+    Some(sentence(&text))
+}
+
+/// Kinds that a sum of the run has, so that they need no mention.
+const SUMMED: [&str; 4] = [
+    "exchanges_attempted",
+    "exchanges_seen",
+    "connections_attempted",
+    "connections_seen",
+];
+
+/// What was counted besides and is no loss, in a sentence; none if there was nothing.
+pub(crate) fn noticed(result: &RunResult) -> Option<String> {
+    let noticed: Vec<String> = result
+        .noticed
+        .iter()
+        .filter(|(kind, count)| **count > 0 && !SUMMED.contains(&kind.as_str()))
+        .map(|(kind, noticed)| format!("{} {kind}", count(*noticed)))
+        .collect();
+    (!noticed.is_empty()).then(|| {
+        format!(
+            "Noticed besides, and no loss: {} (docs/losses.md tells what each means).",
+            list(&noticed)
+        )
+    })
 }
 
 /// What was lost, in a sentence.

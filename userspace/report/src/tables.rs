@@ -6,7 +6,9 @@ use galileo_analysis::ledger::{Ledger, Unit};
 use galileo_analysis::result::CpuResult;
 use galileo_analysis::{Insight, Quantiles, RunResult};
 
-use crate::numbers::{NO_BREAK, count, figure, measured, optional, optional_bytes, optional_count};
+use crate::numbers::{
+    NO_BREAK, bytes, count, figure, measured, optional, optional_bytes, optional_count, percent,
+};
 
 /// A table of text.
 #[derive(Debug, Clone, Default)]
@@ -217,7 +219,7 @@ pub(crate) fn places(insight: &Insight) -> Table {
         _ => "place",
     };
     let mut table = Table::new(
-        "Each service by place: per request the CPU time used and waited for, and the time in the replica, in ms",
+        "Each service by place: per request the CPU time used and waited for, and the time in the replica, in ms, its quantiles within 6.25 %",
         &[
             text("service"),
             text(place),
@@ -265,7 +267,7 @@ pub(crate) fn places(insight: &Insight) -> Table {
 /// What each replica waited for.
 pub(crate) fn waits(result: &RunResult) -> Table {
     let mut table = Table::new(
-        "Time each replica waited for a CPU in s, by what it waited for, and its single waits in ms",
+        "Time each replica waited for a CPU in s, by what it waited for, and its single waits in ms, within 6.25 %",
         &[
             text("replica"),
             text("node"),
@@ -381,10 +383,48 @@ pub(crate) fn disturbances(insight: &Insight, most: usize) -> Table {
                 },
                 aggressor.clone(),
                 figure(*seconds),
-                crate::numbers::percent(seconds / disturbance.wait_seconds),
+                percent(seconds / disturbance.wait_seconds),
             ];
             table.push_as(index > 0, cells);
         }
+    }
+    table
+}
+
+/// What each eBPF program cost.
+pub(crate) fn programs(result: &RunResult) -> Table {
+    let mut table = Table::new(
+        "What each eBPF program of Galileo cost in the measured phase, with what it calls",
+        &[
+            text("program"),
+            number("runs"),
+            number("s"),
+            number("ns/run"),
+            number("of all"),
+        ],
+    );
+    let own = &result.own_cost;
+    let all = own.probe_seconds.unwrap_or(0.0);
+    for program in own.programs.iter().flatten() {
+        table.push(vec![
+            program.name.clone(),
+            count(program.runs),
+            figure(program.seconds),
+            figure(program.seconds * 1e9 / program.runs as f64),
+            percent(program.seconds / all),
+        ]);
+    }
+    table
+}
+
+/// The kernel's memory by what it is for.
+pub(crate) fn kernel_memory(result: &RunResult) -> Table {
+    let mut table = Table::new(
+        "The kernel's memory of the probes' maps, by what they are for",
+        &[text("feature"), number("memory")],
+    );
+    for (feature, size) in result.own_cost.kernel_bytes.iter().flatten() {
+        table.push(vec![feature.clone(), bytes(*size)]);
     }
     table
 }

@@ -36,7 +36,7 @@ pub fn summary(
         width,
         paint: Paint { colour },
     };
-    page.head(result, insight, capture);
+    page.head(result, insight);
     for (number, question) in (1..).zip(Question::ALL) {
         page.blank();
         page.heading(&format!("{number}  {}", question.title()));
@@ -46,17 +46,35 @@ pub fn summary(
         for table in tables_of(question, result, insight) {
             page.table(table);
         }
-        if question == Question::Neighbours {
-            page.paragraph(&measuring::taken(result, capture));
+        match question {
+            Question::Time => {
+                if let Some(flagged) = measuring::flagged(result) {
+                    page.paragraph(&flagged);
+                }
+            }
+            Question::Neighbours => page.paragraph(&measuring::taken(result, capture)),
+            Question::Cpu => {
+                if let Some(hidden) = measuring::hidden(result) {
+                    page.paragraph(&hidden);
+                }
+            }
+            Question::Places => {}
         }
     }
     page.blank();
     page.heading("Do the figures add up?");
-    page.ledgers(insight);
+    page.ledgers(result);
     page.paragraph(&measuring::losses(result));
+    if let Some(noticed) = measuring::noticed(result) {
+        page.paragraph(&noticed);
+    }
     page.blank();
     page.heading("What did watching cost?");
     page.paragraph(&measuring::cost(result, insight, capture));
+    let besides = [measuring::dearest(result), measuring::memory(result)];
+    for sentence in besides.iter().flatten() {
+        page.paragraph(sentence);
+    }
     page.text
 }
 
@@ -84,7 +102,7 @@ struct Page {
 }
 
 impl Page {
-    fn head(&mut self, result: &RunResult, insight: &Insight, capture: &Capture) {
+    fn head(&mut self, result: &RunResult, insight: &Insight) {
         let experiment = &result.experiment;
         let title = printable(&experiment.name);
         for line in wrap(&title, self.width, "") {
@@ -107,17 +125,17 @@ impl Page {
             self.line(&verdict);
             self.bullets(&result.invalid_reasons);
         }
-        if !capture.unseen.is_empty() {
+        if !result.unseen.is_empty() {
             self.blank();
             let verdict = self.paint.warning("NOT SEEN on this machine:");
             self.line(&verdict);
-            self.bullets(&capture.unseen);
+            self.bullets(&result.unseen);
         }
     }
 
-    fn ledgers(&mut self, insight: &Insight) {
+    fn ledgers(&mut self, result: &RunResult) {
         // What two observers agree on is told in one line; a difference, and what had to be allowed for, is told in full.
-        let (agreed, told): (Vec<_>, Vec<_>) = insight.ledgers.iter().partition(|ledger| {
+        let (agreed, told): (Vec<_>, Vec<_>) = result.ledgers.iter().partition(|ledger| {
             ledger.holds && ledger.allowed.is_empty() && ledger.subject.contains('/')
         });
         let agreed = agreed.len();

@@ -45,11 +45,18 @@ pub struct Capture {
     /// What each CPU that was online at both ends did in the measured phase, by ascending number; empty in captures of before this was kept.
     #[serde(default)]
     pub cpus: Vec<Cpu>,
+    /// Whether the CPUs' time was accounted for; none without probes that see it, and in captures of before this was kept.
+    #[serde(default)]
+    pub closure: Option<Closure>,
     /// Whether the time of interrupts and softirqs was asked for: if so and it is not there, `unseen` tells why.
     #[serde(default)]
     pub asked_interrupts: bool,
     /// What was seen and could not be kept, by kind; all kinds are listed, also those with 0.
     pub losses: BTreeMap<String, u64>,
+    /// What the probes counted that is no loss, by kind, over the same time and of the same cgroups; all kinds are listed, also those
+    /// with 0. Empty without probes, and in captures of before this was kept.
+    #[serde(default)]
+    pub noticed: BTreeMap<String, u64>,
     /// Exchanges counted but not stored one by one, because the run's limit was reached: no loss.
     pub not_stored: u64,
     /// What Galileo itself used in the measured phase.
@@ -121,6 +128,11 @@ pub struct Replica {
     pub cpu_limit: Option<f64>,
     /// What it used in the measured phase; none if nothing could be seen of it.
     pub usage: Option<Usage>,
+    /// Exchanges as a server that ended in the measured phase and that something is told of which is not plain or not certain, by
+    /// flag; a flag that none had is absent. They are counted as their records come, so those whose record was lost are not among
+    /// them. None if no records came, and in captures of before they were counted.
+    #[serde(default)]
+    pub exchanges_by_flag: Option<BTreeMap<String, u64>>,
 }
 
 /// What a cgroup and those below it used within a window.
@@ -227,6 +239,50 @@ pub struct Cpu {
     pub steal_ns: Option<u64>,
 }
 
+/// Whether what the CPUs ran for cgroups and what they idled is the time that they were watched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closure {
+    /// From the first reading of the measured phase to its last.
+    pub whole: Closed,
+    /// From one reading to the next: of all these the one of which most is missing, held against what may be ([`Closed::gap`]).
+    pub worst: Closed,
+    /// How many readings followed another one.
+    pub readings: u32,
+}
+
+/// The time of all CPUs between two readings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// How long they were watched, together.
+    pub watched_ns: i64,
+    /// What ran for cgroups.
+    pub cgroups_ns: i64,
+    /// Time without a task to run.
+    pub idle_ns: i64,
+    /// What of the rest ran for tasks whose cgroup shows when they leave their CPU; negative if more such ran at the first reading.
+    pub unassigned_ns: i64,
+}
+
+impl Closed {
+    /// The time that is neither a cgroup's nor idle; negative if some is counted twice.
+    #[must_use]
+    pub fn missing_ns(&self) -> i64 {
+        self.watched_ns - self.cgroups_ns - self.idle_ns
+    }
+
+    /// How much may be missing: 0.5 %, or 5 ms where readings follow one another so soon that this is more.
+    #[must_use]
+    pub fn allowed_ns(&self) -> i64 {
+        (self.watched_ns / 200).max(5_000_000)
+    }
+
+    /// What is missing as a part of what may be.
+    #[must_use]
+    pub fn gap(&self) -> f64 {
+        self.missing_ns().abs() as f64 / self.allowed_ns() as f64
+    }
+}
+
 /// A workload as planned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Workload {
@@ -269,7 +325,7 @@ pub struct Sent {
 }
 
 /// What Galileo itself used in the measured phase.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct OwnCost {
     /// CPU time of its processes.
     pub cpu_ns: u64,
@@ -277,4 +333,34 @@ pub struct OwnCost {
     pub probe_runs: Option<u64>,
     /// Time in them, if the kernel counted it.
     pub probe_ns: Option<u64>,
+    /// Both by program, those that ran; what a program calls runs in its time. None if the kernel did not count them, and in captures
+    /// of before this was kept.
+    #[serde(default)]
+    pub programs: Option<Vec<ProgramCost>>,
+    /// Memory of its process when the run ended; none if /proc did not tell, and in captures of before this was kept.
+    #[serde(default)]
+    pub rss_bytes: Option<u64>,
+    /// The kernel's memory of its probes; none without them, and in captures of before this was kept.
+    #[serde(default)]
+    pub kernel_memory: Option<KernelMemory>,
+}
+
+/// What an eBPF program cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramCost {
+    /// Its name.
+    pub name: String,
+    /// How often it ran.
+    pub runs: u64,
+    /// Time in it.
+    pub ns: u64,
+}
+
+/// The kernel's memory that the probes take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelMemory {
+    /// Bytes of their maps by feature, `shared` of those that all have in common; computed from their shapes.
+    pub bytes: BTreeMap<String, u64>,
+    /// What each TCP socket with traffic takes besides.
+    pub per_socket_bytes: u64,
 }

@@ -215,6 +215,16 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// The flag of an exchange on a connection older than the probes, or whose place was lost.
+    pub const RESUMED: &str = "resumed";
+
+    /// Whether a request may have been outstanding before this one that was not seen: then the answer, and all that is told of it,
+    /// is that one's.
+    #[must_use]
+    pub fn answer_is_uncertain(&self) -> bool {
+        self.flags.iter().any(|flag| flag == Self::RESUMED)
+    }
+
     /// Bytes of the request's body on the wire, framing of chunks and trailers included; none if they are not known: the request's
     /// end is not, or head and body were not told apart.
     #[must_use]

@@ -36,8 +36,8 @@ it, and tell the time of one run twice, or not at all. The next reading tells it
 looked at by one CPU at a time, by two counts (ebpf/src/busy.rs): that holds on ARM, too, but the next CPU may for a moment see what
 was there before the last stores of the one before. That costs an exchange or the place in a stream; it reaches nothing else.
 
-None of this was seen, and none could be: qemu runs both of its CPUs in one thread here, so each of them sees the other's stores in their
-order. The probes have not been run on an ARM machine with several CPUs.
+None of this was seen, and none could be: qemu runs all of its four CPUs in one thread here, so each of them sees the others' stores in
+their order. The probes have not been run on an ARM machine with several CPUs.
 ";
 
 const NANOSECONDS: &str = "\

@@ -1,5 +1,6 @@
 //! Hand-made records with known answers.
 
 mod insight;
+mod ledgers;
 mod records;
 mod results;

@@ -50,8 +50,10 @@ pub fn capture() -> Capture {
         }],
         interference: vec![],
         cpus: vec![],
+        closure: None,
         asked_interrupts: false,
         losses: BTreeMap::from([("ring_full".into(), 0)]),
+        noticed: BTreeMap::new(),
         not_stored: 0,
         own: OwnCost::default(),
         unseen: vec![],
@@ -66,6 +68,7 @@ pub fn replica(name: &str, node: &str) -> Replica {
         port: Some(8080),
         cpu_limit: None,
         usage: Some(Usage::default()),
+        exchanges_by_flag: None,
     }
 }
 

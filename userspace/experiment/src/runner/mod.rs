@@ -8,20 +8,23 @@
 //! probes, accounts ─ readings at the begin and the end of the measured phase ─→ Capture
 //! ```
 //!
-//! Reading order: [`live`] (what a watcher sees), [`session`] (the parts of a run), [`course`] (its course), [`deploy`], [`drive`]
-//! (load and balancer), [`observe`] (probes and telemetry), [`names`] (whose a cgroup is), [`reading`] (of the
-//! probes and the kernel's accounts), [`usage`] (from two of these to what a replica used), [`mod@cpus`] (to what the CPUs did),
-//! [`machine`].
+//! Reading order: [`live`] (what a watcher sees), [`session`] (the parts of a run), [`loading`] (of the probes), [`course`] (its
+//! course), [`deploy`], [`drive`] (load and balancer), [`observe`] (probes and telemetry), [`names`] (whose a cgroup is),
+//! [`reading`] (of the probes and the kernel's accounts), [`usage`] (from two of these to what a replica used), [`mod@cpus`] and
+//! [`closures`] (to what the CPUs did), [`own`] (to what Galileo did), [`machine`].
 
+mod closures;
 mod course;
 mod cpus;
 mod deploy;
 mod drive;
 mod error;
 mod live;
+mod loading;
 mod machine;
 mod names;
 mod observe;
+mod own;
 mod reading;
 mod session;
 mod usage;

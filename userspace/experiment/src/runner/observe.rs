@@ -1,6 +1,7 @@
 //! What is seen of a run: the probes' exchanges and readings, and telemetry.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -15,6 +16,7 @@ use tokio::{task::JoinHandle, time::MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    closures::Closures,
     names::{Names, Owner},
     usage::Seen,
 };
@@ -72,6 +74,38 @@ pub(crate) struct Watched {
     pub unreadable: u64,
     /// Why it ended early, in a sentence.
     pub problem: Option<String>,
+    /// What is not plain or not certain of the exchanges that replicas answered in the measured phase; none if nobody watched.
+    pub flagged: Option<Flagged>,
+}
+
+/// Exchanges as a server by replica and flag.
+///
+/// They are counted here and not from what is stored, which has a limit.
+#[derive(Debug, Default)]
+pub(crate) struct Flagged {
+    by_replica: BTreeMap<usize, BTreeMap<String, u64>>,
+}
+
+impl Flagged {
+    fn count(&mut self, exchange: &Exchange, names: &Names, phases: &Phases) {
+        if exchange.flags == 0
+            || exchange.role != Role::Server
+            || phases.at(exchange.end_ns) != Phase::Measured
+        {
+            return;
+        }
+        if let Owner::Replica(index) = names.owner(exchange.cgroup) {
+            let flags = self.by_replica.entry(index).or_default();
+            for flag in exchange.flag_names() {
+                *flags.entry(flag.to_owned()).or_default() += 1;
+            }
+        }
+    }
+
+    /// Those of a replica; a flag that none had is absent.
+    pub(crate) fn of_replica(&self, index: usize) -> BTreeMap<String, u64> {
+        self.by_replica.get(&index).cloned().unwrap_or_default()
+    }
 }
 
 impl Watching {
@@ -92,10 +126,10 @@ impl Watching {
     pub(crate) async fn stop(self) -> Watched {
         drop(self.stop);
         self.task.await.unwrap_or_else(|error| Watched {
-            unreadable: 0,
             problem: Some(format!(
                 "The exchanges were no longer taken from the probes: {error}."
             )),
+            ..Watched::default()
         })
     }
 }
@@ -111,6 +145,15 @@ async fn watch(
     stop: CancellationToken,
 ) -> Watched {
     let mut problem = None;
+    let mut flagged = Flagged::default();
+    let mut give = |batch: &[Exchange]| {
+        names.learn(batch.iter().map(|exchange| exchange.cgroup));
+        for exchange in batch {
+            flagged.count(exchange, &names, &phases);
+            // What the recorder cannot take it counts.
+            records.record(Record::Exchange(named(exchange, &names, &phases)));
+        }
+    };
     loop {
         let batch = tokio::select! {
             biased;
@@ -118,7 +161,7 @@ async fn watch(
             batch = stream.next_batch() => batch,
         };
         match batch {
-            Ok(batch) => give(batch, &names, &phases, &records),
+            Ok(batch) => give(batch),
             Err(error) => {
                 problem = Some(format!("Single exchanges were no longer seen: {error}."));
                 break;
@@ -130,19 +173,12 @@ async fn watch(
         if rest.is_empty() {
             break;
         }
-        give(rest, &names, &phases, &records);
+        give(rest);
     }
     Watched {
         unreadable: stream.unreadable(),
         problem,
-    }
-}
-
-fn give(batch: &[Exchange], names: &Names, phases: &Phases, records: &RecordSender) {
-    names.learn(batch.iter().map(|exchange| exchange.cgroup));
-    for exchange in batch {
-        // What the recorder cannot take it counts.
-        records.record(Record::Exchange(named(exchange, names, phases)));
+        flagged: Some(flagged),
     }
 }
 
@@ -185,7 +221,7 @@ fn named(exchange: &Exchange, names: &Names, phases: &Phases) -> records::Exchan
 /// Reads the instruments once a period and gives the figures of each replica to the recorder; it ends when this is
 /// dropped.
 pub(crate) struct Sampling {
-    task: JoinHandle<()>,
+    task: JoinHandle<Closures>,
     stop: DropGuard,
 }
 
@@ -194,6 +230,7 @@ impl Sampling {
     pub(crate) fn start(
         probes: Arc<Probes>,
         names: Arc<Names>,
+        phases: Arc<Phases>,
         replicas: Vec<(String, String)>,
         period: Duration,
         records: RecordSender,
@@ -203,6 +240,7 @@ impl Sampling {
             seen: Seen::by(&probes),
             probes,
             names,
+            phases,
             replicas,
             records,
         };
@@ -212,10 +250,11 @@ impl Sampling {
         }
     }
 
-    pub(crate) async fn stop(self) {
+    /// Ends it, and tells how the CPUs' time closed from one reading of the measured phase to the next.
+    pub(crate) async fn stop(self) -> Closures {
         drop(self.stop);
         // Samples draw a curve and nothing is counted from them; a panic was printed when it happened.
-        let _ = self.task.await;
+        self.task.await.unwrap_or_default()
     }
 }
 
@@ -223,24 +262,30 @@ struct Sampler {
     probes: Arc<Probes>,
     seen: Seen,
     names: Arc<Names>,
+    phases: Arc<Phases>,
     replicas: Vec<(String, String)>,
     records: RecordSender,
 }
 
 impl Sampler {
-    async fn run(self, period: Duration, stop: CancellationToken) {
+    async fn run(self, period: Duration, stop: CancellationToken) -> Closures {
         let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut before: Option<Snapshot> = None;
+        let mut closures = Closures::default();
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return closures,
                 _ = ticks.tick() => {}
             }
             match self.probes.snapshot() {
                 Ok(now) => {
                     if let Some(before) = &before {
                         self.give(&now, before);
+                    }
+                    let ends = [now.begin_ns, now.end_ns];
+                    if ends.iter().all(|ns| self.phases.at(*ns) == Phase::Measured) {
+                        closures.next(&now);
                     }
                     before = Some(now);
                 }
@@ -283,52 +328,70 @@ impl Sampler {
     }
 }
 
-/// What the probes lost of the run, by the kinds that mean a loss: of the replicas, of Galileo itself, and what is nobody's. What
+/// What the probes counted of the run by the kinds of their ledger: of the replicas, of Galileo itself, and what is nobody's. What
 /// they lost of others on this machine does not touch the run.
-pub(crate) fn losses(used: &Snapshot, names: &Names) -> impl Iterator<Item = (String, u64)> {
-    names.learn(used.cgroups.keys().copied());
-    let own = used
-        .cgroups
-        .keys()
-        .filter(|id| matches!(names.owner(**id), Owner::Replica(_) | Owner::Galileo));
-    let lost = used.losses_of(own);
-    Ledger::ALL
-        .into_iter()
-        .filter(|kind| kind.is_loss())
-        .map(move |kind| {
+pub(crate) struct Counted {
+    /// By the kinds that mean a loss.
+    pub losses: BTreeMap<String, u64>,
+    /// By the others.
+    pub noticed: BTreeMap<String, u64>,
+}
+
+impl Counted {
+    /// `used` is the difference of the run's first and last snapshot.
+    pub(crate) fn of(used: &Snapshot, names: &Names) -> Self {
+        names.learn(used.cgroups.keys().copied());
+        let own = used
+            .cgroups
+            .keys()
+            .filter(|id| matches!(names.owner(**id), Owner::Replica(_) | Owner::Galileo));
+        let counted = used.losses_of(own);
+        let of = |kind: Ledger| {
             (
                 kind.as_str().to_owned(),
-                lost.get(&kind).copied().unwrap_or(0),
+                counted.get(&kind).copied().unwrap_or(0),
             )
-        })
+        };
+        let (losses, others): (Vec<_>, Vec<_>) =
+            Ledger::ALL.into_iter().partition(|kind| kind.is_loss());
+        Self {
+            losses: losses.into_iter().map(of).collect(),
+            noticed: others.into_iter().map(of).collect(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use galileo_probes::{
-        Text,
+        CgroupStats, Text,
         cgroup::{self, CgroupId},
+        flags,
     };
 
     use super::*;
     use crate::runner::names::Named;
 
-    #[test]
-    fn what_the_probes_tell_of_an_exchange_is_recorded_whole() {
-        const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let tree = tempfile::tempdir().unwrap();
-        let folder = tree.path().join("web-0");
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    /// The one replica there is, below this folder, and its cgroup.
+    fn one_replica(tree: &Path) -> (Names, CgroupId) {
+        let folder = tree.join("web-0");
         std::fs::create_dir(&folder).unwrap();
         let replica = Named {
             service: "web".to_owned(),
             replica: "web-0".to_owned(),
             path: Some("/web-0".to_owned()),
         };
-        let names = Names::new(tree.path(), None, vec![replica]);
-        let phases = Phases::default();
-        phases.measured_ns.store(5, Relaxed);
-        let seen = Exchange {
-            cgroup: cgroup::id(&folder).unwrap(),
+        let names = Names::new(tree, None, vec![replica]);
+        (names, cgroup::id(&folder).unwrap())
+    }
+
+    fn answered_by(cgroup: CgroupId) -> Exchange {
+        Exchange {
+            cgroup,
             role: Role::Server,
             local: "127.0.0.1:1".parse().unwrap(),
             remote: "[::1]:2".parse().unwrap(),
@@ -347,7 +410,16 @@ mod tests {
             request_id: Some(Text::from("0123456789:1").unwrap()),
             traceparent: Some(Text::from(TRACE).unwrap()),
             flags: 1 << 4,
-        };
+        }
+    }
+
+    #[test]
+    fn what_the_probes_tell_of_an_exchange_is_recorded_whole() {
+        let tree = tempfile::tempdir().unwrap();
+        let (names, cgroup) = one_replica(tree.path());
+        let phases = Phases::default();
+        phases.measured_ns.store(5, Relaxed);
+        let seen = answered_by(cgroup);
         let other = Exchange {
             cgroup: CgroupId(0),
             role: Role::Client,
@@ -403,6 +475,70 @@ mod tests {
             ..expected.clone()
         };
         assert_eq!(recorded, [expected, of_other]);
+    }
+
+    #[test]
+    fn what_is_not_certain_is_counted_by_flag_of_what_a_replica_answered_while_measuring() {
+        let tree = tempfile::tempdir().unwrap();
+        let (names, cgroup) = one_replica(tree.path());
+        let phases = Phases::default();
+        phases.begin(0, 30);
+        phases.drain_ns.store(50, Relaxed);
+        let seen = Exchange {
+            flags: flags::CUT_OFF | flags::RESUMED,
+            ..answered_by(cgroup)
+        };
+        let exchanges = [
+            seen,
+            Exchange {
+                flags: flags::RESUMED,
+                ..seen
+            },
+            Exchange { flags: 0, ..seen },
+            Exchange {
+                role: Role::Client,
+                ..seen
+            },
+            Exchange {
+                cgroup: CgroupId(0),
+                ..seen
+            },
+            // The begin of the one lies in the warm-up, the end of the other in the drain.
+            Exchange { end_ns: 29, ..seen },
+            Exchange { end_ns: 50, ..seen },
+        ];
+
+        let mut flagged = Flagged::default();
+        for exchange in &exchanges {
+            flagged.count(exchange, &names, &phases);
+        }
+
+        let resumed = records::Exchange::RESUMED.to_owned();
+        let expected = [("cut_off".to_owned(), 1), (resumed, 2)];
+        assert_eq!(flagged.of_replica(0), BTreeMap::from(expected));
+        assert_eq!(flagged.of_replica(1), BTreeMap::new());
+    }
+
+    #[test]
+    fn what_the_probes_counted_is_a_loss_or_noticed_and_all_kinds_are_told() {
+        let tree = tempfile::tempdir().unwrap();
+        let (names, cgroup) = one_replica(tree.path());
+        let stats = |count| CgroupStats {
+            ledger: BTreeMap::from([(Ledger::JoinedLate, count), (Ledger::GivenUp, count)]),
+            ..CgroupStats::default()
+        };
+        let used = Snapshot {
+            cgroups: BTreeMap::from([(cgroup, stats(3)), (CgroupId(0), stats(70))]),
+            machine: BTreeMap::from([(Ledger::SwitchUnseen, 2), (Ledger::GivenUp, 1)]),
+            ..Snapshot::default()
+        };
+
+        let Counted { losses, noticed } = Counted::of(&used, &names);
+
+        assert_eq!((losses["given_up"], losses["ring_full"]), (4, 0));
+        assert_eq!((noticed["joined_late"], noticed["not_http"]), (3, 0));
+        assert_eq!(noticed["switch_unseen"], 2);
+        assert_eq!(losses.len() + noticed.len(), Ledger::ALL.len());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{CgroupStats, Probes, Snapshot, Ticks};
+use galileo_probes::{CgroupStats, Ledger, Probes, Snapshot, Ticks};
 use galileo_wire::clock::boot_ns;
 use tokio::time::sleep;
 
@@ -135,6 +135,26 @@ pub(super) fn snapshot(probes: Option<&Probes>) -> Option<Snapshot> {
         .ok()
 }
 
+/// The same, read between two exchanges: one that ends while the counters are read may be found in some of them only, and then
+/// attempted is not seen and lost. Of traffic that never pauses the last look is taken as it is.
+pub(super) async fn settled(probes: Option<&Probes>) -> Option<Snapshot> {
+    let began = Instant::now();
+    loop {
+        let look = snapshot(probes)?;
+        if adds_up(&look) || began.elapsed() >= PATIENCE {
+            return Some(look);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+fn adds_up(look: &Snapshot) -> bool {
+    let count = |kind| look.ledger.get(&kind).copied().unwrap_or(0);
+    count(Ledger::ExchangesAttempted) == count(Ledger::ExchangesSeen) + count(Ledger::RingFull)
+        && count(Ledger::ConnectionsAttempted)
+            == count(Ledger::ConnectionsSeen) + count(Ledger::ConnectionRingFull)
+}
+
 #[cfg(test)]
 mod tests {
     use galileo_probes::UnderWay;
@@ -162,6 +182,22 @@ mod tests {
         let long = stats(2_000_000_000, 2, 1_000_000_060);
         let after = stats(2_000_000_030, 2, 1_000_000_090);
         assert_eq!(lacking_ns(Some(&long), &after), 30 + 2 * TICK_NS);
+    }
+
+    #[test]
+    fn a_look_adds_up_if_all_that_was_attempted_was_seen_or_lost() {
+        let look = |attempted, seen, full| Snapshot {
+            ledger: [
+                (Ledger::ExchangesAttempted, attempted),
+                (Ledger::ExchangesSeen, seen),
+                (Ledger::RingFull, full),
+            ]
+            .into(),
+            ..Snapshot::default()
+        };
+        assert!(adds_up(&Snapshot::default()));
+        assert!(adds_up(&look(7, 5, 2)));
+        assert!(!adds_up(&look(7, 6, 2)) && !adds_up(&look(7, 4, 2)));
     }
 
     #[test]

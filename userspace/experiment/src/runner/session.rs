@@ -3,24 +3,27 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use galileo_expdb::{Database, Limits, Recorder};
-use galileo_probes::{Accounting, Probes, Snapshot, Taken, cgroup};
+use galileo_probes::{Accounting, Probes, Taken, cgroup};
 use galileo_wire::{
     Capture, WallClock,
-    capture::{OwnCost, Replica as ReplicaCapture, Service, Usage},
+    capture::{Replica as ReplicaCapture, Service, Usage},
     clock::boot_ns,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Live, Options, Stage,
+    closures::Closures,
     course::{Course, Measured},
     cpus,
     deploy::{Deployed, deploy},
     drive::{Balancing, DRAIN},
+    loading::load_probes,
     machine,
     names::{Named, Names},
-    observe::{self, Phases, Sampling, Watched, Watching},
-    reading::{Reading, snapshot},
+    observe::{Counted, Flagged, Phases, Sampling, Watched, Watching},
+    own::own_cost,
+    reading::{Reading, settled},
     usage::{Accounts, Seen, usages},
 };
 use crate::{
@@ -40,6 +43,16 @@ pub(super) struct Session {
     pub live: Live,
     pub clock: WallClock,
     pub started_ns: u64,
+}
+
+/// What the probes could see, and saw besides what two readings tell.
+struct Saw {
+    /// None if they could not be loaded.
+    seen: Option<Seen>,
+    /// What they could not, in sentences.
+    unseen: Vec<String>,
+    closures: Closures,
+    flagged: Option<Flagged>,
 }
 
 impl Session {
@@ -105,7 +118,7 @@ impl Session {
             (None, None)
         };
         let seen = probes.as_deref().map(Seen::by);
-        let at_first = snapshot(probes.as_deref());
+        let at_first = settled(probes.as_deref()).await;
         // What only watches commands watches them from their first instruction on.
         let began = self.plan.begins_with_its_commands().then(|| {
             let replicas = self
@@ -143,6 +156,7 @@ impl Session {
             Sampling::start(
                 probes,
                 Arc::clone(&names),
+                Arc::clone(&phases),
                 replicas,
                 period,
                 recorder.sender(),
@@ -184,9 +198,10 @@ impl Session {
             }
             None => (0, 0),
         };
-        if let Some(sampling) = sampling {
-            sampling.stop().await;
-        }
+        let closures = match sampling {
+            Some(sampling) => sampling.stop().await,
+            None => Closures::default(),
+        };
         let watched = match watching {
             Some(watching) => watching.stop().await,
             None => Watched::default(),
@@ -198,12 +213,20 @@ impl Session {
                 "{cut_off} requests were cut off in the balancer at the end."
             ));
         }
-        let at_last = snapshot(probes.as_deref());
-        let mut capture = self.capture(&deployed, &names, measured, seen, unseen);
+        let at_last = settled(probes.as_deref()).await;
+        let saw = Saw {
+            seen,
+            unseen,
+            closures,
+            flagged: watched
+                .flagged
+                .filter(|_| seen.is_some_and(|seen| seen.http)),
+        };
+        let mut capture = self.capture(&deployed, &names, measured, saw, probes.as_deref());
         if let (Some(first), Some(last)) = (&at_first, &at_last) {
-            capture
-                .losses
-                .extend(observe::losses(&last.since(first), &names));
+            let counted = Counted::of(&last.since(first), &names);
+            capture.losses.extend(counted.losses);
+            capture.noticed = counted.noticed;
             capture
                 .losses
                 .insert("unreadable".to_owned(), watched.unreadable);
@@ -219,11 +242,23 @@ impl Session {
         deployed: &[Deployed],
         names: &Names,
         measured: Measured,
-        seen: Option<Seen>,
-        unseen: Vec<String>,
+        saw: Saw,
+        probes: Option<&Probes>,
     ) -> Capture {
+        let Saw {
+            seen,
+            unseen,
+            closures,
+            flagged,
+        } = saw;
         let used = match (&measured.before.probes, &measured.after.probes) {
             (Some(before), Some(after)) => Some(after.since(before)),
+            _ => None,
+        };
+        let closure = match (&measured.before.probes, &measured.after.probes) {
+            (Some(before), Some(after)) if seen.is_some_and(|seen| seen.cpu) => {
+                closures.within(before, after)
+            }
             _ => None,
         };
         let taken = measured.taken_each();
@@ -244,20 +279,7 @@ impl Session {
         }
         names.learn(used.iter().flat_map(|used| used.cgroups.keys().copied()));
         let (usages, interference) = usages(used.as_ref().zip(seen), &accounts, names);
-        let own = OwnCost {
-            cpu_ns: match (measured.before.own, measured.after.own) {
-                (Some(before), Some(after)) => after.cpu_ns.saturating_sub(before.cpu_ns),
-                _ => 0,
-            },
-            probe_runs: used
-                .as_ref()
-                .filter(|used| !used.programs.is_empty())
-                .map(|used| sum(used, |cost| cost.runs)),
-            probe_ns: used
-                .as_ref()
-                .filter(|used| !used.programs.is_empty())
-                .map(|used| sum(used, |cost| cost.time_ns)),
-        };
+        let own = own_cost(&measured.before, &measured.after, used.as_ref(), probes);
         let traces_lost: u64 = measured
             .reports
             .iter()
@@ -277,7 +299,7 @@ impl Session {
             machine: machine::machine(&self.options.version, machine::host().cpus.len()),
             phases: measured.phases,
             nodes: self.plan.nodes.clone(),
-            services: services(deployed, usages),
+            services: services(deployed, usages, flagged.as_ref()),
             workloads: self
                 .plan
                 .workloads
@@ -290,8 +312,10 @@ impl Session {
                 .collect(),
             interference,
             cpus,
+            closure,
             asked_interrupts: self.plan.telemetry.interrupts,
             losses: BTreeMap::from([("traces_lost".to_owned(), traces_lost)]),
+            noticed: BTreeMap::new(),
             not_stored: 0,
             own,
             unseen,
@@ -319,9 +343,13 @@ fn accounts(
     deployed.iter().enumerate().map(of_replica).collect()
 }
 
-fn services(deployed: &[Deployed], usages: Vec<Option<Usage>>) -> BTreeMap<String, Service> {
+fn services(
+    deployed: &[Deployed],
+    usages: Vec<Option<Usage>>,
+    flagged: Option<&Flagged>,
+) -> BTreeMap<String, Service> {
     let mut services: BTreeMap<String, Service> = BTreeMap::new();
-    for (replica, usage) in deployed.iter().zip(usages) {
+    for (index, (replica, usage)) in deployed.iter().zip(usages).enumerate() {
         services
             .entry(replica.service.clone())
             .or_insert_with(|| Service {
@@ -335,6 +363,7 @@ fn services(deployed: &[Deployed], usages: Vec<Option<Usage>>) -> BTreeMap<Strin
                 port: replica.replica.port(),
                 cpu_limit: replica.cpu_limit,
                 usage,
+                exchanges_by_flag: flagged.map(|flagged| flagged.of_replica(index)),
             });
     }
     services
@@ -350,47 +379,6 @@ fn ledger(counted: &galileo_load::Ledger) -> galileo_wire::capture::Sent {
         failed: counted.failed(),
         unfinished: counted.unfinished,
     }
-}
-
-fn sum(used: &Snapshot, figure: impl Fn(&galileo_probes::ProgramCost) -> u64) -> u64 {
-    used.programs.iter().map(figure).sum()
-}
-
-/// Loads the probes; what they cannot see here is added to `unseen`.
-fn load_probes(
-    interrupts: bool,
-    unseen: &mut Vec<String>,
-) -> (Option<Arc<Probes>>, Option<galileo_probes::ExchangeStream>) {
-    let config = galileo_probes::Config {
-        statistics: true,
-        interrupts,
-        ..galileo_probes::Config::default()
-    };
-    let mut probes = match Probes::load(&config) {
-        Ok(probes) => probes,
-        Err(error) => {
-            unseen.push(format!(
-                "The kernel's probes are off, so only CPU time is known of the replicas: {error}."
-            ));
-            return (None, None);
-        }
-    };
-    for capability in probes.capabilities() {
-        if let Some(reason) = &capability.off {
-            unseen.push(format!(
-                "Not seen: {} ({reason}).",
-                capability.feature.meaning()
-            ));
-        }
-    }
-    let stream = match probes.exchanges() {
-        Ok(stream) => Some(stream),
-        Err(error) => {
-            unseen.push(format!("Single exchanges are not seen: {error}."));
-            None
-        }
-    };
-    (Some(Arc::new(probes)), stream)
 }
 
 fn names(platform: &LocalPlatform, deployed: &[Deployed]) -> Names {

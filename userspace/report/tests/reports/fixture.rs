@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use galileo_analysis::{Insight, RunResult, analyse, insight};
 use galileo_wire::capture::{
-    Cpu, Interference, Machine, OwnCost, PhaseWindow, Replica, Service, Usage, Waits, Workload,
+    Closed, Closure, Cpu, Interference, KernelMemory, Machine, OwnCost, PhaseWindow, ProgramCost,
+    Replica, Service, Usage, Waits, Workload,
 };
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{
@@ -31,13 +32,7 @@ pub struct Run {
 impl Run {
     pub fn analysed(&self) -> (RunResult, Insight) {
         let result = analyse(&self.capture, &self.traces, &self.hops, &self.exchanges);
-        let beside = insight(
-            &self.capture,
-            &result,
-            &self.traces,
-            &self.hops,
-            &self.exchanges,
-        );
+        let beside = insight(&self.capture, &self.traces, &self.hops, &self.exchanges);
         (result, beside)
     }
 }
@@ -360,6 +355,11 @@ fn capture() -> Capture {
             pair("web/web-1", "system", 6),
         ],
         cpus: vec![cpu(0, 15_980), cpu(1, 460)],
+        closure: Some(Closure {
+            whole: closed(40_000, 23_528, 16_440),
+            worst: closed(2_000, 1_162, 836),
+            readings: 21,
+        }),
         asked_interrupts: false,
         losses: [
             ("exchange_ring_full", 0),
@@ -368,13 +368,48 @@ fn capture() -> Capture {
         ]
         .map(|(kind, count)| (kind.to_owned(), count))
         .into(),
+        noticed: BTreeMap::new(),
         not_stored: 0,
         own: OwnCost {
             cpu_ns: 2_140 * MILLISECOND,
             probe_runs: Some(812_340),
             probe_ns: Some(290 * MILLISECOND),
+            programs: Some(vec![
+                program("sched_switch", 402_340, 160),
+                program("ingress", 200_000, 70),
+                program("egress", 200_000, 55),
+                program("sched_wakeup", 10_000, 5),
+            ]),
+            rss_bytes: Some(31_400_000),
+            kernel_memory: Some(KernelMemory {
+                bytes: [
+                    ("cpu", 3_500_000),
+                    ("http", 11_600_000),
+                    ("shared", 240_000),
+                ]
+                .map(|(feature, bytes)| (feature.to_owned(), bytes))
+                .into(),
+                per_socket_bytes: 1_216,
+            }),
         },
         unseen: vec![],
+    }
+}
+
+fn closed(watched_ms: i64, cgroups_ms: i64, idle_ms: i64) -> Closed {
+    Closed {
+        watched_ns: watched_ms * 1_000_000,
+        cgroups_ns: cgroups_ms * 1_000_000,
+        idle_ns: idle_ms * 1_000_000,
+        unassigned_ns: 0,
+    }
+}
+
+fn program(name: &str, runs: u64, ms: u64) -> ProgramCost {
+    ProgramCost {
+        name: name.into(),
+        runs,
+        ns: ms * MILLISECOND,
     }
 }
 
@@ -399,6 +434,7 @@ fn replica(name: &str, node: &str) -> Replica {
         port: Some(41_000),
         cpu_limit: None,
         usage: None,
+        exchanges_by_flag: Some(BTreeMap::new()),
     }
 }
 

@@ -63,6 +63,20 @@ fn the_page_tells_what_took_the_cpus_in_the_summarys_words() {
 }
 
 #[test]
+fn what_watching_cost_is_told_by_program_and_by_map() {
+    let page = shown(&noisy_neighbour());
+    let (_, cost) = page.split_once("<section id=\"cost\">").unwrap();
+    let (cost, _) = cost.split_once("</section>").unwrap();
+    for row in [
+        "<th scope=\"row\">sched_switch</th><td class=\"figure\">402,340</td><td class=\"figure\">0.160</td>",
+        "<th scope=\"row\">http</th><td class=\"figure\">11.6\u{a0}MB</td>",
+    ] {
+        assert!(cost.contains(row), "{cost}");
+    }
+    assert!(cost.contains("Memory at the end: 31.4\u{a0}MB of Galileo's process"));
+}
+
+#[test]
 fn nothing_is_loaded_from_elsewhere() {
     let page = shown(&noisy_neighbour());
     for loader in [

@@ -29,14 +29,13 @@ fn a_bad_run_says_so_first() {
     run.capture.unseen =
         vec!["HTTP: cgroup_skb programs need CAP_BPF; run `galileo check`.".into()];
     run.exchanges.truncate(100);
-    for replica in run
-        .capture
-        .services
-        .values_mut()
-        .flat_map(|service| &mut service.replicas)
-    {
-        replica.usage = None;
+    for service in ["web", "api"] {
+        for replica in &mut run.capture.services.get_mut(service).unwrap().replicas {
+            replica.usage = None;
+        }
     }
+    let batch = &mut run.capture.services.get_mut("batch").unwrap().replicas[0];
+    batch.usage.as_mut().unwrap().cpu_ns -= 400_000_000;
     run.capture.interference.clear();
     run.capture.own.probe_runs = None;
     insta::assert_snapshot!(shown(&run, 80, false));
@@ -49,6 +48,61 @@ fn an_observing_run_has_no_load_to_report() {
     run.traces.clear();
     run.hops.clear();
     insta::assert_snapshot!(shown(&run, 80, false));
+}
+
+#[test]
+fn what_is_not_certain_of_requests_is_told() {
+    let mut run = noisy_neighbour();
+    let flagged = |run: &Run| {
+        let text = shown(run, 80, false).replace('\n', " ");
+        let (_, from) = text.split_once("Not plain or not certain")?;
+        Some(from.split_once(" 3  How").unwrap().0.trim().to_owned())
+    };
+    assert_eq!(flagged(&run), None, "none has a flag");
+    let web = run.capture.services.get_mut("web").unwrap();
+    web.replicas[0].exchanges_by_flag = None;
+    web.replicas[1].exchanges_by_flag =
+        Some([("cut_off".to_owned(), 1), ("resumed".to_owned(), 1_204)].into());
+    let told = " of what the kernel saw of requests (docs/exchanges.md tells what each means): 1 cut_off and 1,204 resumed of \
+                web-1.";
+    assert_eq!(flagged(&run).unwrap(), told.trim());
+    run.exchanges[0].flags = vec!["resumed".into()];
+    let joined = flagged(&run).unwrap();
+    assert!(
+        joined.contains("web-1. 1 completed requests match one that is resumed"),
+        "{joined}"
+    );
+    let (result, insight) = run.analysed();
+    let page = galileo_report::html::page(&result, &insight, &run.capture, &[]);
+    assert!(page.contains("1 cut_off and 1,204 resumed of web-1. 1 completed"));
+}
+
+#[test]
+fn what_was_noticed_and_is_no_loss_is_told_and_switches_that_the_kernel_hid_with_the_times_they_touch()
+ {
+    let mut run = noisy_neighbour();
+    let kinds = [
+        ("exchanges_seen", 5_907),
+        ("joined_late", 0),
+        ("not_http", 2),
+        ("wait_unassigned", 31),
+    ];
+    run.capture.noticed = kinds.map(|(kind, count)| (kind.to_owned(), count)).into();
+    let text = shown(&run, 80, false).replace('\n', " ");
+    let told = "Noticed besides, and no loss: 2 not_http and 31 wait_unassigned (docs/losses.md";
+    assert!(text.contains(told), "{text}");
+    assert!(!text.contains("The kernel hid"));
+
+    run.capture.noticed.insert("switch_unseen".to_owned(), 7);
+    let text = shown(&run, 80, false).replace('\n', " ");
+    let (first_answer, _) = text.split_once(" 2  How long").unwrap();
+    let (_, hidden) = first_answer.split_once("The kernel hid ").unwrap();
+    assert!(hidden.starts_with("at least 7 switches (switch_unseen): "));
+    assert!(hidden.contains("; 31 more waits"), "{hidden}");
+    let (result, insight) = run.analysed();
+    let page = galileo_report::html::page(&result, &insight, &run.capture, &[]);
+    assert!(page.contains("The kernel hid at least 7 switches"));
+    assert!(page.contains("no loss: 2 not_http, 7 switch_unseen and 31 wait_unassigned"));
 }
 
 /// What is behind the last answer.
