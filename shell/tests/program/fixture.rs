@@ -118,6 +118,7 @@ fn capture(id: &str) -> Capture {
                         exchanges: Some(10),
                         ..Usage::default()
                     }),
+                    exchanges_by_status: None,
                     exchanges_by_flag: None,
                 }],
             },

@@ -96,6 +96,9 @@ pub struct ReplicaResult {
     pub tx_bytes: Option<u64>,
     /// HTTP exchanges it answered.
     pub exchanges: Option<u64>,
+    /// The same by status; one that none had is absent. Null also for runs of before they were counted.
+    #[serde(default)]
+    pub exchanges_by_status: Option<BTreeMap<u16, u64>>,
     /// Those of them that something is told of which is not plain or not certain, by flag; a flag that none had is absent.
     #[serde(default)]
     pub exchanges_by_flag: Option<BTreeMap<String, u64>>,

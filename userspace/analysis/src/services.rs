@@ -37,6 +37,7 @@ fn replica(replica: &Replica) -> ReplicaResult {
         rx_bytes: usage.and_then(|usage| usage.rx_bytes),
         tx_bytes: usage.and_then(|usage| usage.tx_bytes),
         exchanges,
+        exchanges_by_status: replica.exchanges_by_status.clone(),
         exchanges_by_flag: replica.exchanges_by_flag.clone(),
         service_ms: usage
             .and_then(|usage| usage.service.as_ref())

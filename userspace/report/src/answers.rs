@@ -1,5 +1,7 @@
 //! The four questions, and the sentences that answer them.
 
+use std::collections::BTreeMap;
+
 use galileo_analysis::breakdown::{Breakdown, Part};
 use galileo_analysis::compare::{Comparison, Difference, Grouping};
 use galileo_analysis::insight::{ServiceInsight, WorkloadInsight};
@@ -116,7 +118,9 @@ fn cpu_of(service: &ServiceInsight) -> Option<String> {
 
 fn time(result: &RunResult, insight: &Insight) -> Vec<String> {
     if insight.workloads.is_empty() {
-        return vec![observed_time(insight)];
+        return std::iter::once(observed_time(insight))
+            .chain(errors(result))
+            .collect();
     }
     let mut sentences: Vec<String> = result
         .workloads
@@ -163,6 +167,36 @@ fn observed_time(insight: &Insight) -> String {
         "{}, as the kernel saw them at its sockets, within 6.25\u{a0}%",
         clauses.join("; ")
     ))
+}
+
+/// Answers that say that the request failed (RFC 9110, 15.5 and 15.6), by status; none if there are none.
+fn errors(result: &RunResult) -> Option<String> {
+    let mut by_status: BTreeMap<u16, u64> = BTreeMap::new();
+    let replicas = result
+        .services
+        .values()
+        .flat_map(|service| &service.replicas);
+    for (status, exchanges) in replicas
+        .filter_map(|replica| replica.exchanges_by_status.as_ref())
+        .flatten()
+    {
+        *by_status.entry(*status).or_default() += exchanges;
+    }
+    let all: u64 = by_status.values().sum();
+    by_status.retain(|status, _| *status >= 400);
+    let failed: u64 = by_status.values().sum();
+    let each: Vec<String> = by_status
+        .iter()
+        .map(|(status, exchanges)| format!("{} with {status}", count(*exchanges)))
+        .collect();
+    (failed > 0).then(|| {
+        sentence(&format!(
+            "{} of {} answers were errors: {}",
+            count(failed),
+            count(all),
+            list(&each)
+        ))
+    })
 }
 
 fn time_of(figures: &WorkloadResult, beside: &WorkloadInsight) -> String {

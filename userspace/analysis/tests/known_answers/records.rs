@@ -68,6 +68,7 @@ pub fn replica(name: &str, node: &str) -> Replica {
         port: Some(8080),
         cpu_limit: None,
         usage: Some(Usage::default()),
+        exchanges_by_status: None,
         exchanges_by_flag: None,
     }
 }

@@ -248,6 +248,7 @@ fn the_json_has_the_documented_names() {
     });
     let replicas = &mut capture.services.get_mut("web").unwrap().replicas;
     replicas[0].exchanges_by_flag = Some(BTreeMap::from([("cut_off".to_owned(), 3)]));
+    replicas[0].exchanges_by_status = Some(BTreeMap::from([(200, 3), (404, 1)]));
     replicas[1].usage = None;
     capture.interference = vec![Interference {
         victim: "web/web-0".into(),
@@ -302,13 +303,13 @@ fn the_json_has_the_documented_names() {
             "services": {"web": {"replicas": [
                 {
                     "name": "web-0", "node": "a", "cpu_seconds": 0.5, "cpu_ms_per_request": 125.0, "rx_bytes": 400,
-                    "tx_bytes": 800, "exchanges": 4, "exchanges_by_flag": {"cut_off": 3}, "service_ms": two, "runq_wait_ms": two,
+                    "tx_bytes": 800, "exchanges": 4, "exchanges_by_status": {"200": 3, "404": 1}, "exchanges_by_flag": {"cut_off": 3}, "service_ms": two, "runq_wait_ms": two,
                     "waits_seconds":
                         {"other_cgroups": 0.004, "own_tasks": 0.002, "cpu_limit": 0.001, "unexplained": 0.001}
                 },
                 {
                     "name": "web-1", "node": "b", "cpu_seconds": null, "cpu_ms_per_request": null, "rx_bytes": null,
-                    "tx_bytes": null, "exchanges": null, "exchanges_by_flag": null, "service_ms": null, "runq_wait_ms": null,
+                    "tx_bytes": null, "exchanges": null, "exchanges_by_status": null, "exchanges_by_flag": null, "service_ms": null, "runq_wait_ms": null,
                     "waits_seconds": null
                 }
             ]}},
@@ -385,7 +386,9 @@ fn captures_and_results_of_before_can_still_be_read() {
         for service in of_whole["services"].as_object_mut().unwrap().values_mut() {
             for replica in service["replicas"].as_array_mut().unwrap() {
                 let of_replica = replica.as_object_mut().unwrap();
-                assert!(of_replica.remove("exchanges_by_flag").is_some());
+                for field in ["exchanges_by_flag", "exchanges_by_status"] {
+                    assert!(of_replica.remove(field).is_some());
+                }
             }
         }
     }

@@ -74,36 +74,47 @@ pub(crate) struct Watched {
     pub unreadable: u64,
     /// Why it ended early, in a sentence.
     pub problem: Option<String>,
-    /// What is not plain or not certain of the exchanges that replicas answered in the measured phase; none if nobody watched.
-    pub flagged: Option<Flagged>,
+    /// What replicas answered in the measured phase; none if nobody watched.
+    pub answered: Option<Answered>,
 }
 
-/// Exchanges as a server by replica and flag.
+/// Exchanges as a server that ended in the measured phase, by replica.
 ///
-/// They are counted here and not from what is stored, which has a limit.
+/// They are counted here and not from what is stored, which has a limit; and by the time at which they ended and not by when
+/// counters were read, which on a busy machine may be late.
 #[derive(Debug, Default)]
-pub(crate) struct Flagged {
-    by_replica: BTreeMap<usize, BTreeMap<String, u64>>,
+pub(crate) struct Answered {
+    by_replica: BTreeMap<usize, Answers>,
 }
 
-impl Flagged {
+/// Those of one replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Answers {
+    /// All of them.
+    pub exchanges: u64,
+    /// What is not plain or not certain of them; a flag that none had is absent.
+    pub by_flag: BTreeMap<String, u64>,
+    /// By status; one that none had is absent.
+    pub by_status: BTreeMap<u16, u64>,
+}
+
+impl Answered {
     fn count(&mut self, exchange: &Exchange, names: &Names, phases: &Phases) {
-        if exchange.flags == 0
-            || exchange.role != Role::Server
-            || phases.at(exchange.end_ns) != Phase::Measured
-        {
+        if exchange.role != Role::Server || phases.at(exchange.end_ns) != Phase::Measured {
             return;
         }
         if let Owner::Replica(index) = names.owner(exchange.cgroup) {
-            let flags = self.by_replica.entry(index).or_default();
+            let answers = self.by_replica.entry(index).or_default();
+            answers.exchanges += 1;
+            *answers.by_status.entry(exchange.status).or_default() += 1;
             for flag in exchange.flag_names() {
-                *flags.entry(flag.to_owned()).or_default() += 1;
+                *answers.by_flag.entry(flag.to_owned()).or_default() += 1;
             }
         }
     }
 
-    /// Those of a replica; a flag that none had is absent.
-    pub(crate) fn of_replica(&self, index: usize) -> BTreeMap<String, u64> {
+    /// Those of a replica.
+    pub(crate) fn of_replica(&self, index: usize) -> Answers {
         self.by_replica.get(&index).cloned().unwrap_or_default()
     }
 }
@@ -145,11 +156,11 @@ async fn watch(
     stop: CancellationToken,
 ) -> Watched {
     let mut problem = None;
-    let mut flagged = Flagged::default();
+    let mut answered = Answered::default();
     let mut give = |batch: &[Exchange]| {
         names.learn(batch.iter().map(|exchange| exchange.cgroup));
         for exchange in batch {
-            flagged.count(exchange, &names, &phases);
+            answered.count(exchange, &names, &phases);
             // What the recorder cannot take it counts.
             records.record(Record::Exchange(named(exchange, &names, &phases)));
         }
@@ -178,7 +189,7 @@ async fn watch(
     Watched {
         unreadable: stream.unreadable(),
         problem,
-        flagged: Some(flagged),
+        answered: Some(answered),
     }
 }
 
@@ -478,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_certain_is_counted_by_flag_of_what_a_replica_answered_while_measuring() {
+    fn what_a_replica_answered_while_measuring_is_counted_by_flag_and_status() {
         let tree = tempfile::tempdir().unwrap();
         let (names, cgroup) = one_replica(tree.path());
         let phases = Phases::default();
@@ -496,6 +507,11 @@ mod tests {
             },
             Exchange { flags: 0, ..seen },
             Exchange {
+                flags: 0,
+                status: 503,
+                ..seen
+            },
+            Exchange {
                 role: Role::Client,
                 ..seen
             },
@@ -508,15 +524,19 @@ mod tests {
             Exchange { end_ns: 50, ..seen },
         ];
 
-        let mut flagged = Flagged::default();
+        let mut answered = Answered::default();
         for exchange in &exchanges {
-            flagged.count(exchange, &names, &phases);
+            answered.count(exchange, &names, &phases);
         }
 
         let resumed = records::Exchange::RESUMED.to_owned();
-        let expected = [("cut_off".to_owned(), 1), (resumed, 2)];
-        assert_eq!(flagged.of_replica(0), BTreeMap::from(expected));
-        assert_eq!(flagged.of_replica(1), BTreeMap::new());
+        let expected = Answers {
+            exchanges: 4,
+            by_flag: BTreeMap::from([("cut_off".to_owned(), 1), (resumed, 2)]),
+            by_status: BTreeMap::from([(seen.status, 3), (503, 1)]),
+        };
+        assert_eq!(answered.of_replica(0), expected);
+        assert_eq!(answered.of_replica(1), Answers::default());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use galileo_expdb::{Database, Limits, Recorder};
-use galileo_probes::{Accounting, Probes, Taken, cgroup};
+use galileo_probes::{Accounting, Ledger, Probes, Snapshot, Taken, cgroup};
 use galileo_wire::{
     Capture, WallClock,
     capture::{Replica as ReplicaCapture, Service, Usage},
@@ -21,7 +21,7 @@ use super::{
     loading::load_probes,
     machine,
     names::{Named, Names},
-    observe::{Counted, Flagged, Phases, Sampling, Watched, Watching},
+    observe::{Answered, Counted, Phases, Sampling, Watched, Watching},
     own::own_cost,
     reading::{Reading, settled},
     usage::{Accounts, Seen, usages},
@@ -52,7 +52,9 @@ struct Saw {
     /// What they could not, in sentences.
     unseen: Vec<String>,
     closures: Closures,
-    flagged: Option<Flagged>,
+    answered: Option<Answered>,
+    /// Whether the records of all exchanges did.
+    all_came: bool,
 }
 
 impl Session {
@@ -214,13 +216,18 @@ impl Session {
             ));
         }
         let at_last = settled(probes.as_deref()).await;
+        let ring_full = |snapshot: &Snapshot| snapshot.ledger.get(&Ledger::RingFull).copied();
+        let all_came = measured.problems.is_empty()
+            && watched.unreadable == 0
+            && at_first.as_ref().map(ring_full) == at_last.as_ref().map(ring_full);
         let saw = Saw {
             seen,
             unseen,
             closures,
-            flagged: watched
-                .flagged
+            answered: watched
+                .answered
                 .filter(|_| seen.is_some_and(|seen| seen.http)),
+            all_came,
         };
         let mut capture = self.capture(&deployed, &names, measured, saw, probes.as_deref());
         if let (Some(first), Some(last)) = (&at_first, &at_last) {
@@ -249,7 +256,8 @@ impl Session {
             seen,
             unseen,
             closures,
-            flagged,
+            answered,
+            all_came,
         } = saw;
         let used = match (&measured.before.probes, &measured.after.probes) {
             (Some(before), Some(after)) => Some(after.since(before)),
@@ -299,7 +307,7 @@ impl Session {
             machine: machine::machine(&self.options.version, machine::host().cpus.len()),
             phases: measured.phases,
             nodes: self.plan.nodes.clone(),
-            services: services(deployed, usages, flagged.as_ref()),
+            services: services(deployed, usages, answered.as_ref(), all_came),
             workloads: self
                 .plan
                 .workloads
@@ -346,10 +354,17 @@ fn accounts(
 fn services(
     deployed: &[Deployed],
     usages: Vec<Option<Usage>>,
-    flagged: Option<&Flagged>,
+    answered: Option<&Answered>,
+    all_came: bool,
 ) -> BTreeMap<String, Service> {
     let mut services: BTreeMap<String, Service> = BTreeMap::new();
-    for (index, (replica, usage)) in deployed.iter().zip(usages).enumerate() {
+    for (index, (replica, mut usage)) in deployed.iter().zip(usages).enumerate() {
+        let answers = answered.map(|answered| answered.of_replica(index));
+        if let (Some(usage), Some(answers), true) = (&mut usage, &answers, all_came)
+            && usage.exchanges.is_some()
+        {
+            usage.exchanges = Some(answers.exchanges);
+        }
         services
             .entry(replica.service.clone())
             .or_insert_with(|| Service {
@@ -363,7 +378,8 @@ fn services(
                 port: replica.replica.port(),
                 cpu_limit: replica.cpu_limit,
                 usage,
-                exchanges_by_flag: flagged.map(|flagged| flagged.of_replica(index)),
+                exchanges_by_flag: answers.as_ref().map(|answers| answers.by_flag.clone()),
+                exchanges_by_status: answers.map(|answers| answers.by_status),
             });
     }
     services

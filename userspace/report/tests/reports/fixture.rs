@@ -434,6 +434,7 @@ fn replica(name: &str, node: &str) -> Replica {
         port: Some(41_000),
         cpu_limit: None,
         usage: None,
+        exchanges_by_status: None,
         exchanges_by_flag: Some(BTreeMap::new()),
     }
 }

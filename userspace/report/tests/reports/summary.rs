@@ -51,6 +51,31 @@ fn an_observing_run_has_no_load_to_report() {
 }
 
 #[test]
+fn errors_that_an_observed_service_answered_are_told() {
+    let mut run = noisy_neighbour();
+    run.capture.workloads.clear();
+    run.traces.clear();
+    let errors = |run: &Run| {
+        let text = shown(run, 80, false).replace('\n', " ");
+        let (before, _) = text.split_once(" answers were errors")?;
+        Some(before.rsplit(". ").next().unwrap().trim().to_owned())
+    };
+    let by_status = |run: &mut Run, replica: usize, statuses: &[(u16, u64)]| {
+        let web = run.capture.services.get_mut("web").unwrap();
+        web.replicas[replica].exchanges_by_status = Some(statuses.iter().copied().collect());
+    };
+    by_status(&mut run, 0, &[(200, 1_000), (304, 5)]);
+    assert_eq!(errors(&run), None);
+    by_status(&mut run, 1, &[(200, 1_000), (404, 3), (500, 1)]);
+    assert_eq!(errors(&run).unwrap(), "4 of 2,009");
+    assert!(
+        shown(&run, 80, false)
+            .replace('\n', " ")
+            .contains("3 with 404 and 1 with 500")
+    );
+}
+
+#[test]
 fn what_is_not_certain_of_requests_is_told() {
     let mut run = noisy_neighbour();
     let flagged = |run: &Run| {
