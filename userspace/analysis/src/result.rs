@@ -101,6 +101,36 @@ pub struct WaitsSeconds {
     pub cpu_limit: f64,
     /// The rest.
     pub unexplained: f64,
+    /// How far two of these may be off; null for runs of before that was kept.
+    #[serde(default)]
+    pub bounds: Option<WaitBoundsSeconds>,
+}
+
+/// The bounds of those parts of waits that the kernel does not tell exactly, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WaitBoundsSeconds {
+    /// Of [`WaitsSeconds::other_cgroups`].
+    pub other_cgroups: BoundsSeconds,
+    /// Of [`WaitsSeconds::cpu_limit`].
+    pub cpu_limit: BoundsSeconds,
+}
+
+/// At least and at most, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BoundsSeconds {
+    /// At least.
+    pub low: f64,
+    /// At most.
+    pub high: f64,
+}
+
+impl WaitBoundsSeconds {
+    /// Whether at least and at most are the same.
+    #[must_use]
+    pub fn are_exact(&self) -> bool {
+        let is_exact = |bounds: BoundsSeconds| bounds.low >= bounds.high;
+        is_exact(self.other_cgroups) && is_exact(self.cpu_limit)
+    }
 }
 
 /// What became of a workload's requests intended in the measured phase.

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use galileo_wire::Capture;
-use galileo_wire::capture::{OwnCost, Replica, Usage, Waits};
+use galileo_wire::capture::{Bounds, OwnCost, Replica, Usage, Waits};
 
 use crate::quantiles::Quantiles;
-use crate::result::{OwnCostResult, ReplicaResult, ServiceResult, WaitsSeconds};
+use crate::result::{
+    BoundsSeconds, OwnCostResult, ReplicaResult, ServiceResult, WaitBoundsSeconds, WaitsSeconds,
+};
 use crate::{milliseconds, seconds};
 
 /// The figures of every service, by name.
@@ -48,11 +50,19 @@ fn replica(replica: &Replica) -> ReplicaResult {
 }
 
 fn waits(waits: Waits) -> WaitsSeconds {
+    let bounds = |bounds: Bounds| BoundsSeconds {
+        low: seconds(bounds.low_ns),
+        high: seconds(bounds.high_ns),
+    };
     WaitsSeconds {
         other_cgroups: seconds(waits.other_cgroups_ns),
         own_tasks: seconds(waits.own_tasks_ns),
         cpu_limit: seconds(waits.cpu_limit_ns),
         unexplained: seconds(waits.unexplained_ns),
+        bounds: waits.bounds.map(|of| WaitBoundsSeconds {
+            other_cgroups: bounds(of.other_cgroups),
+            cpu_limit: bounds(of.cpu_limit),
+        }),
     }
 }
 

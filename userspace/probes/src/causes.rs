@@ -36,7 +36,7 @@ pub struct Causes {
     pub unexplained_ns: u64,
     /// How long the limit may have held tasks.
     pub limit: Bounds,
-    /// How long others may have: less where they ran while the limit held the task anyway.
+    /// How long others may have: all that they ran during waits, and none of what the limit may have caused as well.
     pub others_bounds: Bounds,
     /// Of all waits, that during which the CPU idled; never a neighbour's.
     pub idle_ns: u64,
@@ -101,7 +101,7 @@ impl Causes {
             unexplained_ns: rest_ns - (limit_ns - off_others_ns),
             limit,
             others_bounds: Bounds {
-                low_ns: if throttled_ns == 0 { ran_ns } else { others_ns },
+                low_ns: ran_ns.saturating_sub(limit.high_ns),
                 // What of the limit's least cannot have been while the CPU idled was while others ran.
                 high_ns: ran_ns - limit_ns.saturating_sub(rest_ns).min(ran_ns),
             },
@@ -176,9 +176,9 @@ mod tests {
             high_ns: 840,
         };
         assert_eq!(causes.limit, limit);
-        // 240 of the 300 may have been while nobody else ran.
+        // 240 of the 300 may have been while nobody else ran; and with several tasks held at once, all 840 are the limit's.
         let others = Bounds {
-            low_ns: 300,
+            low_ns: 0,
             high_ns: 540,
         };
         assert_eq!(causes.others_bounds, others);

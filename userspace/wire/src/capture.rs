@@ -190,6 +190,27 @@ pub struct Waits {
     pub cpu_limit_ns: u64,
     /// What is left.
     pub unexplained_ns: u64,
+    /// How far the parts may be off of which the kernel tells no more than bounds; none in captures of before this was kept.
+    #[serde(default)]
+    pub bounds: Option<WaitBounds>,
+}
+
+/// The bounds of those parts of waits that are not told exactly if a CPU limit held tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitBounds {
+    /// Of what other cgroups are to blame for.
+    pub other_cgroups: Bounds,
+    /// Of what the CPU limit is.
+    pub cpu_limit: Bounds,
+}
+
+/// At least and at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// At least.
+    pub low_ns: u64,
+    /// At most.
+    pub high_ns: u64,
 }
 
 /// `victim` waited `wait_ns` for a CPU that `aggressor` held.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::records::{MILLISECOND, SECOND, capture, exchange, trace};
 use galileo_analysis::{Quantiles, RunResult, analyse};
-use galileo_wire::capture::{Cpu, Interference, OwnCost, Sent, Usage, Waits};
+use galileo_wire::capture::{Bounds, Cpu, Interference, OwnCost, Sent, Usage, WaitBounds, Waits};
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{FailureKind, Histogram, Outcome, Phase, Trace};
 use proptest::prelude::*;
@@ -229,6 +229,10 @@ fn the_json_has_the_documented_names() {
         buckets: vec![bucket],
         sum_ns: 8 * MILLISECOND,
     };
+    let bounds = |low, high| Bounds {
+        low_ns: low * MILLISECOND,
+        high_ns: high * MILLISECOND,
+    };
     capture.services.get_mut("web").unwrap().replicas[0].usage = Some(Usage {
         cpu_ns: SECOND / 2,
         rx_bytes: Some(400),
@@ -241,6 +245,10 @@ fn the_json_has_the_documented_names() {
             own_tasks_ns: 2 * MILLISECOND,
             cpu_limit_ns: MILLISECOND,
             unexplained_ns: MILLISECOND,
+            bounds: Some(WaitBounds {
+                other_cgroups: bounds(0, 5),
+                cpu_limit: bounds(1, 6),
+            }),
         }),
         ..Usage::default()
     });
@@ -287,8 +295,12 @@ fn the_json_has_the_documented_names() {
                 {
                     "name": "web-0", "node": "a", "cpu_seconds": 0.5, "cpu_ms_per_request": 125.0, "rx_bytes": 400,
                     "tx_bytes": 800, "exchanges": 4, "service_ms": two, "runq_wait_ms": two,
-                    "waits_seconds":
-                        {"other_cgroups": 0.004, "own_tasks": 0.002, "cpu_limit": 0.001, "unexplained": 0.001}
+                    "waits_seconds": {
+                        "other_cgroups": 0.004, "own_tasks": 0.002, "cpu_limit": 0.001, "unexplained": 0.001,
+                        "bounds": {
+                            "other_cgroups": {"low": 0.0, "high": 0.005}, "cpu_limit": {"low": 0.001, "high": 0.006}
+                        }
+                    }
                 },
                 {
                     "name": "web-1", "node": "b", "cpu_seconds": null, "cpu_ms_per_request": null, "rx_bytes": null,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use galileo_probes::{Causes, CgroupStats, Durations, Feature, Probes, Snapshot};
+use galileo_probes::{Bounds, Causes, CgroupStats, Durations, Feature, Probes, Snapshot};
 use galileo_wire::{
     Histogram,
-    capture::{Apart, Interference, Usage, Waits},
+    capture::{self, Apart, Interference, Usage, WaitBounds, Waits},
     histogram::Bucket,
 };
 
@@ -202,13 +202,21 @@ impl Preemption {
     }
 }
 
-/// The parts of a replica's waits, without their bounds.
+/// The parts of a replica's waits.
 fn waits(causes: &Causes) -> Waits {
+    let bounds = |of: Bounds| capture::Bounds {
+        low_ns: of.low_ns,
+        high_ns: of.high_ns,
+    };
     Waits {
         other_cgroups_ns: causes.others_ns,
         own_tasks_ns: causes.own_ns,
         cpu_limit_ns: causes.limit_ns,
         unexplained_ns: causes.unexplained_ns,
+        bounds: Some(WaitBounds {
+            other_cgroups: bounds(causes.others_bounds),
+            cpu_limit: bounds(causes.limit),
+        }),
     }
 }
 
@@ -347,13 +355,26 @@ mod tests {
             own_ns: 2,
             limit_ns: 4,
             unexplained_ns: 8,
+            limit: Bounds {
+                low_ns: 4,
+                high_ns: 13,
+            },
+            others_bounds: Bounds {
+                low_ns: 0,
+                high_ns: 5,
+            },
             ..Causes::default()
         };
+        let bounds = |low_ns, high_ns| capture::Bounds { low_ns, high_ns };
         let expected = Waits {
             other_cgroups_ns: 1,
             own_tasks_ns: 2,
             cpu_limit_ns: 4,
             unexplained_ns: 8,
+            bounds: Some(WaitBounds {
+                other_cgroups: bounds(0, 5),
+                cpu_limit: bounds(4, 13),
+            }),
         };
         assert_eq!(waits(&causes), expected);
     }

@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use galileo_analysis::{Insight, RunResult, analyse, insight};
 use galileo_wire::capture::{
-    Cpu, Interference, Machine, OwnCost, PhaseWindow, Replica, Service, Usage, Waits, Workload,
+    Bounds, Cpu, Interference, Machine, OwnCost, PhaseWindow, Replica, Service, Usage, WaitBounds,
+    Waits, Workload,
 };
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{
@@ -229,6 +230,10 @@ fn histogram(values: &[u64]) -> Histogram {
     }
 }
 
+fn bounds(low_ns: u64, high_ns: u64) -> Bounds {
+    Bounds { low_ns, high_ns }
+}
+
 fn usage(used: &Used) -> Usage {
     let waited: u64 = used.waits_ns.iter().sum();
     let own_tasks_ns = (waited - used.others_ns) * 4 / 5;
@@ -248,6 +253,10 @@ fn usage(used: &Used) -> Usage {
             own_tasks_ns,
             cpu_limit_ns: 0,
             unexplained_ns: waited - used.others_ns - own_tasks_ns,
+            bounds: Some(WaitBounds {
+                other_cgroups: bounds(used.others_ns, used.others_ns),
+                cpu_limit: bounds(0, 0),
+            }),
         }),
         switches_voluntary: Some(exchanges),
         switches_involuntary: Some(exchanges / 20),
@@ -280,6 +289,10 @@ fn capture() -> Capture {
             own_tasks_ns: 0,
             cpu_limit_ns: waited - waited / 2 - waited / 20,
             unexplained_ns: waited / 20,
+            bounds: Some(WaitBounds {
+                other_cgroups: bounds(0, waited * 3 / 5),
+                cpu_limit: bounds(waited - waited / 2 - waited / 20, waited),
+            }),
         }),
         switches_voluntary: Some(2),
         switches_involuntary: Some(4_000),
