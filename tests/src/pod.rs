@@ -77,6 +77,17 @@ impl Pod {
         pod
     }
 
+    /// Its name: that of its folder.
+    ///
+    /// # Panics
+    ///
+    /// If it has none, which is not so.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let name = self.folder.file_name().and_then(|name| name.to_str());
+        name.expect("it was made of a text")
+    }
+
     /// CPU time by the kernel's own accounting of the cgroup, in nanoseconds.
     ///
     /// # Panics
@@ -194,7 +205,8 @@ impl Drop for Pod {
 const PERIOD_USEC: u32 = 100_000;
 
 /// Where version 1 of cgroups has the `cpu` controller; none if version 2 may have it.
-fn v1_cpu_controller() -> Option<PathBuf> {
+#[must_use]
+pub fn v1_cpu_controller() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;

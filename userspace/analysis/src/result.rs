@@ -173,6 +173,9 @@ pub struct InterferenceResult {
     pub aggressor: String,
     /// How long, summed over all tasks of the victim.
     pub wait_seconds: f64,
+    /// Whether what CPU limits held the victim could be read and taken off; null for runs of before that was kept.
+    #[serde(default)]
+    pub limit_known: Option<bool>,
 }
 
 /// What a CPU that was online at both ends of the measured phase did in it. A field is null if it was not measured.

@@ -141,6 +141,7 @@ fn behind(
             (table(&tables::cpus(result, usize::MAX)))
             p.note { (measuring::taken(result, capture)) }
             (parts::matrix(result))
+            @if let Some(sentence) = measuring::limits_not_known(result) { p.note { (sentence) } }
         },
     }
 }

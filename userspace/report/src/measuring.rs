@@ -1,5 +1,7 @@
 //! What is told of the measuring itself, in sentences: what its figures contain, what it cost, and what it lost.
 
+use std::collections::BTreeSet;
+
 use galileo_analysis::result::CpuResult;
 use galileo_analysis::{Insight, RunResult};
 use galileo_wire::Capture;
@@ -51,6 +53,36 @@ pub(crate) fn taken(result: &RunResult, capture: &Capture) -> String {
         ));
     }
     sentences.join(" ")
+}
+
+/// So many are named in a sentence.
+const NAMED: usize = 4;
+
+/// Who may have been held by a CPU limit that could not be read, in a sentence; none if nobody.
+pub(crate) fn limits_not_known(result: &RunResult) -> Option<String> {
+    let mut victims: Vec<&str> = result
+        .interference
+        .iter()
+        .filter(|pair| pair.limit_known == Some(false))
+        .map(|pair| pair.victim.as_str())
+        .collect();
+    let mut named = BTreeSet::new();
+    victims.retain(|victim| named.insert(*victim));
+    let mut names: Vec<String> = victims
+        .iter()
+        .take(NAMED)
+        .map(|victim| (*victim).to_owned())
+        .collect();
+    if victims.len() > NAMED {
+        names.push(format!("{} more", victims.len() - NAMED));
+    }
+    (!names.is_empty()).then(|| {
+        format!(
+            "Limit not known: whether a CPU limit held {} could not be read, so some of what they waited for others may be \
+             their limit's.",
+            list(&names)
+        )
+    })
 }
 
 fn why_no_interrupts(capture: &Capture) -> &'static str {

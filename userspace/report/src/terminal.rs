@@ -47,6 +47,9 @@ pub fn summary(
             page.table(table);
         }
         if question == Question::Neighbours {
+            if let Some(sentence) = measuring::limits_not_known(result) {
+                page.paragraph(&sentence);
+            }
             page.paragraph(&measuring::taken(result, capture));
         }
     }

@@ -224,6 +224,10 @@ pub struct Interference {
     pub aggressor: String,
     /// How long.
     pub wait_ns: u64,
+    /// Whether it could be read for how long CPU limits held the victim meanwhile, which is taken off: if not, some of it may be
+    /// theirs. None in captures of before this was kept, in which it was taken off replicas only.
+    #[serde(default)]
+    pub limit_known: Option<bool>,
 }
 
 /// What one CPU did within a window. A figure is none if it was not measured.

@@ -257,6 +257,7 @@ fn the_json_has_the_documented_names() {
         victim: "web/web-0".into(),
         aggressor: "system".into(),
         wait_ns: 4 * MILLISECOND,
+        limit_known: Some(true),
     }];
     let watched = Cpu {
         watched_ns: Some(10 * SECOND),
@@ -313,7 +314,7 @@ fn the_json_has_the_documented_names() {
                 "failed_by_kind": {}, "unfinished": 0, "achieved_rps": 0.1, "response_ms": two, "service_ms": two
             }],
             "joined": 1,
-            "interference": [{"victim": "web/web-0", "aggressor": "system", "wait_seconds": 0.004}],
+            "interference": [{"victim": "web/web-0", "aggressor": "system", "wait_seconds": 0.004, "limit_known": true}],
             "cpus": [
                 {
                     "cpu": 0, "watched_seconds": 10.0, "idle_seconds": 6.0, "cgroups_seconds": 3.5, "unassigned_seconds": 0.5,

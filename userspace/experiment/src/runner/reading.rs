@@ -15,7 +15,7 @@ use galileo_wire::clock::boot_ns;
 use tokio::time::sleep;
 
 use super::{deploy::Deployed, names::Names};
-use crate::local::{Accounted, LocalPlatform};
+use crate::local::{Accounted, LocalPlatform, throttling::Throttling};
 
 /// What an account may lack without another look being worth its time: little beside the 5 ms that a ledger allows.
 const CLOSE_NS: u64 = 200_000;
@@ -37,6 +37,8 @@ pub(super) struct Reading {
     pub own: Option<Accounted>,
     /// What was taken from each CPU.
     pub ticks: BTreeMap<u32, Ticks>,
+    /// For how long CPU limits had held tasks.
+    pub throttling: Throttling,
 }
 
 impl Reading {
@@ -59,6 +61,7 @@ impl Reading {
             own: platform.own_usage().ok(),
             probes: snapshot(probes),
             ticks: Ticks::read_each().unwrap_or_default(),
+            throttling: Throttling::read(),
         }
     }
 
@@ -78,6 +81,7 @@ impl Reading {
                 best = next;
             }
         }
+        best.throttling = Throttling::read();
         tracing::debug!(elapsed = ?began.elapsed(), lacking_ns = ?best.lacking_ns, "read");
         best
     }
@@ -110,6 +114,7 @@ impl Reading {
             lacking_ns,
             own: platform.own_usage().ok(),
             ticks: Ticks::read_each().unwrap_or_default(),
+            throttling: Throttling::default(),
         }
     }
 

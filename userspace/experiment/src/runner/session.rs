@@ -243,7 +243,8 @@ impl Session {
             );
         }
         names.learn(used.iter().flat_map(|used| used.cgroups.keys().copied()));
-        let (usages, interference) = usages(used.as_ref().zip(seen), &accounts, names);
+        let held = measured.after.throttling.since(&measured.before.throttling);
+        let (usages, interference) = usages(used.as_ref().zip(seen), &accounts, names, &held);
         let own = OwnCost {
             cpu_ns: match (measured.before.own, measured.after.own) {
                 (Some(before), Some(after)) => after.cpu_ns.saturating_sub(before.cpu_ns),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use galileo_probes::{Bounds, Causes, CgroupStats, Durations, Feature, Probes, Snapshot};
+use galileo_probes::{
+    Bounds, Causes, CgroupStats, Durations, Feature, Probes, Snapshot, Throttled, cgroup::CgroupId,
+};
 use galileo_wire::{
     Histogram,
     capture::{self, Apart, Interference, Usage, WaitBounds, Waits},
@@ -10,7 +12,7 @@ use galileo_wire::{
 };
 
 use super::names::{Names, Owner};
-use crate::local::Accounted;
+use crate::local::{Accounted, throttling::Held};
 
 /// What the kernel's accounting said of a replica at both ends of the measured phase.
 #[derive(Debug, Clone, Copy)]
@@ -67,14 +69,15 @@ impl Seen {
 /// What each replica used, and who disturbed whom. What the probes cannot see stays unsaid.
 ///
 /// `used` is the difference of two snapshots; none if the probes saw nothing. A wait of a throttled cgroup cannot be told
-/// from one behind a neighbour, so its limit's share is taken off the neighbours' part first ([`Causes`]): nobody is
-/// blamed for what the limit may have caused.
+/// from one behind a neighbour, so what limits `held` is taken off the neighbours' part first ([`Causes`]), of replicas and of
+/// everybody else: nobody is blamed for what a limit may have caused.
 pub(crate) fn usages(
     used: Option<(&Snapshot, Seen)>,
     accounts: &[Accounts],
     names: &Names,
+    held: &Held,
 ) -> (Vec<Option<Usage>>, Vec<Interference>) {
-    let mut blamed: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut interference = Vec::new();
     let preemption = used.map_or_else(Preemption::default, |(used, _)| Preemption::of(used));
     let mut usages = Vec::with_capacity(accounts.len());
     for (index, account) in accounts.iter().enumerate() {
@@ -90,41 +93,69 @@ pub(crate) fn usages(
             }));
             continue;
         };
-        let causes = Causes::of(used, &ids, account.throttled_ns().unwrap_or(0));
-        let victim = format!(
-            "{}/{}",
-            names.replica(index).service,
-            names.replica(index).replica
-        );
-        for (aggressor, ns) in &causes.others {
-            let aggressor = names.name(*aggressor);
-            *blamed.entry((victim.clone(), aggressor)).or_default() += ns;
-        }
+        let throttled = with_own(throttled(&ids, names, held), account.throttled_ns());
+        let causes = Causes::of(used, &ids, throttled);
+        let named = names.replica(index);
+        let victim = format!("{}/{}", named.service, named.replica);
+        interference.extend(blamed(&victim, &causes, throttled, names));
         usages.push(usage(&stats, seen, account, preemption, waits(&causes)));
     }
     // Others wait too: Galileo's own waits tell whether the load was disturbed.
-    for (blame, ns) in used.into_iter().flat_map(|(used, _)| &used.blames) {
-        let (victim, aggressor) = (names.owner(blame.victim), names.owner(blame.aggressor));
-        if matches!(victim, Owner::Replica(_))
-            || *ns == 0
-            || (victim == Owner::Galileo && aggressor == Owner::Galileo)
-        {
-            continue;
+    if let Some((used, _)) = used {
+        for (victim, ids) in others(used, names) {
+            let throttled = throttled(&ids, names, held);
+            let causes = Causes::of(used, &ids, throttled);
+            interference.extend(blamed(&victim, &causes, throttled, names));
         }
-        *blamed
-            .entry((names.name(blame.victim), names.name(blame.aggressor)))
-            .or_default() += ns;
     }
-    let mut interference: Vec<_> = blamed
-        .into_iter()
-        .map(|((victim, aggressor), wait_ns)| Interference {
-            victim,
-            aggressor,
-            wait_ns,
-        })
-        .collect();
     interference.sort_by_key(|pair| std::cmp::Reverse(pair.wait_ns));
     (usages, interference)
+}
+
+/// The cgroups that waited and are no replica's, by the name of whom they belong to.
+fn others(used: &Snapshot, names: &Names) -> BTreeMap<String, Vec<CgroupId>> {
+    let mut others: BTreeMap<String, Vec<CgroupId>> = BTreeMap::new();
+    for id in used.cgroups.keys() {
+        if !matches!(names.owner(*id), Owner::Replica(_)) {
+            others.entry(names.name(*id)).or_default().push(*id);
+        }
+    }
+    others
+}
+
+fn throttled(ids: &[CgroupId], names: &Names, held: &Held) -> Throttled {
+    held.of(&ids.iter().map(|id| names.path(*id)).collect())
+}
+
+/// The limit that Galileo set is known by its folder, whatever has become of the processes.
+fn with_own(throttled: Throttled, own_ns: Option<u64>) -> Throttled {
+    let own_ns = own_ns.unwrap_or(0);
+    Throttled {
+        alone_ns: throttled.alone_ns.max(own_ns),
+        shared_ns: throttled.shared_ns.max(own_ns),
+        ..throttled
+    }
+}
+
+/// Whom a victim waited for, by their names.
+fn blamed(
+    victim: &str,
+    causes: &Causes,
+    throttled: Throttled,
+    names: &Names,
+) -> impl Iterator<Item = Interference> {
+    let mut blamed: BTreeMap<String, u64> = BTreeMap::new();
+    for (aggressor, ns) in &causes.others {
+        *blamed.entry(names.name(*aggressor)).or_default() += ns;
+    }
+    blamed
+        .into_iter()
+        .map(move |(aggressor, wait_ns)| Interference {
+            victim: victim.to_owned(),
+            aggressor,
+            wait_ns,
+            limit_known: Some(!throttled.incomplete),
+        })
 }
 
 /// What one replica used; none if nothing tells its CPU time.

@@ -306,6 +306,7 @@ fn capture() -> Capture {
         victim: victim.into(),
         aggressor: aggressor.into(),
         wait_ns: ms * MILLISECOND,
+        limit_known: Some(true),
     };
     Capture {
         id: "202611250240-1a2b".into(),

@@ -2,6 +2,7 @@
 
 use galileo_analysis::RunResult;
 use galileo_report::html::{RESULT_ELEMENT, page};
+use galileo_report::terminal::summary;
 
 use crate::fixture::{Run, noisy_neighbour};
 
@@ -60,6 +61,25 @@ fn the_page_tells_what_took_the_cpus_in_the_summarys_words() {
     let (cells, meaning) = told(&shown(&run));
     assert_eq!(cells, 0);
     assert!(meaning.starts_with("Interrupts are without the local timer's"));
+}
+
+#[test]
+fn whose_limit_is_not_known_is_told_on_page_and_summary() {
+    let mut run = noisy_neighbour();
+    assert!(!shown(&run).contains("limit not known"));
+    let galileo = run.capture.interference.iter_mut();
+    for pair in galileo.filter(|pair| pair.victim == "galileo") {
+        pair.limit_known = Some(false);
+    }
+    let sentence = "Limit not known: whether a CPU limit held galileo could not be read, so some of what they waited for others \
+                    may be their limit's.";
+    let page = shown(&run);
+    assert!(page.contains(sentence), "{page}");
+    assert!(page.contains("galileo (limit not known)"));
+    let (result, insight) = run.analysed();
+    let summary = summary(&result, &insight, &run.capture, 80, false);
+    let flowing = summary.replace('\n', " ");
+    assert!(flowing.contains(sentence), "{summary}");
 }
 
 #[test]
