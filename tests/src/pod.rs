@@ -48,6 +48,24 @@ impl Pod {
         }
     }
 
+    /// Makes one below this one.
+    ///
+    /// # Panics
+    ///
+    /// As [`Pod::new`].
+    #[must_use]
+    pub fn below(&self, name: &str) -> Self {
+        let folder = self.folder.join(name);
+        fs::create_dir(&folder)
+            .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
+        let id = cgroup::id(&folder).expect("the cgroup was just made");
+        Self {
+            folder,
+            limited: None,
+            id,
+        }
+    }
+
     /// Makes one that may use so many hundredths of a CPU: by `cpu.max`, or by a folder of cgroup version 1 where that
     /// has the controller.
     ///

@@ -122,6 +122,10 @@ impl Session {
 
         let deployed = deploy(platform, &self.plan, &self.live, cancel).await?;
         let names = Arc::new(names(platform, &deployed));
+        if let Some(probes) = &probes {
+            let names = Arc::clone(&names);
+            probes.set_heirs(move |ids| names.heirs(ids));
+        }
         let phases = Arc::new(Phases::default());
         if let Some((began_ns, _)) = &began {
             phases.begin(*began_ns, *began_ns);
