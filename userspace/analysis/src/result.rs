@@ -80,6 +80,12 @@ pub struct ReplicaResult {
     pub rx_bytes: Option<u64>,
     /// Bytes sent, IP headers included.
     pub tx_bytes: Option<u64>,
+    /// Both by network interface, loopback first; null also for runs of before that was kept.
+    #[serde(default)]
+    pub interfaces: Option<Vec<InterfaceResult>>,
+    /// What became of its TCP connections; null also for runs of before that was kept.
+    #[serde(default)]
+    pub tcp: Option<TcpResult>,
     /// HTTP exchanges it answered.
     pub exchanges: Option<u64>,
     /// First byte of the request to last byte of the answer, as the kernel saw them at the replica's socket.
@@ -88,6 +94,52 @@ pub struct ReplicaResult {
     pub runq_wait_ms: Option<Quantiles>,
     /// What these waits were for.
     pub waits_seconds: Option<WaitsSeconds>,
+}
+
+/// What went over a network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceResult {
+    /// Its number in the replica's network namespace; null for what found no place in the table of interfaces.
+    pub interface: Option<u32>,
+    /// Its name there; null if it could not be asked for.
+    pub name: Option<String>,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Bytes received, IP headers included.
+    pub rx_bytes: u64,
+    /// Packets received, merged ones counted once.
+    pub rx_packets: u64,
+    /// Bytes sent, IP headers included.
+    pub tx_bytes: u64,
+    /// Packets sent, those to be cut later counted once.
+    pub tx_packets: u64,
+}
+
+/// What became of TCP connections, of those opened since the probes were loaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TcpResult {
+    /// Connections it opened.
+    pub opened: u64,
+    /// Connections that were opened to its listeners.
+    pub accepted: u64,
+    /// Attempts to open one that failed.
+    pub failed: u64,
+    /// The failed by kind: `refused`, `timed_out`, `abandoned`; all are there.
+    pub failed_by_kind: BTreeMap<String, u64>,
+    /// Established connections that ended.
+    pub closed: u64,
+    /// Of the closed, those that ended before both directions were closed.
+    pub aborted: u64,
+    /// Segments with data sent, retransmissions included.
+    pub data_segments: u64,
+    /// Segments retransmitted, SYNs included.
+    pub retransmits: u64,
+    /// Times that a retransmission timer ran out.
+    pub timeouts: u64,
+    /// Connections that its listeners turned away; null if the kernel could not be asked.
+    pub listen_drops: Option<u64>,
+    /// Smoothed round-trip time of each of the closed when it ended; null if none ended.
+    pub rtt_ms: Option<Quantiles>,
 }
 
 /// Time spent waiting for a CPU by cause, in seconds, summed over all tasks.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use galileo_wire::Capture;
-use galileo_wire::capture::{Bounds, OwnCost, Replica, Usage, Waits};
+use galileo_wire::capture::{Bounds, Interface, OwnCost, Replica, Tcp, Usage, Waits};
 
 use crate::quantiles::Quantiles;
 use crate::result::{
-    BoundsSeconds, OwnCostResult, ReplicaResult, ServiceResult, WaitBoundsSeconds, WaitsSeconds,
+    BoundsSeconds, InterfaceResult, OwnCostResult, ReplicaResult, ServiceResult, TcpResult,
+    WaitBoundsSeconds, WaitsSeconds,
 };
 use crate::{milliseconds, seconds};
 
@@ -38,6 +39,10 @@ fn replica(replica: &Replica) -> ReplicaResult {
         cpu_ms_per_request: usage.and_then(|usage| per_request_ms(usage.cpu_ns, exchanges)),
         rx_bytes: usage.and_then(|usage| usage.rx_bytes),
         tx_bytes: usage.and_then(|usage| usage.tx_bytes),
+        interfaces: usage
+            .and_then(|usage| usage.interfaces.as_ref())
+            .map(|interfaces| interfaces.iter().map(interface).collect()),
+        tcp: usage.and_then(|usage| usage.tcp.as_ref()).map(tcp),
         exchanges,
         service_ms: usage
             .and_then(|usage| usage.service.as_ref())
@@ -46,6 +51,39 @@ fn replica(replica: &Replica) -> ReplicaResult {
             .and_then(|usage| usage.runq_wait.as_ref())
             .and_then(Quantiles::of_histogram),
         waits_seconds: usage.and_then(|usage| usage.waits).map(waits),
+    }
+}
+
+fn interface(interface: &Interface) -> InterfaceResult {
+    InterfaceResult {
+        interface: interface.number,
+        name: interface.name.clone(),
+        loopback: interface.loopback,
+        rx_bytes: interface.rx_bytes,
+        rx_packets: interface.rx_packets,
+        tx_bytes: interface.tx_bytes,
+        tx_packets: interface.tx_packets,
+    }
+}
+
+fn tcp(tcp: &Tcp) -> TcpResult {
+    let failed = [
+        ("refused", tcp.refused),
+        ("timed_out", tcp.timed_out),
+        ("abandoned", tcp.abandoned),
+    ];
+    TcpResult {
+        opened: tcp.opened,
+        accepted: tcp.accepted,
+        failed: failed.iter().map(|(_, count)| count).sum(),
+        failed_by_kind: failed.map(|(kind, count)| (kind.to_owned(), count)).into(),
+        closed: tcp.closed,
+        aborted: tcp.aborted,
+        data_segments: tcp.data_segments,
+        retransmits: tcp.retransmits,
+        timeouts: tcp.timeouts,
+        listen_drops: tcp.listen_drops,
+        rtt_ms: Quantiles::of_histogram(&tcp.rtt),
     }
 }
 

@@ -124,6 +124,8 @@ fn behind(
         Question::Cpu => html! {
             (figures::cpu_over_time(capture, samples))
             (table(&tables::usage(result, insight)))
+            (table(&tables::network(result)))
+            (table(&tables::interfaces(result)))
         },
         Question::Time => html! {
             (figures::response_times(insight))

@@ -1,5 +1,7 @@
 //! The tables that the terminal and the page have in common: which figures, in which columns, in which words.
 
+mod network;
+
 use galileo_analysis::breakdown::{Breakdown, Part};
 use galileo_analysis::compare::Grouping;
 use galileo_analysis::ledger::{Ledger, Unit};
@@ -7,6 +9,8 @@ use galileo_analysis::result::{BoundsSeconds, CpuResult};
 use galileo_analysis::{Insight, Quantiles, RunResult};
 
 use crate::numbers::{NO_BREAK, count, figure, measured, optional, optional_bytes, optional_count};
+
+pub(crate) use network::{interfaces, network};
 
 /// A table of text.
 #[derive(Debug, Clone, Default)]

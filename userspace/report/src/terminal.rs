@@ -65,7 +65,7 @@ pub fn summary(
 
 fn tables_of(question: Question, result: &RunResult, insight: &Insight) -> Vec<Table> {
     let tables = match question {
-        Question::Cpu => vec![tables::usage(result, insight)],
+        Question::Cpu => vec![tables::usage(result, insight), tables::network(result)],
         Question::Time => vec![tables::times(result), tables::parts(insight)],
         Question::Places => vec![tables::places(insight)],
         Question::Neighbours => vec![

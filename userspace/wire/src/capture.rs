@@ -142,6 +142,12 @@ pub struct Usage {
     pub rx_bytes: Option<u64>,
     /// See `rx_bytes`.
     pub tx_bytes: Option<u64>,
+    /// The same by network interface, ascending by number, loopback first; none also in captures of before this was kept.
+    #[serde(default)]
+    pub interfaces: Option<Vec<Interface>>,
+    /// TCP connections; none also in captures of before this was kept.
+    #[serde(default)]
+    pub tcp: Option<Tcp>,
     /// Exchanges as a server that ended in the window, all of them.
     pub exchanges: Option<u64>,
     /// First byte of the request to last byte of the answer, of those exchanges.
@@ -154,6 +160,56 @@ pub struct Usage {
     pub switches_voluntary: Option<u64>,
     /// Switches away from a CPU while the task was still runnable.
     pub switches_involuntary: Option<u64>,
+}
+
+/// What went over a network interface, IP headers included. Packets are those of the kernel: merged when they come, not yet cut
+/// when they go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its number in the network namespace of the replica; none for what found no place in the table of interfaces.
+    pub number: Option<u32>,
+    /// Its name there, if that could be asked.
+    pub name: Option<String>,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+}
+
+/// What became of TCP connections, of those that were opened since the probes were loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tcp {
+    /// Connections it opened.
+    pub opened: u64,
+    /// Connections that were opened to its listeners.
+    pub accepted: u64,
+    /// Attempts that the peer answered with a reset.
+    pub refused: u64,
+    /// Attempts given up because no answer came.
+    pub timed_out: u64,
+    /// Attempts that ended without an answer before: closed, or the peer could not be reached.
+    pub abandoned: u64,
+    /// Established connections that ended.
+    pub closed: u64,
+    /// Of which before both directions were closed: by a reset, or because nothing was acknowledged any more.
+    pub aborted: u64,
+    /// Segments with data sent, retransmissions included.
+    pub data_segments: u64,
+    /// Segments retransmitted, SYNs included.
+    pub retransmits: u64,
+    /// Times that a retransmission timer ran out.
+    pub timeouts: u64,
+    /// Connections that its listeners turned away, mostly because more were waiting than they have place for; none if the kernel could not be
+    /// asked.
+    pub listen_drops: Option<u64>,
+    /// Smoothed round-trip time of each of `closed` when it ended.
+    pub rtt: Histogram,
 }
 
 /// By how much the CPU time of a replica by the probes and that by the kernel's account may be apart, at most, although

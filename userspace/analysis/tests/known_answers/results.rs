@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::records::{MILLISECOND, SECOND, capture, exchange, trace};
 use galileo_analysis::{Quantiles, RunResult, analyse};
-use galileo_wire::capture::{Bounds, Cpu, Interference, OwnCost, Sent, Usage, WaitBounds, Waits};
+use galileo_wire::capture::{
+    Bounds, Cpu, Interface, Interference, OwnCost, Sent, Tcp, Usage, WaitBounds, Waits,
+};
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{FailureKind, Histogram, Outcome, Phase, Trace};
 use proptest::prelude::*;
@@ -237,6 +239,28 @@ fn the_json_has_the_documented_names() {
         cpu_ns: SECOND / 2,
         rx_bytes: Some(400),
         tx_bytes: Some(800),
+        interfaces: Some(vec![Interface {
+            number: Some(1),
+            name: Some("lo".into()),
+            loopback: true,
+            rx_bytes: 400,
+            rx_packets: 4,
+            tx_bytes: 800,
+            tx_packets: 8,
+        }]),
+        tcp: Some(Tcp {
+            opened: 1,
+            accepted: 4,
+            refused: 2,
+            abandoned: 3,
+            closed: 4,
+            aborted: 1,
+            data_segments: 9,
+            retransmits: 2,
+            timeouts: 1,
+            rtt: two.clone(),
+            ..Tcp::default()
+        }),
         exchanges: Some(4),
         service: Some(two.clone()),
         runq_wait: Some(two),
@@ -295,7 +319,18 @@ fn the_json_has_the_documented_names() {
             "services": {"web": {"replicas": [
                 {
                     "name": "web-0", "node": "a", "cpu_seconds": 0.5, "cpu_ms_per_request": 125.0, "rx_bytes": 400,
-                    "tx_bytes": 800, "exchanges": 4, "service_ms": two, "runq_wait_ms": two,
+                    "tx_bytes": 800,
+                    "interfaces": [{
+                        "interface": 1, "name": "lo", "loopback": true, "rx_bytes": 400, "rx_packets": 4,
+                        "tx_bytes": 800, "tx_packets": 8
+                    }],
+                    "tcp": {
+                        "opened": 1, "accepted": 4, "failed": 5,
+                        "failed_by_kind": {"refused": 2, "timed_out": 0, "abandoned": 3},
+                        "closed": 4, "aborted": 1, "data_segments": 9, "retransmits": 2, "timeouts": 1,
+                        "listen_drops": null, "rtt_ms": two
+                    },
+                    "exchanges": 4, "service_ms": two, "runq_wait_ms": two,
                     "waits_seconds": {
                         "other_cgroups": 0.004, "own_tasks": 0.002, "cpu_limit": 0.001, "unexplained": 0.001,
                         "bounds": {
@@ -305,7 +340,7 @@ fn the_json_has_the_documented_names() {
                 },
                 {
                     "name": "web-1", "node": "b", "cpu_seconds": null, "cpu_ms_per_request": null, "rx_bytes": null,
-                    "tx_bytes": null, "exchanges": null, "service_ms": null, "runq_wait_ms": null,
+                    "tx_bytes": null, "interfaces": null, "tcp": null, "exchanges": null, "service_ms": null, "runq_wait_ms": null,
                     "waits_seconds": null
                 }
             ]}},

@@ -21,6 +21,7 @@ mod error;
 mod live;
 mod machine;
 mod names;
+mod network;
 mod observe;
 mod reading;
 mod session;

@@ -14,7 +14,7 @@ use galileo_probes::{CgroupStats, Probes, Snapshot, Ticks};
 use galileo_wire::clock::boot_ns;
 use tokio::time::sleep;
 
-use super::{deploy::Deployed, names::Names};
+use super::{deploy::Deployed, names::Names, network::Network};
 use crate::local::{Accounted, LocalPlatform, throttling::Throttling};
 
 /// What an account may lack without another look being worth its time: little beside the 5 ms that a ledger allows.
@@ -39,6 +39,8 @@ pub(super) struct Reading {
     pub ticks: BTreeMap<u32, Ticks>,
     /// For how long CPU limits had held tasks.
     pub throttling: Throttling,
+    /// What the network namespaces of replicas tell.
+    pub network: Network,
 }
 
 impl Reading {
@@ -62,6 +64,7 @@ impl Reading {
             probes: snapshot(probes),
             ticks: Ticks::read_each().unwrap_or_default(),
             throttling: Throttling::read(),
+            network: Network::default(),
         }
     }
 
@@ -82,6 +85,7 @@ impl Reading {
             }
         }
         best.throttling = Throttling::read();
+        best.network = Network::read(deployed);
         tracing::debug!(elapsed = ?began.elapsed(), lacking_ns = ?best.lacking_ns, "read");
         best
     }
@@ -115,6 +119,7 @@ impl Reading {
             own: platform.own_usage().ok(),
             ticks: Ticks::read_each().unwrap_or_default(),
             throttling: Throttling::default(),
+            network: Network::default(),
         }
     }
 

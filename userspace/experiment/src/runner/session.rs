@@ -19,6 +19,7 @@ use super::{
     drive::{Balancing, DRAIN},
     machine,
     names::{Named, Names},
+    network::Networks,
     observe::{self, Phases, Sampling, Watched, Watching},
     reading::{Reading, snapshot},
     usage::{Accounts, Seen, usages},
@@ -248,7 +249,12 @@ impl Session {
         }
         names.learn(used.iter().flat_map(|used| used.cgroups.keys().copied()));
         let held = measured.after.throttling.since(&measured.before.throttling);
-        let (usages, interference) = usages(used.as_ref().zip(seen), &accounts, names, &held);
+        let networks = Networks {
+            before: &measured.before.network,
+            after: &measured.after.network,
+        };
+        let (usages, interference) =
+            usages(used.as_ref().zip(seen), &accounts, &networks, names, &held);
         let own = OwnCost {
             cpu_ns: match (measured.before.own, measured.after.own) {
                 (Some(before), Some(after)) => after.cpu_ns.saturating_sub(before.cpu_ns),

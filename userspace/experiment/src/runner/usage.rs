@@ -11,7 +11,10 @@ use galileo_wire::{
     histogram::Bucket,
 };
 
-use super::names::{Names, Owner};
+use super::{
+    names::{Names, Owner},
+    network::Networks,
+};
 use crate::local::{Accounted, throttling::Held};
 
 /// What the kernel's accounting said of a replica at both ends of the measured phase.
@@ -44,6 +47,7 @@ impl Accounts {
 pub(crate) struct Seen {
     pub cpu: bool,
     pub network: bool,
+    pub tcp: bool,
     pub http: bool,
     /// Only if that was asked for.
     pub interrupts: bool,
@@ -60,6 +64,7 @@ impl Seen {
         Self {
             cpu: on(Feature::Cpu),
             network: on(Feature::Network),
+            tcp: on(Feature::Tcp),
             http: on(Feature::Http),
             interrupts: on(Feature::Interrupts),
         }
@@ -74,6 +79,7 @@ impl Seen {
 pub(crate) fn usages(
     used: Option<(&Snapshot, Seen)>,
     accounts: &[Accounts],
+    network: &Networks<'_>,
     names: &Names,
     held: &Held,
 ) -> (Vec<Option<Usage>>, Vec<Interference>) {
@@ -98,7 +104,11 @@ pub(crate) fn usages(
         let named = names.replica(index);
         let victim = format!("{}/{}", named.service, named.replica);
         interference.extend(blamed(&victim, &causes, throttled, names));
-        usages.push(usage(&stats, seen, account, preemption, waits(&causes)));
+        let mut usage = usage(&stats, seen, account, preemption, waits(&causes));
+        if let Some(usage) = &mut usage {
+            network.tell(index, &stats, seen, &ids, usage);
+        }
+        usages.push(usage);
     }
     // Others wait too: Galileo's own waits tell whether the load was disturbed.
     if let Some((used, _)) = used {
@@ -192,6 +202,9 @@ fn usage(
         waits: cpu.then_some(waits),
         switches_voluntary: cpu.then_some(stats.switches_voluntary),
         switches_involuntary: cpu.then_some(stats.switches_involuntary),
+        // What takes more than the counters comes beside.
+        interfaces: None,
+        tcp: None,
     })
 }
 
@@ -251,7 +264,7 @@ fn waits(causes: &Causes) -> Waits {
     }
 }
 
-fn histogram(durations: &Durations) -> Histogram {
+pub(super) fn histogram(durations: &Durations) -> Histogram {
     Histogram {
         buckets: durations
             .buckets()
@@ -294,6 +307,7 @@ mod tests {
         let all = Seen {
             cpu: true,
             network: true,
+            tcp: true,
             http: true,
             interrupts: true,
         };
@@ -362,6 +376,7 @@ mod tests {
         let seen = Seen {
             cpu: true,
             network: false,
+            tcp: false,
             http: false,
             interrupts: false,
         };

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use galileo_analysis::{Insight, RunResult, analyse, insight};
 use galileo_wire::capture::{
-    Bounds, Cpu, Interference, Machine, OwnCost, PhaseWindow, Replica, Service, Usage, WaitBounds,
-    Waits, Workload,
+    Bounds, Cpu, Interface, Interference, Machine, OwnCost, PhaseWindow, Replica, Service, Tcp,
+    Usage, WaitBounds, Waits, Workload,
 };
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{
@@ -230,6 +230,18 @@ fn histogram(values: &[u64]) -> Histogram {
     }
 }
 
+fn interface(number: u32, name: Option<&str>, rx_bytes: u64, tx_bytes: u64) -> Interface {
+    Interface {
+        number: Some(number),
+        name: name.map(str::to_owned),
+        loopback: number == 1,
+        rx_bytes,
+        rx_packets: rx_bytes.div_ceil(1_000),
+        tx_bytes,
+        tx_packets: tx_bytes.div_ceil(1_000),
+    }
+}
+
 fn bounds(low_ns: u64, high_ns: u64) -> Bounds {
     Bounds { low_ns, high_ns }
 }
@@ -245,6 +257,24 @@ fn usage(used: &Used) -> Usage {
         stolen_ns: None,
         rx_bytes: Some(exchanges * 325),
         tx_bytes: Some(exchanges * 745),
+        interfaces: Some(vec![
+            interface(1, Some("lo"), exchanges * 300, exchanges * 745),
+            interface(2, None, exchanges * 25, 0),
+        ]),
+        tcp: Some(Tcp {
+            opened: 1,
+            accepted: exchanges,
+            refused: 3,
+            timed_out: 1,
+            abandoned: 2,
+            closed: exchanges,
+            aborted: 5,
+            data_segments: exchanges * 2,
+            retransmits: 7,
+            timeouts: 1,
+            listen_drops: Some(4),
+            rtt: histogram(&used.waits_ns),
+        }),
         exchanges: Some(exchanges),
         service: Some(histogram(&used.service_ns)),
         runq_wait: Some(histogram(&used.waits_ns)),
@@ -281,6 +311,8 @@ fn capture() -> Capture {
         stolen_ns: None,
         rx_bytes: Some(0),
         tx_bytes: Some(0),
+        interfaces: Some(vec![]),
+        tcp: Some(Tcp::default()),
         exchanges: Some(0),
         service: Some(Histogram::default()),
         runq_wait: Some(histogram(&waits_ns)),
