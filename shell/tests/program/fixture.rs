@@ -133,6 +133,8 @@ fn capture(id: &str) -> Capture {
             sent: None,
         }],
         interference: vec![],
+        system: None,
+        accounting: None,
         asked_interrupts: false,
         cpus: vec![Cpu {
             cpu: 0,

@@ -163,3 +163,50 @@ duration: 3s
         "{blamed} s, {known}"
     );
 }
+
+#[test]
+fn the_time_of_what_is_in_no_cgroup_is_told_by_name() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+    let pod = Pod::new("left");
+    let name = "open('/proc/self/comm', 'w').write('in-no-pod')";
+    let leave = format!("{name}\nprint('ready')\nwhile True: pass");
+    let mut spinner = pod.python(&leave, &[]);
+    assert_eq!(spinner.line(), "ready");
+    let mount = galileo_probes::cgroup::mount_point().expect("a cgroup2 mount");
+    std::fs::write(mount.join("cgroup.procs"), spinner.id().to_string()).expect("root may");
+
+    let json = place.results(
+        "version: 1
+name: system
+services: {sleep: {command: [sleep, '60']}}
+workloads: []
+duration: 2s
+",
+    );
+
+    let system = &json["system"];
+    let seconds = |value: &Value| value.as_f64().expect("a number");
+    let busiest = system["busiest"].as_array().expect("an array");
+    let found = busiest.iter().find(|task| task["name"] == "in-no-pod");
+    let found = found.unwrap_or_else(|| panic!("it is one of {busiest:?}"));
+    assert_eq!(found["kernel_thread"], false);
+    assert!(seconds(&found["cpu_seconds"]) > 0.5, "{system}");
+    let [all, kernel, processes, rest] = [
+        "cpu_seconds",
+        "kernel_threads_seconds",
+        "processes_seconds",
+        "rest_seconds",
+    ]
+    .map(|part| seconds(&system[part]));
+    // Two observers, some milliseconds apart on each of the CPUs.
+    assert!(
+        (kernel + processes + rest - all).abs() < 0.02 * all + 0.1,
+        "{system}"
+    );
+    assert!(processes >= seconds(&found["cpu_seconds"]));
+    for of in ["interrupts", "steal"] {
+        let how = json["accounting"][of]["how"].as_str().expect("a text");
+        assert!(!how.is_empty());
+    }
+}

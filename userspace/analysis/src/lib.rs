@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Reading order: [`result`] (what comes out), [`quantiles`], [`join`] (one request, one story), [`workloads`],
-//! [`services`], [`cpus`], [`validity`]; then [`breakdown`], [`compare`], [`disturbance`], [`ledger`], put together in [`mod@insight`].
+//! [`services`], [`cpus`], [`system`], [`validity`]; then [`breakdown`], [`compare`], [`disturbance`], [`ledger`], put together in [`mod@insight`].
 
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,7 @@ pub mod ledger;
 pub mod quantiles;
 pub mod result;
 pub mod services;
+pub mod system;
 pub mod validity;
 pub mod workloads;
 
@@ -67,6 +68,8 @@ pub fn analyse(
         joined,
         interference: disturbance::interference(capture),
         cpus: cpus::figures(capture),
+        system: system::figures(capture),
+        accounting: system::accounting(capture),
         losses: capture.losses.clone(),
         not_stored: capture.not_stored,
         valid: invalid_reasons.is_empty(),

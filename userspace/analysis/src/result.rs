@@ -29,6 +29,12 @@ pub struct RunResult {
     /// What each CPU did in the measured phase, by ascending number; empty for runs of before that was kept.
     #[serde(default)]
     pub cpus: Vec<CpuResult>,
+    /// What ran in the root cgroup; null if the probes did not tell, and for runs of before that was kept.
+    #[serde(default)]
+    pub system: Option<SystemResult>,
+    /// What the kernel takes off the CPU time of tasks that the probes leave in it; null for runs of before that was kept.
+    #[serde(default)]
+    pub accounting: Option<AccountingResult>,
     /// What was seen and could not be kept, by kind.
     pub losses: BTreeMap<String, u64>,
     /// Exchanges that were counted and, by the run's limit, not stored one by one: no loss.
@@ -252,6 +258,52 @@ pub struct CpuResult {
     /// Time that a hypervisor gave to others, in steps of 10 ms; null also if /proc/stat has told none since boot, unless there is no
     /// hypervisor.
     pub steal_seconds: Option<f64>,
+}
+
+/// What ran in the root cgroup: the kernel's threads, and processes that are in no other.
+///
+/// `cpu = kernel_threads + processes + rest`, but for what two observers differ in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SystemResult {
+    /// All of it, by the probes.
+    pub cpu_seconds: f64,
+    /// Of the kernel's threads, by /proc.
+    pub kernel_threads_seconds: f64,
+    /// Of tasks of processes, by /proc.
+    pub processes_seconds: f64,
+    /// What /proc does not tell of it: tasks that had ended when it was read.
+    pub rest_seconds: f64,
+    /// Those names that ran longest, longest first.
+    pub busiest: Vec<SystemTaskResult>,
+}
+
+/// All tasks of the root cgroup that have one name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SystemTaskResult {
+    /// The name; of the kernel's threads what stands before the first `/`.
+    pub name: String,
+    /// Whether these are threads of the kernel.
+    pub kernel_thread: bool,
+    /// Time on a CPU.
+    pub cpu_seconds: f64,
+}
+
+/// What the kernel takes off the CPU time of tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountingResult {
+    /// The time of interrupts and softirqs.
+    pub interrupts: TakenOffResult,
+    /// The time that a hypervisor gave to others.
+    pub steal: TakenOffResult,
+}
+
+/// Whether something is taken off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOffResult {
+    /// Whether it is; null if nothing tells.
+    pub taken_off: Option<bool>,
+    /// How that is known, or why not.
+    pub how: String,
 }
 
 /// What Galileo itself used in the measured phase.

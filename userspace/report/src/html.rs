@@ -142,6 +142,7 @@ fn behind(
             (table(&tables::waits(result)))
             (table(&tables::cpus(result, usize::MAX)))
             p.note { (measuring::taken(result, capture)) }
+            (table(&tables::system(result, usize::MAX)))
             (parts::matrix(result))
             @if let Some(sentence) = measuring::limits_not_known(result) { p.note { (sentence) } }
         },
@@ -172,6 +173,7 @@ fn ledgers(result: &RunResult, insight: &Insight) -> Markup {
                     }
                 }
             }
+            @if let Some(sentence) = measuring::accounting(result) { p.note { (sentence) } }
         }
     }
 }

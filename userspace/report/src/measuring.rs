@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use galileo_analysis::result::CpuResult;
+use galileo_analysis::result::{CpuResult, TakenOffResult};
 use galileo_analysis::{Insight, RunResult};
 use galileo_wire::Capture;
 
@@ -53,6 +53,24 @@ pub(crate) fn taken(result: &RunResult, capture: &Capture) -> String {
         ));
     }
     sentences.join(" ")
+}
+
+/// What the kernel takes off its account of CPU time, beside which that of the probes is held, in a sentence.
+pub(crate) fn accounting(result: &RunResult) -> Option<String> {
+    let accounting = result.accounting.as_ref()?;
+    let fate = |of: &TakenOffResult| {
+        let fate = match of.taken_off {
+            Some(true) => "taken off",
+            Some(false) => "left in",
+            None => "not known to be taken off",
+        };
+        format!("{fate} ({})", of.how)
+    };
+    Some(format!(
+        "The kernel's account of CPU time: interrupts are {}; steal is {}. The probes leave both in.",
+        fate(&accounting.interrupts),
+        fate(&accounting.steal)
+    ))
 }
 
 /// So many are named in a sentence.

@@ -1,6 +1,7 @@
 //! The tables that the terminal and the page have in common: which figures, in which columns, in which words.
 
 mod network;
+mod system;
 
 use galileo_analysis::breakdown::{Breakdown, Part};
 use galileo_analysis::compare::Grouping;
@@ -11,6 +12,7 @@ use galileo_analysis::{Insight, Quantiles, RunResult};
 use crate::numbers::{NO_BREAK, count, figure, measured, optional, optional_bytes, optional_count};
 
 pub(crate) use network::{interfaces, network};
+pub(crate) use system::system;
 
 /// A table of text.
 #[derive(Debug, Clone, Default)]

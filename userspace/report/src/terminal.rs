@@ -15,6 +15,8 @@ use paint::Paint;
 
 /// Replicas, pairs and the like that are listed; the page has all.
 const MOST_ROWS: usize = 16;
+/// Names of tasks that are listed of each kind.
+const MOST_NAMES: usize = 3;
 /// Victims whose disturbers are listed.
 const MOST_VICTIMS: usize = 4;
 
@@ -51,11 +53,18 @@ pub fn summary(
                 page.paragraph(&sentence);
             }
             page.paragraph(&measuring::taken(result, capture));
+            let system = tables::system(result, MOST_NAMES);
+            if !system.rows.is_empty() {
+                page.table(system);
+            }
         }
     }
     page.blank();
     page.heading("Do the figures add up?");
     page.ledgers(insight);
+    if let Some(sentence) = measuring::accounting(result) {
+        page.paragraph(&sentence);
+    }
     page.paragraph(&measuring::losses(result));
     page.blank();
     page.heading("What did watching cost?");

@@ -45,6 +45,12 @@ pub struct Capture {
     /// What each CPU that was online at both ends did in the measured phase, by ascending number; empty in captures of before this was kept.
     #[serde(default)]
     pub cpus: Vec<Cpu>,
+    /// What ran in the root cgroup in the measured phase; none if the probes did not tell, and in captures of before this was kept.
+    #[serde(default)]
+    pub system: Option<System>,
+    /// What this kernel takes off the CPU time of tasks that the probes leave in it; none in captures of before this was kept.
+    #[serde(default)]
+    pub accounting: Option<Accounting>,
     /// Whether the time of interrupts and softirqs was asked for: if so and it is not there, `unseen` tells why.
     #[serde(default)]
     pub asked_interrupts: bool,
@@ -306,6 +312,49 @@ pub struct Cpu {
     /// What a hypervisor took, by /proc/stat, in steps of 10 ms; none also if that has told none since boot and nothing tells that
     /// there is no hypervisor.
     pub steal_ns: Option<u64>,
+}
+
+/// What ran in the root cgroup, which has the kernel's threads and all that is in no other: its time by the probes, and whose it was
+/// by /proc.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// All of it, by the probes.
+    pub cpu_ns: u64,
+    /// Of the kernel's threads, by /proc.
+    pub kernel_threads_ns: u64,
+    /// Of tasks of processes, by /proc.
+    pub processes_ns: u64,
+    /// Those names that ran longest, longest first.
+    pub busiest: Vec<SystemTask>,
+}
+
+/// All tasks of the root cgroup that have one name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemTask {
+    /// Of a kernel's thread what stands before the first `/`.
+    pub name: String,
+    /// Whether it is a thread of the kernel.
+    pub kernel_thread: bool,
+    /// How long they ran.
+    pub cpu_ns: u64,
+}
+
+/// What a kernel takes off the CPU time of tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounting {
+    /// The time of interrupts (`CONFIG_IRQ_TIME_ACCOUNTING`).
+    pub interrupts: TakenOff,
+    /// The time that a hypervisor gave to others (`CONFIG_PARAVIRT_TIME_ACCOUNTING`).
+    pub steal: TakenOff,
+}
+
+/// Whether something is taken off.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOff {
+    /// Whether it is; none if nothing tells.
+    pub taken_off: Option<bool>,
+    /// How that is known, or why not.
+    pub how: String,
 }
 
 /// A workload as planned.

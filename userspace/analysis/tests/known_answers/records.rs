@@ -50,6 +50,8 @@ pub fn capture() -> Capture {
         }],
         interference: vec![],
         cpus: vec![],
+        system: None,
+        accounting: None,
         asked_interrupts: false,
         losses: BTreeMap::from([("ring_full".into(), 0)]),
         not_stored: 0,

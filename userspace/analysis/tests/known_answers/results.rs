@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::records::{MILLISECOND, SECOND, capture, exchange, trace};
 use galileo_analysis::{Quantiles, RunResult, analyse};
 use galileo_wire::capture::{
-    Bounds, Cpu, Interface, Interference, OwnCost, Sent, Tcp, Usage, WaitBounds, Waits,
+    Accounting, Bounds, Cpu, Interface, Interference, OwnCost, Sent, System, SystemTask, TakenOff,
+    Tcp, Usage, WaitBounds, Waits,
 };
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{FailureKind, Histogram, Outcome, Phase, Trace};
@@ -297,6 +298,26 @@ fn the_json_has_the_documented_names() {
         ..Cpu::default()
     };
     capture.cpus = vec![watched, unwatched];
+    capture.system = Some(System {
+        cpu_ns: 900 * MILLISECOND,
+        kernel_threads_ns: 300 * MILLISECOND,
+        processes_ns: 500 * MILLISECOND,
+        busiest: vec![SystemTask {
+            name: "sshd".into(),
+            kernel_thread: false,
+            cpu_ns: 500 * MILLISECOND,
+        }],
+    });
+    capture.accounting = Some(Accounting {
+        interrupts: TakenOff {
+            taken_off: Some(false),
+            how: "config".into(),
+        },
+        steal: TakenOff {
+            taken_off: None,
+            how: "no config".into(),
+        },
+    });
     capture.own = OwnCost {
         cpu_ns: SECOND / 4,
         probe_runs: Some(1_000),
@@ -360,6 +381,14 @@ fn the_json_has_the_documented_names() {
                     "unassigned_seconds": null, "irq_seconds": null, "softirq_seconds": null, "steal_seconds": null
                 }
             ],
+            "system": {
+                "cpu_seconds": 0.9, "kernel_threads_seconds": 0.3, "processes_seconds": 0.5, "rest_seconds": 0.1,
+                "busiest": [{"name": "sshd", "kernel_thread": false, "cpu_seconds": 0.5}]
+            },
+            "accounting": {
+                "interrupts": {"taken_off": false, "how": "config"},
+                "steal": {"taken_off": null, "how": "no config"}
+            },
             "losses": {"ring_full": 0},
             "not_stored": 0,
             "valid": true,
@@ -384,6 +413,48 @@ fn captures_and_results_of_before_cpus_were_kept_can_still_be_read() {
     let result = analyse(&older(&capture), &[], &[], &[]);
     assert_eq!(result.cpus, []);
     assert_eq!(older(&analyse(&capture, &[], &[], &[])), result);
+}
+
+#[test]
+fn captures_and_results_of_before_bounds_limits_and_networks_were_kept_can_still_be_read() {
+    const NEWER: [&str; 6] = [
+        "bounds",
+        "limit_known",
+        "interfaces",
+        "tcp",
+        "system",
+        "accounting",
+    ];
+    fn strip(json: &mut serde_json::Value) {
+        match json {
+            serde_json::Value::Object(fields) => {
+                fields.retain(|name, _| !NEWER.contains(&name.as_str()));
+                fields.values_mut().for_each(strip);
+            }
+            serde_json::Value::Array(values) => values.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    fn older<T: Serialize + DeserializeOwned>(newer: &T) -> T {
+        let mut json = serde_json::to_value(newer).unwrap();
+        strip(&mut json);
+        serde_json::from_value(json).unwrap()
+    }
+    let mut capture = capture();
+    capture.services.get_mut("web").unwrap().replicas[0].usage = Some(Usage {
+        waits: Some(Waits {
+            other_cgroups_ns: SECOND,
+            ..Waits::default()
+        }),
+        ..Usage::default()
+    });
+    let result = analyse(&older(&capture), &[], &[], &[]);
+    assert_eq!(older(&analyse(&capture, &[], &[], &[])), result);
+    let replica = &result.services["web"].replicas[0];
+    assert_eq!((&replica.interfaces, &replica.tcp), (&None, &None));
+    let waits = replica.waits_seconds.unwrap();
+    assert_eq!((waits.other_cgroups, waits.bounds), (1.0, None));
+    assert_eq!((&result.system, &result.accounting), (&None, &None));
 }
 
 fn outcomes() -> impl Strategy<Value = Outcome> {

@@ -25,6 +25,7 @@ mod network;
 mod observe;
 mod reading;
 mod session;
+mod system;
 mod usage;
 
 use std::path::PathBuf;

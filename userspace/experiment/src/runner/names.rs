@@ -134,6 +134,11 @@ impl Names {
         }
     }
 
+    /// The root cgroup.
+    pub(crate) fn root(&self) -> Option<CgroupId> {
+        cgroup::id(&self.mount).ok()
+    }
+
     /// With whom stays what each of these cgroups counted once it is gone: the cgroup of the replica that it belongs to.
     pub(crate) fn heirs(&self, ids: &[CgroupId]) -> Vec<Option<CgroupId>> {
         self.learn(ids.iter().copied());

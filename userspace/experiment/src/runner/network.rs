@@ -13,10 +13,8 @@ use galileo_probes::{
 };
 use galileo_wire::capture::{Interface, Tcp, Usage};
 
-use super::{
-    deploy::Deployed,
-    usage::{Seen, histogram},
-};
+use super::usage::{Seen, histogram};
+use crate::local::Replica;
 
 /// What the network namespaces tell at one time.
 #[derive(Debug, Clone, Default)]
@@ -34,11 +32,11 @@ struct Namespace {
 }
 
 impl Network {
-    pub(super) fn read(deployed: &[Deployed]) -> Self {
+    pub(super) fn read(replicas: &[Replica]) -> Self {
         let mut network = Self::default();
-        for replica in deployed {
+        for replica in replicas {
             let mut of_replica = BTreeSet::new();
-            for pid in replica.replica.members() {
+            for pid in replica.members() {
                 // It may have ended meanwhile.
                 let Ok(inside) = NetworkNamespace::of_process(pid) else {
                     continue;

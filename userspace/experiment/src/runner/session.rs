@@ -22,6 +22,7 @@ use super::{
     network::Networks,
     observe::{self, Phases, Sampling, Watched, Watching},
     reading::{Reading, snapshot},
+    system,
     usage::{Accounts, Seen, usages},
 };
 use crate::{
@@ -248,11 +249,21 @@ impl Session {
             );
         }
         names.learn(used.iter().flat_map(|used| used.cgroups.keys().copied()));
-        let held = measured.after.throttling.since(&measured.before.throttling);
+        let (before, after) = (&measured.before.beside, &measured.after.beside);
+        let held = after.throttling.since(&before.throttling);
         let networks = Networks {
-            before: &measured.before.network,
-            after: &measured.after.network,
+            before: &before.network,
+            after: &after.network,
         };
+        let root_time = before.root.as_ref().zip(after.root.as_ref());
+        let system = used
+            .as_ref()
+            .filter(|_| seen.is_some_and(|seen| seen.cpu))
+            .zip(root_time)
+            .and_then(|(used, (before, after))| {
+                let root = used.cgroups.get(&names.root()?)?;
+                Some(system::system(root, &after.since(before)))
+            });
         let (usages, interference) =
             usages(used.as_ref().zip(seen), &accounts, &networks, names, &held);
         let own = OwnCost {
@@ -301,6 +312,8 @@ impl Session {
                 .collect(),
             interference,
             cpus,
+            system,
+            accounting: Some(system::accounting(Accounting::find())),
             asked_interrupts: self.plan.telemetry.interrupts,
             losses: BTreeMap::from([("traces_lost".to_owned(), traces_lost)]),
             not_stored: 0,

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use galileo_analysis::{Insight, RunResult, analyse, insight};
 use galileo_wire::capture::{
-    Bounds, Cpu, Interface, Interference, Machine, OwnCost, PhaseWindow, Replica, Service, Tcp,
-    Usage, WaitBounds, Waits, Workload,
+    Accounting, Bounds, Cpu, Interface, Interference, Machine, OwnCost, PhaseWindow, Replica,
+    Service, System, SystemTask, TakenOff, Tcp, Usage, WaitBounds, Waits, Workload,
 };
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{
@@ -406,6 +406,17 @@ fn capture() -> Capture {
             pair("web/web-1", "system", 6),
         ],
         cpus: vec![cpu(0, 15_980), cpu(1, 460)],
+        system: Some(system()),
+        accounting: Some(Accounting {
+            interrupts: taken_off(
+                Some(false),
+                "/proc/config.gz: CONFIG_IRQ_TIME_ACCOUNTING is not set",
+            ),
+            steal: taken_off(
+                None,
+                "the kernel's configuration is not to be found, and /proc/stat tells of steal",
+            ),
+        }),
         asked_interrupts: false,
         losses: [
             ("exchange_ring_full", 0),
@@ -421,6 +432,34 @@ fn capture() -> Capture {
             probe_ns: Some(290 * MILLISECOND),
         },
         unseen: vec![],
+    }
+}
+
+fn system() -> System {
+    let task = |name: &str, kernel_thread, ms| SystemTask {
+        name: name.into(),
+        kernel_thread,
+        cpu_ns: ms * MILLISECOND,
+    };
+    System {
+        cpu_ns: 900 * MILLISECOND,
+        kernel_threads_ns: 310 * MILLISECOND,
+        processes_ns: 520 * MILLISECOND,
+        busiest: vec![
+            task("sshd", false, 500),
+            task("ksoftirqd", true, 200),
+            task("kworker", true, 90),
+            task("cron", false, 20),
+            task("rcu_preempt", true, 15),
+            task("migration", true, 5),
+        ],
+    }
+}
+
+fn taken_off(taken_off: Option<bool>, how: &str) -> TakenOff {
+    TakenOff {
+        taken_off,
+        how: how.into(),
     }
 }
 
