@@ -88,6 +88,8 @@ fn a_runs_figures_of_the_network_are_what_the_replica_did() {
         (&json!(0), &json!(0))
     );
     assert_eq!(tcp["listen_drops"], 2);
+    // The one that waits, at its own end at least.
+    assert!(tcp["open"].as_u64().unwrap() >= 1, "{tcp}");
     let rtt = &tcp["rtt_ms"];
     let (p50, max) = (rtt["p50"].as_f64().unwrap(), rtt["max"].as_f64().unwrap());
     assert!(p50 > 0.0 && p50 <= max && max < 1_000.0, "{rtt}");

@@ -144,7 +144,10 @@ pub struct TcpResult {
     pub timeouts: u64,
     /// Connections that its listeners turned away; null if the kernel could not be asked.
     pub listen_drops: Option<u64>,
-    /// Smoothed round-trip time of each of the closed when it ended; null if none ended.
+    /// Connections open at the end, whoever opened them and when; those that have measured no round trip are left out. Null if the
+    /// kernel could not be asked.
+    pub open: Option<u64>,
+    /// Smoothed round-trip time of each of the closed when it ended, and of each of the open at the end; null if there is none.
     pub rtt_ms: Option<Quantiles>,
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use galileo_wire::Capture;
 use galileo_wire::capture::{Bounds, Interface, OwnCost, Replica, Tcp, Usage, Waits};
+use galileo_wire::{Capture, Histogram};
 
-use crate::quantiles::Quantiles;
+use crate::quantiles::{Quantiles, pool};
 use crate::result::{
     BoundsSeconds, InterfaceResult, OwnCostResult, ReplicaResult, ServiceResult, TcpResult,
     WaitBoundsSeconds, WaitsSeconds,
@@ -83,7 +83,8 @@ fn tcp(tcp: &Tcp) -> TcpResult {
         retransmits: tcp.retransmits,
         timeouts: tcp.timeouts,
         listen_drops: tcp.listen_drops,
-        rtt_ms: Quantiles::of_histogram(&tcp.rtt),
+        open: tcp.open_rtt.as_ref().map(Histogram::count),
+        rtt_ms: Quantiles::of_histogram(&pool([&tcp.rtt].into_iter().chain(&tcp.open_rtt))),
     }
 }
 

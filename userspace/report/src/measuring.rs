@@ -1,6 +1,6 @@
 //! What is told of the measuring itself, in sentences: what its figures contain, what it cost, and what it lost.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use galileo_analysis::result::{CpuResult, TakenOffResult};
 use galileo_analysis::{Insight, RunResult};
@@ -74,18 +74,29 @@ pub(crate) fn accounting(result: &RunResult) -> Option<String> {
 }
 
 /// So many are named in a sentence.
-const NAMED: usize = 4;
+const NAMED: usize = 3;
+/// Who waited for a smaller part of all waits is not named: short-lived cgroups of others come and go by the dozen.
+const LEAST_PART: f64 = 0.01;
 
 /// Who may have been held by a CPU limit that could not be read, in a sentence; none if nobody.
 pub(crate) fn limits_not_known(result: &RunResult) -> Option<String> {
-    let mut victims: Vec<&str> = result
+    let all: f64 = result
         .interference
         .iter()
-        .filter(|pair| pair.limit_known == Some(false))
-        .map(|pair| pair.victim.as_str())
-        .collect();
-    let mut named = BTreeSet::new();
-    victims.retain(|victim| named.insert(*victim));
+        .map(|pair| pair.wait_seconds)
+        .sum();
+    let mut waits: BTreeMap<&str, f64> = BTreeMap::new();
+    let unknown = result
+        .interference
+        .iter()
+        .filter(|pair| pair.limit_known == Some(false));
+    for pair in unknown {
+        *waits.entry(&pair.victim).or_default() += pair.wait_seconds;
+    }
+    let mut waits: Vec<(&str, f64)> = waits.into_iter().collect();
+    waits.retain(|(_, seconds)| *seconds >= LEAST_PART * all);
+    waits.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let victims: Vec<&str> = waits.into_iter().map(|(victim, _)| victim).collect();
     let mut names: Vec<String> = victims
         .iter()
         .take(NAMED)

@@ -216,6 +216,9 @@ pub struct Tcp {
     pub listen_drops: Option<u64>,
     /// Smoothed round-trip time of each of `closed` when it ended.
     pub rtt: Histogram,
+    /// The same of each connection that was open at the end, however old; those are left out that have measured none. None if the
+    /// kernel could not be asked.
+    pub open_rtt: Option<Histogram>,
 }
 
 /// By how much the CPU time of a replica by the probes and that by the kernel's account may be apart, at most, although

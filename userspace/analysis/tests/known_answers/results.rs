@@ -260,6 +260,10 @@ fn the_json_has_the_documented_names() {
             retransmits: 2,
             timeouts: 1,
             rtt: two.clone(),
+            open_rtt: Some(Histogram {
+                buckets: vec![bucket],
+                sum_ns: 8 * MILLISECOND,
+            }),
             ..Tcp::default()
         }),
         exchanges: Some(4),
@@ -349,7 +353,7 @@ fn the_json_has_the_documented_names() {
                         "opened": 1, "accepted": 4, "failed": 5,
                         "failed_by_kind": {"refused": 2, "timed_out": 0, "abandoned": 3},
                         "closed": 4, "aborted": 1, "data_segments": 9, "retransmits": 2, "timeouts": 1,
-                        "listen_drops": null, "rtt_ms": two
+                        "listen_drops": null, "open": 4, "rtt_ms": two
                     },
                     "exchanges": 4, "service_ms": two, "runq_wait_ms": two,
                     "waits_seconds": {

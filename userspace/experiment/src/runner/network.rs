@@ -4,14 +4,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use galileo_probes::{
     CgroupStats, Interface as Number, NetworkNamespace, TcpStats, Traffic,
     cgroup::CgroupId,
-    sockets::{self, Listener},
+    sockets::{self, Listener, Sockets},
 };
-use galileo_wire::capture::{Interface, Tcp, Usage};
+use galileo_wire::{
+    Histogram,
+    capture::{Interface, Tcp, Usage},
+    histogram::Bucket,
+};
 
 use super::usage::{Seen, histogram};
 use crate::local::Replica;
@@ -28,11 +33,22 @@ pub(super) struct Network {
 struct Namespace {
     inside: Arc<NetworkNamespace>,
     /// None if the kernel could not be asked.
-    listeners: Option<Vec<Listener>>,
+    sockets: Option<Sockets>,
 }
 
 impl Network {
-    pub(super) fn read(replicas: &[Replica]) -> Self {
+    /// Reads them; open connections only if they are asked for, of which there may be very many.
+    pub(super) fn read(replicas: &[Replica], with_connections: bool) -> Self {
+        let ask = |inside: &NetworkNamespace| {
+            if with_connections {
+                return sockets::tcp(inside).ok();
+            }
+            let listeners = sockets::listeners(inside).ok()?;
+            Some(Sockets {
+                listeners,
+                ..Sockets::default()
+            })
+        };
         let mut network = Self::default();
         for replica in replicas {
             let mut of_replica = BTreeSet::new();
@@ -46,7 +62,7 @@ impl Network {
                     .namespaces
                     .entry(inside.id)
                     .or_insert_with(|| Namespace {
-                        listeners: sockets::listeners(&inside).ok(),
+                        sockets: ask(&inside),
                         inside: Arc::new(inside),
                     });
             }
@@ -55,11 +71,9 @@ impl Network {
         network
     }
 
-    fn listeners(&self) -> impl Iterator<Item = &Listener> {
+    fn sockets(&self) -> impl Iterator<Item = &Sockets> {
         let asked = self.namespaces.values();
-        asked
-            .filter_map(|namespace| namespace.listeners.as_ref())
-            .flatten()
+        asked.filter_map(|namespace| namespace.sockets.as_ref())
     }
 }
 
@@ -82,9 +96,11 @@ impl Networks<'_> {
         usage.interfaces = seen
             .network
             .then(|| interfaces(stats, |number| self.name(replica, number)));
-        usage.tcp = seen
-            .tcp
-            .then(|| tcp(&stats.tcp, self.listen_drops(replica, ids)));
+        usage.tcp = seen.tcp.then(|| {
+            let mut tcp = tcp(&stats.tcp);
+            self.tell_sockets(replica, ids, &mut tcp);
+            tcp
+        });
     }
 
     /// The namespaces of a replica; those of before, if its processes have ended.
@@ -106,28 +122,42 @@ impl Networks<'_> {
         inside.interface_name(number).ok().flatten()
     }
 
-    /// What a replica's listeners turned away; of those that are gone nobody tells.
-    fn listen_drops(&self, replica: usize, ids: &[CgroupId]) -> Option<u64> {
-        let (_, namespaces) = self.of_replica(replica)?;
-        let asked = |id: &u64| self.after.namespaces.get(id)?.listeners.as_ref();
-        let tells = |listeners: &Vec<Listener>| listeners.iter().all(|one| one.cgroup.is_some());
-        if !namespaces.iter().all(|id| asked(id).is_some_and(tells)) {
-            return None;
+    /// Adds what the kernel tells of a replica's sockets at the end; of listeners that are gone nobody tells what they turned away.
+    fn tell_sockets(&self, replica: usize, ids: &[CgroupId], tcp: &mut Tcp) {
+        let Some((_, namespaces)) = self.of_replica(replica) else {
+            return;
+        };
+        let asked = |id: &u64| self.after.namespaces.get(id)?.sockets.as_ref();
+        let Some(sockets) = namespaces.iter().map(asked).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        let listeners = || sockets.iter().flat_map(|sockets| &sockets.listeners);
+        let connections = || sockets.iter().flat_map(|sockets| &sockets.connections);
+        let owners = listeners()
+            .map(|one| one.cgroup)
+            .chain(connections().map(|one| one.cgroup));
+        // Kernels before 5.9, or built so, do not tell whose a socket is.
+        if owners.clone().count() > 0 && owners.flatten().next().is_none() {
+            return;
         }
+        let is_own = |cgroup: Option<CgroupId>| cgroup.is_some_and(|id| ids.contains(&id));
         let earlier: BTreeMap<u64, u32> = self
             .before
-            .listeners()
+            .sockets()
+            .flat_map(|sockets| &sockets.listeners)
             .map(|listener| (listener.cookie, listener.drops))
             .collect();
-        let own = self
-            .after
-            .listeners()
-            .filter(|listener| listener.cgroup.is_some_and(|id| ids.contains(&id)));
         let since = |listener: &Listener| {
             let then = earlier.get(&listener.cookie).copied().unwrap_or(0);
             u64::from(listener.drops.wrapping_sub(then))
         };
-        Some(own.map(since).sum())
+        let own = listeners().filter(|listener| is_own(listener.cgroup));
+        tcp.listen_drops = Some(own.map(since).sum());
+        let own = connections().filter(|connection| is_own(connection.cgroup));
+        let measured = own
+            .map(|connection| connection.info.rtt)
+            .filter(|rtt| !rtt.is_zero());
+        tcp.open_rtt = Some(round_trips(measured));
     }
 }
 
@@ -164,7 +194,7 @@ fn interfaces(stats: &CgroupStats, name: impl Fn(Number) -> Option<String>) -> V
     interfaces
 }
 
-fn tcp(counted: &TcpStats, listen_drops: Option<u64>) -> Tcp {
+fn tcp(counted: &TcpStats) -> Tcp {
     Tcp {
         opened: counted.connected,
         accepted: counted.accepted,
@@ -176,13 +206,41 @@ fn tcp(counted: &TcpStats, listen_drops: Option<u64>) -> Tcp {
         data_segments: counted.data_segments,
         retransmits: counted.retransmits,
         timeouts: counted.timeouts,
-        listen_drops,
         rtt: histogram(&counted.rtt),
+        // What takes more than the counters comes beside.
+        listen_drops: None,
+        open_rtt: None,
+    }
+}
+
+/// Round trips, each in a bucket that is at most a sixteenth of it wide.
+fn round_trips(times: impl Iterator<Item = Duration>) -> Histogram {
+    let mut buckets: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    let mut sum_ns = 0;
+    for time in times {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let shift = ns.max(1).ilog2().saturating_sub(4);
+        let low_ns = ns >> shift << shift;
+        sum_ns += ns;
+        *buckets
+            .entry((low_ns, low_ns + (1 << shift) - 1))
+            .or_default() += 1;
+    }
+    let bucket = |((low_ns, high_ns), count)| Bucket {
+        low_ns,
+        high_ns,
+        count,
+    };
+    Histogram {
+        buckets: buckets.into_iter().map(bucket).collect(),
+        sum_ns,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use galileo_probes::sockets::{OpenConnection, TcpInfo};
+
     use super::*;
 
     fn traffic(unit: u64) -> Traffic {
@@ -261,14 +319,20 @@ mod tests {
             retransmits: 8,
             timeouts: 9,
             data_segments: 10,
-            listen_drops: Some(11),
             ..Tcp::default()
         };
-        assert_eq!(tcp(&counted, Some(11)), expected);
+        assert_eq!(tcp(&counted), expected);
+    }
+
+    fn networks_told(before: &Network, after: &Network, replica: usize, id: u64) -> Tcp {
+        let networks = Networks { before, after };
+        let mut told = Tcp::default();
+        networks.tell_sockets(replica, &[CgroupId(id)], &mut told);
+        told
     }
 
     #[test]
-    fn a_listeners_drops_are_those_since_the_earlier_reading_of_its_owner_alone() {
+    fn what_sockets_tell_is_their_owners_alone_and_drops_count_from_the_earlier_reading() {
         let listener = |cookie, cgroup, drops| Listener {
             cgroup: Some(CgroupId(cgroup)),
             cookie,
@@ -277,28 +341,62 @@ mod tests {
             backlog: 1,
             drops,
         };
-        let network = |listeners: Vec<Listener>| Network {
+        let connection = |cgroup, micros| OpenConnection {
+            cgroup: Some(CgroupId(cgroup)),
+            cookie: 0,
+            state: 1,
+            local: "127.0.0.1:80".parse().unwrap(),
+            remote: "127.0.0.1:81".parse().unwrap(),
+            receive_queue: 0,
+            send_queue: 0,
+            info: TcpInfo {
+                rtt: Duration::from_micros(micros),
+                ..TcpInfo::default()
+            },
+        };
+        let network = |listeners, connections| Network {
             of_each: vec![BTreeSet::from([4])],
             namespaces: BTreeMap::from([(
                 4,
                 Namespace {
                     inside: Arc::new(NetworkNamespace::own().unwrap()),
-                    listeners: Some(listeners),
+                    sockets: Some(Sockets {
+                        listeners,
+                        connections,
+                        ..Sockets::default()
+                    }),
                 },
             )]),
         };
-        let before = network(vec![listener(1, 7, u32::MAX - 1), listener(2, 8, 5)]);
-        let after = network(vec![
-            listener(1, 7, 3),
-            listener(2, 8, 9),
-            listener(3, 7, 20),
-        ]);
-        let networks = Networks {
-            before: &before,
-            after: &after,
-        };
-        assert_eq!(networks.listen_drops(0, &[CgroupId(7)]), Some(5 + 20));
-        assert_eq!(networks.listen_drops(0, &[CgroupId(9)]), Some(0));
-        assert_eq!(networks.listen_drops(1, &[CgroupId(7)]), None);
+        let before = network(
+            vec![listener(1, 7, u32::MAX - 1), listener(2, 8, 5)],
+            vec![connection(7, 9)],
+        );
+        let after = network(
+            vec![listener(1, 7, 3), listener(2, 8, 9), listener(3, 7, 20)],
+            vec![connection(7, 100), connection(7, 0), connection(8, 200)],
+        );
+        let told = networks_told(&before, &after, 0, 7);
+        assert_eq!(told.listen_drops, Some(5 + 20));
+        let rtt = told.open_rtt.unwrap();
+        assert_eq!((rtt.count(), rtt.sum_ns), (1, 100_000));
+        let nobodys = networks_told(&before, &after, 0, 9);
+        assert_eq!(
+            (nobodys.listen_drops, nobodys.open_rtt),
+            (Some(0), Some(Histogram::default()))
+        );
+        assert_eq!(networks_told(&before, &after, 1, 7), Tcp::default());
+    }
+
+    #[test]
+    fn a_round_trips_bucket_is_no_wider_than_a_sixteenth_of_it() {
+        for micros in [1, 7, 50, 1_234, 2_000_000] {
+            let ns = micros * 1_000;
+            let buckets = round_trips([Duration::from_nanos(ns)].into_iter()).buckets;
+            let [bucket] = buckets[..] else { panic!() };
+            assert!((bucket.low_ns..=bucket.high_ns).contains(&ns), "{bucket:?}");
+            assert!((bucket.high_ns - bucket.low_ns) * 16 <= ns, "{bucket:?}");
+        }
+        assert_eq!(round_trips([].into_iter()), Histogram::default());
     }
 }

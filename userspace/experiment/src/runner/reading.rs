@@ -54,11 +54,11 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    fn read(replicas: &[Replica], with_root: bool) -> Self {
+    fn read(replicas: &[Replica], with_root: bool, is_last: bool) -> Self {
         let root = with_root.then(RootTasks::read).and_then(Result::ok);
         Self {
             throttling: Throttling::read(),
-            network: Network::read(replicas),
+            network: Network::read(replicas, is_last),
             root,
         }
     }
@@ -84,7 +84,7 @@ impl Reading {
             own: platform.own_usage().ok(),
             probes: snapshot(probes),
             ticks: Ticks::read_each().unwrap_or_default(),
-            beside: Arc::new(Beside::read(&[], probes.is_some())),
+            beside: Arc::new(Beside::read(&[], probes.is_some(), false)),
         }
     }
 
@@ -94,6 +94,7 @@ impl Reading {
         probes: Option<&Probes>,
         deployed: &[Deployed],
         names: &Names,
+        is_last: bool,
     ) -> Self {
         let began = Instant::now();
         let mut best = Self::look(platform, probes, deployed, names);
@@ -110,7 +111,7 @@ impl Reading {
             .collect();
         let with_root = probes.is_some();
         // Elsewhere: requests are sent meanwhile.
-        let reading = spawn_blocking(move || Beside::read(&replicas, with_root));
+        let reading = spawn_blocking(move || Beside::read(&replicas, with_root, is_last));
         best.beside = Arc::new(reading.await.unwrap_or_default());
         tracing::debug!(elapsed = ?began.elapsed(), lacking_ns = ?best.lacking_ns, "read");
         best

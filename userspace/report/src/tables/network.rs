@@ -17,7 +17,7 @@ fn replicas(result: &RunResult) -> impl Iterator<Item = &ReplicaResult> {
 pub(crate) fn network(result: &RunResult) -> Table {
     let mut table = Table::new(
         "Network and TCP: bytes both ways over loopback and other interfaces; connections opened, accepted, failed and turned away by \
-         full listeners (drops); segments sent again; smoothed round trip in ms when a connection ended",
+         full listeners (drops); segments sent again; smoothed round trip of each connection at its end, or at that of the phase, in ms",
         &[
             text("replica"),
             number("loopback"),
@@ -27,6 +27,7 @@ pub(crate) fn network(result: &RunResult) -> Table {
             number("failed"),
             number("drops"),
             extra("ended"),
+            extra("open"),
             extra("aborted"),
             extra("segments"),
             number("resent"),
@@ -57,6 +58,7 @@ pub(crate) fn network(result: &RunResult) -> Table {
             optional_count(tcp.map(|tcp| tcp.failed)),
             optional_count(tcp.and_then(|tcp| tcp.listen_drops)),
             optional_count(tcp.map(|tcp| tcp.closed)),
+            optional_count(tcp.and_then(|tcp| tcp.open)),
             optional_count(tcp.map(|tcp| tcp.aborted)),
             optional_count(tcp.map(|tcp| tcp.data_segments)),
             optional_count(tcp.map(|tcp| tcp.retransmits)),

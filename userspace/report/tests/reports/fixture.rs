@@ -274,6 +274,7 @@ fn usage(used: &Used) -> Usage {
             timeouts: 1,
             listen_drops: Some(4),
             rtt: histogram(&used.waits_ns),
+            open_rtt: None,
         }),
         exchanges: Some(exchanges),
         service: Some(histogram(&used.service_ns)),
