@@ -48,6 +48,24 @@ impl Pod {
         }
     }
 
+    /// Makes one below this one.
+    ///
+    /// # Panics
+    ///
+    /// As [`Pod::new`].
+    #[must_use]
+    pub fn below(&self, name: &str) -> Self {
+        let folder = self.folder.join(name);
+        fs::create_dir(&folder)
+            .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
+        let id = cgroup::id(&folder).expect("the cgroup was just made");
+        Self {
+            folder,
+            limited: None,
+            id,
+        }
+    }
+
     /// Makes one that may use so many hundredths of a CPU: by `cpu.max`, or by a folder of cgroup version 1 where that
     /// has the controller.
     ///
@@ -75,6 +93,17 @@ impl Pod {
             set(&pod.folder, "cpu.max", format!("{quota} {PERIOD_USEC}"));
         }
         pod
+    }
+
+    /// Its name: that of its folder.
+    ///
+    /// # Panics
+    ///
+    /// If it has none, which is not so.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let name = self.folder.file_name().and_then(|name| name.to_str());
+        name.expect("it was made of a text")
     }
 
     /// CPU time by the kernel's own accounting of the cgroup, in nanoseconds.
@@ -194,7 +223,8 @@ impl Drop for Pod {
 const PERIOD_USEC: u32 = 100_000;
 
 /// Where version 1 of cgroups has the `cpu` controller; none if version 2 may have it.
-fn v1_cpu_controller() -> Option<PathBuf> {
+#[must_use]
+pub fn v1_cpu_controller() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     mounts.lines().find_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;

@@ -136,6 +136,8 @@ fn capture(id: &str) -> Capture {
         }],
         interference: vec![],
         closure: None,
+        system: None,
+        accounting: None,
         asked_interrupts: false,
         cpus: vec![Cpu {
             cpu: 0,

@@ -1,6 +1,10 @@
 //! Cgroups that come and go.
 
-use std::{collections::BTreeSet, thread};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use galileo_probes::{Config, Ledger, Probes, cgroup::CgroupId};
 use galileo_tests::{
@@ -203,6 +207,85 @@ fn a_thousand_cgroups_come_and_go_beside_traffic_and_leave_nothing_in_maps_or_me
     assert!(
         late_rss < early_rss + (8 << 20),
         "{early_rss} B after two hundred, {late_rss} B after a thousand"
+    );
+}
+
+#[test]
+fn what_children_of_a_pod_counted_stays_with_it_though_their_places_go_to_others() {
+    let _turn = turn();
+    let places = cgroups_of_the_machine() + 120;
+    let Some(watch) = Watch::start(&Config {
+        cgroups: Some(places),
+        ..Config::default()
+    }) else {
+        return;
+    };
+    let pod = Pod::new("parent");
+    let family = Arc::new(Mutex::new(BTreeSet::from([pod.id])));
+    let (known, heir) = (Arc::clone(&family), pod.id);
+    watch.probes.set_heirs(move |ids| {
+        let known = known.lock().unwrap();
+        ids.iter()
+            .map(|id| known.contains(id).then_some(heir))
+            .collect()
+    });
+    let wire = Wire::new();
+    let short_life = wire.left.command(&["bash", "-c", SHORT]);
+    let short_life: Vec<_> = short_life.iter().map(AsRef::as_ref).collect();
+    let born = |name: &str| {
+        let child = pod.below(name);
+        family.lock().unwrap().insert(child.id);
+        child
+    };
+    // One that was there before, and goes on after the first reading.
+    let elder = born("elder");
+    assert_eq!(elder.start(&short_life).line(), "x");
+    let (before, accounted_before) = (watch.snapshot(), elder.accounted_ns());
+    assert!(before.cgroups[&elder.id].tx_packets > 0);
+    assert_eq!(elder.start(&short_life).line(), "x");
+    let mut accounted = elder.accounted_ns() - accounted_before;
+    drop(elder);
+    const ROUNDS: u64 = 40;
+    for round in 0..ROUNDS {
+        until_there_are_places(&watch, places, 20);
+        let children: Vec<Pod> = (0..10)
+            .map(|child| born(&format!("{round}-{child}")))
+            .collect();
+        let mut programs: Vec<_> = children
+            .iter()
+            .map(|child| child.start(&short_life))
+            .collect();
+        for program in &mut programs {
+            assert_eq!(program.line(), "x");
+        }
+        drop(programs);
+        watch.snapshot();
+        accounted += children.iter().map(Pod::accounted_ns).sum::<u64>();
+    }
+    let used = watch.snapshot().since(&before);
+
+    // Most of them are no longer listed.
+    let family = family.lock().unwrap();
+    let listed = family.iter().filter(|id| used.cgroups.contains_key(id));
+    assert!(listed.count() < family.len() / 2);
+    let of_all = used.sum(&*family).unwrap();
+    assert_eq!(of_all.tx_packets, 10 * ROUNDS + 1);
+    let difference = of_all.on_cpu_ns.abs_diff(accounted);
+    assert!(
+        difference <= accounted / 100 + 5_000_000,
+        "{} ns by the probes, {accounted} ns by the kernel",
+        of_all.on_cpu_ns
+    );
+    // Whom they waited for is their waits' part for others, but for those who are gone themselves.
+    let waited: u64 = used
+        .blames
+        .iter()
+        .filter(|(blame, _)| family.contains(&blame.victim))
+        .map(|(_, ns)| ns)
+        .sum();
+    assert!(
+        waited > 0 && waited <= of_all.wait_other_ns + 20_000_000,
+        "{waited} ns, {of_all:?}"
     );
 }
 

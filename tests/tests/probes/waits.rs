@@ -1,6 +1,6 @@
 //! Who waited for a CPU, and for whom.
 
-use galileo_probes::{Blame, Causes, CgroupStats, Config, Snapshot, cgroup::CgroupId};
+use galileo_probes::{Blame, Causes, CgroupStats, Config, Snapshot, Throttled, cgroup::CgroupId};
 use galileo_tests::{
     flood,
     pod::{Pod, Process},
@@ -196,7 +196,7 @@ fn a_cgroup_at_its_own_limit_waits_for_nobody() {
         stats.on_cpu_ns,
         window(&seen)
     );
-    let causes = Causes::of(&seen, &[pod.id], throttled);
+    let causes = Causes::of(&seen, &[pod.id], Throttled::alone(throttled));
     assert_eq!(
         causes.others_ns + causes.own_ns + causes.limit_ns + causes.unexplained_ns,
         stats.wait.sum_ns
@@ -230,7 +230,7 @@ fn a_neighbour_that_runs_while_the_limit_holds_a_cgroup_is_not_to_blame() {
     assert!(blamed(&seen, pod.id, neighbour.id) > 0);
     assert!(ran + PERIODS >= throttled, "{ran} ns, {throttled} ns");
     // … but most of it the limit held the pod anyway.
-    let causes = Causes::of(&seen, &[pod.id], throttled);
+    let causes = Causes::of(&seen, &[pod.id], Throttled::alone(throttled));
     assert!(
         causes.limit_ns + PERIODS >= throttled,
         "{causes:?}, {throttled} ns"

@@ -10,6 +10,7 @@ mod failing;
 mod interrupted;
 mod interrupts;
 mod neighbours;
+mod networks;
 mod observing;
 mod pages;
 mod schedule;

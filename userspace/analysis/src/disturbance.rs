@@ -18,6 +18,7 @@ pub fn interference(capture: &Capture) -> Vec<InterferenceResult> {
             victim: pair.victim.clone(),
             aggressor: pair.aggressor.clone(),
             wait_seconds: seconds(pair.wait_ns),
+            limit_known: pair.limit_known,
         })
         .collect();
     pairs.sort_by(|a, b| {

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Reading order: [`result`] (what comes out), [`quantiles`], [`join`] (one request, one story), [`workloads`],
-//! [`services`], [`cpus`], [`ledger`] (sums that must hold), [`validity`]; then [`breakdown`], [`compare`], [`disturbance`], put together
-//! in [`mod@insight`].
+//! [`services`], [`cpus`], [`system`], [`ledger`] (sums that must hold), [`validity`]; then [`breakdown`], [`compare`], [`disturbance`],
+//! put together in [`mod@insight`].
 
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,7 @@ pub mod ledger;
 pub mod quantiles;
 pub mod result;
 pub mod services;
+pub mod system;
 pub mod validity;
 pub mod workloads;
 
@@ -70,6 +71,8 @@ pub fn analyse(
         uncertain,
         interference: disturbance::interference(capture),
         cpus: cpus::figures(capture),
+        system: system::figures(capture),
+        accounting: system::accounting(capture),
         losses: capture.losses.clone(),
         noticed: capture.noticed.clone(),
         not_stored: capture.not_stored,

@@ -34,6 +34,12 @@ pub struct RunResult {
     /// What each CPU did in the measured phase, by ascending number; empty for runs of before that was kept.
     #[serde(default)]
     pub cpus: Vec<CpuResult>,
+    /// What ran in the root cgroup; null if the probes did not tell, and for runs of before that was kept.
+    #[serde(default)]
+    pub system: Option<SystemResult>,
+    /// What the kernel takes off the CPU time of tasks that the probes leave in it; null for runs of before that was kept.
+    #[serde(default)]
+    pub accounting: Option<AccountingResult>,
     /// What was seen and could not be kept, by kind.
     pub losses: BTreeMap<String, u64>,
     /// What the probes counted that is no loss, by kind; empty without probes and for runs of before that was kept.
@@ -94,6 +100,12 @@ pub struct ReplicaResult {
     pub rx_bytes: Option<u64>,
     /// Bytes sent, IP headers included.
     pub tx_bytes: Option<u64>,
+    /// Both by network interface, loopback first; null also for runs of before that was kept.
+    #[serde(default)]
+    pub interfaces: Option<Vec<InterfaceResult>>,
+    /// What became of its TCP connections; null also for runs of before that was kept.
+    #[serde(default)]
+    pub tcp: Option<TcpResult>,
     /// HTTP exchanges it answered.
     pub exchanges: Option<u64>,
     /// The same by status; one that none had is absent. Null also for runs of before they were counted.
@@ -110,6 +122,55 @@ pub struct ReplicaResult {
     pub waits_seconds: Option<WaitsSeconds>,
 }
 
+/// What went over a network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceResult {
+    /// Its number in the replica's network namespace; null for what found no place in the table of interfaces.
+    pub interface: Option<u32>,
+    /// Its name there; null if it could not be asked for.
+    pub name: Option<String>,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Bytes received, IP headers included.
+    pub rx_bytes: u64,
+    /// Packets received, merged ones counted once.
+    pub rx_packets: u64,
+    /// Bytes sent, IP headers included.
+    pub tx_bytes: u64,
+    /// Packets sent, those to be cut later counted once.
+    pub tx_packets: u64,
+}
+
+/// What became of TCP connections, of those opened since the probes were loaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TcpResult {
+    /// Connections it opened.
+    pub opened: u64,
+    /// Connections that were opened to its listeners.
+    pub accepted: u64,
+    /// Attempts to open one that failed.
+    pub failed: u64,
+    /// The failed by kind: `refused`, `timed_out`, `abandoned`; all are there.
+    pub failed_by_kind: BTreeMap<String, u64>,
+    /// Established connections that ended.
+    pub closed: u64,
+    /// Of the closed, those that ended before both directions were closed.
+    pub aborted: u64,
+    /// Segments with data sent, retransmissions included.
+    pub data_segments: u64,
+    /// Segments retransmitted, SYNs included.
+    pub retransmits: u64,
+    /// Times that a retransmission timer ran out.
+    pub timeouts: u64,
+    /// Connections that its listeners turned away; null if the kernel could not be asked.
+    pub listen_drops: Option<u64>,
+    /// Connections open at the end, whoever opened them and when; those that have measured no round trip are left out. Null if the
+    /// kernel could not be asked.
+    pub open: Option<u64>,
+    /// Smoothed round-trip time of each of the closed when it ended, and of each of the open at the end; null if there is none.
+    pub rtt_ms: Option<Quantiles>,
+}
+
 /// Time spent waiting for a CPU by cause, in seconds, summed over all tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct WaitsSeconds {
@@ -121,6 +182,36 @@ pub struct WaitsSeconds {
     pub cpu_limit: f64,
     /// The rest.
     pub unexplained: f64,
+    /// How far two of these may be off; null for runs of before that was kept.
+    #[serde(default)]
+    pub bounds: Option<WaitBoundsSeconds>,
+}
+
+/// The bounds of those parts of waits that the kernel does not tell exactly, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WaitBoundsSeconds {
+    /// Of [`WaitsSeconds::other_cgroups`].
+    pub other_cgroups: BoundsSeconds,
+    /// Of [`WaitsSeconds::cpu_limit`].
+    pub cpu_limit: BoundsSeconds,
+}
+
+/// At least and at most, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BoundsSeconds {
+    /// At least.
+    pub low: f64,
+    /// At most.
+    pub high: f64,
+}
+
+impl WaitBoundsSeconds {
+    /// Whether at least and at most are the same.
+    #[must_use]
+    pub fn are_exact(&self) -> bool {
+        let is_exact = |bounds: BoundsSeconds| bounds.low >= bounds.high;
+        is_exact(self.other_cgroups) && is_exact(self.cpu_limit)
+    }
 }
 
 /// What became of a workload's requests intended in the measured phase.
@@ -163,6 +254,9 @@ pub struct InterferenceResult {
     pub aggressor: String,
     /// How long, summed over all tasks of the victim.
     pub wait_seconds: f64,
+    /// Whether what CPU limits held the victim could be read and taken off; null for runs of before that was kept.
+    #[serde(default)]
+    pub limit_known: Option<bool>,
 }
 
 /// What a CPU that was online at both ends of the measured phase did in it. A field is null if it was not measured.
@@ -187,6 +281,52 @@ pub struct CpuResult {
     /// Time that a hypervisor gave to others, in steps of 10 ms; null also if /proc/stat has told none since boot, unless there is no
     /// hypervisor.
     pub steal_seconds: Option<f64>,
+}
+
+/// What ran in the root cgroup: the kernel's threads, and processes that are in no other.
+///
+/// `cpu = kernel_threads + processes + rest`, but for what two observers differ in.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SystemResult {
+    /// All of it, by the probes.
+    pub cpu_seconds: f64,
+    /// Of the kernel's threads, by /proc.
+    pub kernel_threads_seconds: f64,
+    /// Of tasks of processes, by /proc.
+    pub processes_seconds: f64,
+    /// What /proc does not tell of it: tasks that had ended when it was read.
+    pub rest_seconds: f64,
+    /// Those names that ran longest, longest first.
+    pub busiest: Vec<SystemTaskResult>,
+}
+
+/// All tasks of the root cgroup that have one name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SystemTaskResult {
+    /// The name; of the kernel's threads what stands before the first `/`.
+    pub name: String,
+    /// Whether these are threads of the kernel.
+    pub kernel_thread: bool,
+    /// Time on a CPU.
+    pub cpu_seconds: f64,
+}
+
+/// What the kernel takes off the CPU time of tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountingResult {
+    /// The time of interrupts and softirqs.
+    pub interrupts: TakenOffResult,
+    /// The time that a hypervisor gave to others.
+    pub steal: TakenOffResult,
+}
+
+/// Whether something is taken off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOffResult {
+    /// Whether it is; null if nothing tells.
+    pub taken_off: Option<bool>,
+    /// How that is known, or why not.
+    pub how: String,
 }
 
 /// What Galileo itself used in the measured phase.

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use galileo_wire::Capture;
-use galileo_wire::capture::{OwnCost, ProgramCost, Replica, Usage, Waits};
+use galileo_wire::capture::{Bounds, Interface, OwnCost, ProgramCost, Replica, Tcp, Usage, Waits};
+use galileo_wire::{Capture, Histogram};
 
-use crate::quantiles::Quantiles;
-use crate::result::{OwnCostResult, ProgramResult, ReplicaResult, ServiceResult, WaitsSeconds};
+use crate::quantiles::{Quantiles, pool};
+use crate::result::{
+    BoundsSeconds, InterfaceResult, OwnCostResult, ProgramResult, ReplicaResult, ServiceResult,
+    TcpResult, WaitBoundsSeconds, WaitsSeconds,
+};
 use crate::{milliseconds, seconds};
 
 /// The figures of every service, by name.
@@ -36,6 +39,10 @@ fn replica(replica: &Replica) -> ReplicaResult {
         cpu_ms_per_request: usage.and_then(|usage| per_request_ms(usage.cpu_ns, exchanges)),
         rx_bytes: usage.and_then(|usage| usage.rx_bytes),
         tx_bytes: usage.and_then(|usage| usage.tx_bytes),
+        interfaces: usage
+            .and_then(|usage| usage.interfaces.as_ref())
+            .map(|interfaces| interfaces.iter().map(interface).collect()),
+        tcp: usage.and_then(|usage| usage.tcp.as_ref()).map(tcp),
         exchanges,
         exchanges_by_status: replica.exchanges_by_status.clone(),
         exchanges_by_flag: replica.exchanges_by_flag.clone(),
@@ -49,12 +56,54 @@ fn replica(replica: &Replica) -> ReplicaResult {
     }
 }
 
+fn interface(interface: &Interface) -> InterfaceResult {
+    InterfaceResult {
+        interface: interface.number,
+        name: interface.name.clone(),
+        loopback: interface.loopback,
+        rx_bytes: interface.rx_bytes,
+        rx_packets: interface.rx_packets,
+        tx_bytes: interface.tx_bytes,
+        tx_packets: interface.tx_packets,
+    }
+}
+
+fn tcp(tcp: &Tcp) -> TcpResult {
+    let failed = [
+        ("refused", tcp.refused),
+        ("timed_out", tcp.timed_out),
+        ("abandoned", tcp.abandoned),
+    ];
+    TcpResult {
+        opened: tcp.opened,
+        accepted: tcp.accepted,
+        failed: failed.iter().map(|(_, count)| count).sum(),
+        failed_by_kind: failed.map(|(kind, count)| (kind.to_owned(), count)).into(),
+        closed: tcp.closed,
+        aborted: tcp.aborted,
+        data_segments: tcp.data_segments,
+        retransmits: tcp.retransmits,
+        timeouts: tcp.timeouts,
+        listen_drops: tcp.listen_drops,
+        open: tcp.open_rtt.as_ref().map(Histogram::count),
+        rtt_ms: Quantiles::of_histogram(&pool([&tcp.rtt].into_iter().chain(&tcp.open_rtt))),
+    }
+}
+
 fn waits(waits: Waits) -> WaitsSeconds {
+    let bounds = |bounds: Bounds| BoundsSeconds {
+        low: seconds(bounds.low_ns),
+        high: seconds(bounds.high_ns),
+    };
     WaitsSeconds {
         other_cgroups: seconds(waits.other_cgroups_ns),
         own_tasks: seconds(waits.own_tasks_ns),
         cpu_limit: seconds(waits.cpu_limit_ns),
         unexplained: seconds(waits.unexplained_ns),
+        bounds: waits.bounds.map(|of| WaitBoundsSeconds {
+            other_cgroups: bounds(of.other_cgroups),
+            cpu_limit: bounds(of.cpu_limit),
+        }),
     }
 }
 

@@ -61,7 +61,7 @@ mod verify;
 pub use accounting::{Accounting, Taken, TakenOff, Ticks};
 pub use acquisition::{Acquisition, Rate};
 pub use capability::{Capability, Feature};
-pub use causes::{Bounds, Causes};
+pub use causes::{Bounds, Causes, Throttled};
 pub use closure::Closure;
 pub use config::Config;
 pub use connection::{Connection, ConnectionStream, End, Origin, Segments};

@@ -256,6 +256,12 @@ impl Matrix {
         self.rest.keys().count()
     }
 
+    /// The sums of a slot, as victim or aggressor.
+    pub(crate) fn of_slot(&self, slot: u32) -> impl Iterator<Item = ((u32, u32), u64)> {
+        let pairs = self.totals.iter().map(|(key, ns)| (pair_of(*key), *ns));
+        pairs.filter(move |((victim, aggressor), _)| *victim == slot || *aggressor == slot)
+    }
+
     /// All sums by slots of victim and aggressor, as they were last read.
     pub(crate) fn totals(&self) -> BTreeMap<(u32, u32), u64> {
         self.totals

@@ -14,6 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     Capability, Error, Feature, attach,
+    cgroup::CgroupId,
     connection::ConnectionStream,
     cost::{Cost, ProgramCost, Statistics},
     error::chain,
@@ -178,6 +179,17 @@ impl Probes {
             snapshot.programs = self.programs();
         }
         Ok(())
+    }
+
+    /// Lets what cgroups counted stay with others when they are gone and their places go to new ones. `heirs_of` tells with whom,
+    /// e.g. a pod's cgroup for those below it, and for the pod's itself: [`Snapshot::inherited`]. It is asked once of each cgroup,
+    /// when that is first read (of those that are known already, with the next reading), while no other reading can be made; a
+    /// difference of two snapshots is right if both are of thereafter.
+    pub fn set_heirs(
+        &self,
+        heirs_of: impl Fn(&[CgroupId]) -> Vec<Option<CgroupId>> + Send + 'static,
+    ) {
+        self.reader().set_heirs(Box::new(heirs_of));
     }
 
     /// What the probes cost up to now: CPU time and memory of this process, and runs and time of the programs if statistics

@@ -7,6 +7,7 @@
 
 mod entries;
 mod fill;
+mod inheritance;
 mod update;
 
 use std::{
@@ -22,6 +23,7 @@ use entries::{Entries, Entry};
 use galileo_ebpf_abi::{
     CgroupCounters, HttpCounters, Ledger, Owner, PAIR_SETS, SlotLedger, TcpCounters,
 };
+use inheritance::Inheritance;
 
 use crate::{
     Error,
@@ -36,6 +38,9 @@ use crate::{
     stats::CgroupStats,
     traffic::TrafficMaps,
 };
+
+/// Who keeps what a cgroup counted once it is gone.
+pub(crate) type HeirsOf = Box<dyn Fn(&[CgroupId]) -> Vec<Option<CgroupId>> + Send>;
 
 /// The maps, and what was read of them last.
 pub(crate) struct Reader {
@@ -63,6 +68,7 @@ pub(crate) struct Reader {
     wanted_anew: bool,
     running: Running,
     departed: CgroupStats,
+    inheritance: Inheritance,
     /// In which reading a cgroup was last listed or taken off the list.
     listed: u64,
     /// How many cgroups were listed ever.
@@ -111,6 +117,7 @@ impl Reader {
             wanted_anew: true,
             running: Running::default(),
             departed: CgroupStats::default(),
+            inheritance: Inheritance::default(),
             listed: 0,
             generations: 0,
         })
@@ -152,6 +159,7 @@ impl Reader {
         snapshot.first.begin_unix_ns = unix_ns();
         self.tend(snapshot.first.begin_ns)?;
         self.update()?;
+        self.inheritance.settle(&mut self.entries, self.readings);
         self.fill(snapshot)?;
         snapshot.reading = reading;
         snapshot.first.end_ns = boot_ns();
@@ -214,6 +222,7 @@ impl Reader {
         self.listed = self.readings;
         self.wanted_anew = true;
         let entry = Entry::new(slot, id, self.generations, self.readings);
+        self.inheritance.unsettled.push(index);
         self.entries.insert(index, entry);
     }
 
@@ -224,9 +233,22 @@ impl Reader {
             .set_half(index, offset_of!(TcpCounters, generation), generation);
         self.listed = self.readings;
         self.wanted_anew = true;
+        if let Some(entry) = self.entries.get(index) {
+            let entries = &self.entries;
+            let cgroup_of = |slot| entries.cgroup_of(slot);
+            self.inheritance
+                .pass_on(entry, self.matrix.of_slot(entry.slot), cgroup_of);
+        }
         if let Some(entry) = self.entries.remove(index) {
             self.departed.add(&entry.stats);
         }
+    }
+
+    /// Asks `heirs_of` of all cgroups from now on, those that are listed included.
+    pub(crate) fn set_heirs(&mut self, heirs_of: HeirsOf) {
+        self.inheritance.heirs_of = Some(heirs_of);
+        self.inheritance.unsettled = self.entries.places().collect();
+        self.listed = self.readings + 1;
     }
 
     /// Sets all counters of a deserted place to 0 and makes it free.

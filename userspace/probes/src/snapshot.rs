@@ -38,6 +38,8 @@ pub struct Snapshot {
     /// The sum of what was counted of cgroups that are gone and no longer listed. They are listed for at least two readings
     /// after they were gone, and for a minute unless places are scarce.
     pub departed: CgroupStats,
+    /// What of it was left to others, by heir: see [`Probes::set_heirs`](crate::Probes::set_heirs).
+    pub inherited: BTreeMap<CgroupId, CgroupStats>,
     /// What each possible CPU did.
     pub cpus: Vec<CpuTimes>,
     /// What the programs cost; empty without statistics.
@@ -65,9 +67,28 @@ impl Snapshot {
         };
         // Of what has departed since, a part was counted before.
         let mut departed = before.departed.clone();
+        let mut inherited = before.inherited.clone();
         for (id, then) in &before.cgroups {
             if earlier(id).is_none() {
                 departed.add(then);
+                if let Some(heir) = then.heir {
+                    inherited.entry(heir).or_default().add(then);
+                }
+            }
+        }
+        // And what such waited was waited by their heirs.
+        let blamed = |id: CgroupId| match earlier(&id) {
+            Some(_) => Some(id),
+            None => match before.cgroups.get(&id) {
+                Some(then) => then.heir,
+                None => before.inherited.contains_key(&id).then_some(id),
+            },
+        };
+        let mut blames: BTreeMap<Blame, u64> = BTreeMap::new();
+        for (blame, ns) in &before.blames {
+            if let (Some(victim), Some(aggressor)) = (blamed(blame.victim), blamed(blame.aggressor))
+            {
+                *blames.entry(Blame { victim, aggressor }).or_default() += ns;
             }
         }
         Self {
@@ -85,14 +106,21 @@ impl Snapshot {
                 .blames
                 .iter()
                 .map(|(blame, ns)| {
-                    let known = earlier(&blame.victim).and(earlier(&blame.aggressor));
-                    let then = known.and_then(|_| before.blames.get(blame));
-                    (*blame, ns.saturating_sub(then.copied().unwrap_or(0)))
+                    let then = blames.get(blame).copied().unwrap_or(0);
+                    (*blame, ns.saturating_sub(then))
                 })
                 .collect(),
             ledger: difference(&self.ledger, &before.ledger),
             machine: difference(&self.machine, &before.machine),
             departed: self.departed.since(&departed),
+            inherited: self
+                .inherited
+                .iter()
+                .map(|(heir, stats)| {
+                    let then = inherited.get(heir).unwrap_or(&nothing);
+                    (*heir, stats.since(then))
+                })
+                .collect(),
             cpus: self
                 .cpus
                 .iter()
@@ -151,12 +179,16 @@ impl Snapshot {
         losses
     }
 
-    /// The sum over several cgroups, e.g. one and those below it; none if the probes saw none of them.
+    /// The sum over several cgroups, e.g. one and those below it, and over what others left to them; none if the probes saw none
+    /// of them.
     #[must_use]
     pub fn sum<'a>(&self, ids: impl IntoIterator<Item = &'a CgroupId>) -> Option<CgroupStats> {
         let mut sum = None;
-        for stats in ids.into_iter().filter_map(|id| self.cgroups.get(id)) {
-            sum.get_or_insert_with(CgroupStats::default).add(stats);
+        for id in ids {
+            let both = [self.cgroups.get(id), self.inherited.get(id)];
+            for stats in both.into_iter().flatten() {
+                sum.get_or_insert_with(CgroupStats::default).add(stats);
+            }
         }
         sum
     }
@@ -257,6 +289,42 @@ mod tests {
         let used = after.since(&before);
         assert_eq!(used.departed.on_cpu_ns, 35);
         assert_eq!(used.cgroups[&CgroupId(8)].on_cpu_ns, 10);
+    }
+
+    #[test]
+    fn what_a_child_left_is_its_heirs_from_the_earlier_reading_on() {
+        let (child, other) = (CgroupId(8), CgroupId(9));
+        let blame = |victim, aggressor| Blame { victim, aggressor };
+        let mut before = reading(&[(POD, 1, 100), (child, 2, 50), (other, 3, 0)]);
+        before.cgroups.get_mut(&child).unwrap().heir = Some(POD);
+        before.blames = BTreeMap::from([
+            (blame(POD, other), 10),
+            (blame(child, other), 20),
+            (blame(other, child), 30),
+        ]);
+        // It used 15 more before it was gone; a second child came and went meanwhile, and used 4.
+        let mut after = reading(&[(POD, 1, 107), (other, 3, 0)]);
+        let left = |on_cpu_ns| CgroupStats {
+            on_cpu_ns,
+            ..CgroupStats::default()
+        };
+        after.inherited = BTreeMap::from([(POD, left(50 + 15 + 4))]);
+        after.blames = BTreeMap::from([
+            (blame(POD, other), 10 + 1 + 20 + 2),
+            (blame(other, POD), 30 + 3),
+        ]);
+        let used = after.since(&before);
+        assert_eq!(used.sum(&[POD, child]).unwrap().on_cpu_ns, 7 + 15 + 4);
+        let expected = [(blame(POD, other), 1 + 2), (blame(other, POD), 3)];
+        assert_eq!(used.blames, BTreeMap::from(expected));
+        // The pod is gone as well: it was its own heir.
+        before.cgroups.get_mut(&POD).unwrap().heir = Some(POD);
+        let mut last = reading(&[(other, 3, 0)]);
+        last.inherited = BTreeMap::from([(POD, left(107 + 69))]);
+        last.blames = after.blames.clone();
+        let used = last.since(&before);
+        assert_eq!(used.sum(&[POD, child]).unwrap().on_cpu_ns, 7 + 15 + 4);
+        assert_eq!(used.blames, BTreeMap::from(expected));
     }
 
     #[test]

@@ -114,7 +114,17 @@ pub fn tcp(namespace: &NetworkNamespace) -> Result<Sockets, Error> {
     namespace.inside(here)?
 }
 
-fn here() -> Result<Sockets, Error> {
+/// Asks for the listening TCP sockets of a network namespace alone, which costs the less the more connections there are.
+///
+/// # Errors
+///
+/// As [`tcp`].
+pub fn listeners(namespace: &NetworkNamespace) -> Result<Vec<Listener>, Error> {
+    namespace.inside(|| Ok(in_states(1 << LISTEN)?.listeners))?
+}
+
+/// The sockets that are in one of these states.
+fn in_states(states: u32) -> Result<Sockets, Error> {
     let socket = socket_with(
         AddressFamily::NETLINK,
         SocketType::RAW,
@@ -125,7 +135,7 @@ fn here() -> Result<Sockets, Error> {
     let mut sockets = Sockets::default();
     let mut seen = HashSet::new();
     for family in [INET, INET6] {
-        ask(&socket, family, &mut |message| {
+        ask(&socket, family, states, &mut |message| {
             let Some(entry) = Entry::read(message) else {
                 return;
             };
@@ -135,6 +145,11 @@ fn here() -> Result<Sockets, Error> {
             }
         })?;
     }
+    Ok(sockets)
+}
+
+fn here() -> Result<Sockets, Error> {
+    let mut sockets = in_states(STATES)?;
     let netstat = fs::read_to_string("/proc/thread-self/net/netstat")
         .map_err(|error| Error::io("read /proc/net/netstat", error))?;
     let counter = |name| netstat_counter(&netstat, name).unwrap_or(0);
@@ -174,8 +189,13 @@ const STATES: u32 = 0xffe & !(1 << 6);
 /// The kernel fills at most half of this at once.
 const BUFFER: usize = 64 << 10;
 
-/// Asks for all sockets of a family, and hands each message to `take`.
-fn ask(socket: &OwnedFd, family: u8, take: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+/// Asks for all sockets of a family that are in one of these states, and hands each message to `take`.
+fn ask(
+    socket: &OwnedFd,
+    family: u8,
+    states: u32,
+    take: &mut dyn FnMut(&[u8]),
+) -> Result<(), Error> {
     let failed = |error: std::io::Error| Error::io("ask the kernel for its TCP sockets", error);
     let mut question = Vec::with_capacity(72);
     question.extend(72_u32.to_ne_bytes());
@@ -184,7 +204,7 @@ fn ask(socket: &OwnedFd, family: u8, take: &mut dyn FnMut(&[u8])) -> Result<(), 
     question.extend([0; 8]);
     let wanted = 1 << (INFO - 1) | 1 << (MEMORY - 1);
     question.extend([family, TCP, wanted, 0]);
-    question.extend(STATES.to_ne_bytes());
+    question.extend(states.to_ne_bytes());
     question.resize(72, 0);
     send(socket.as_fd(), &question, SendFlags::empty()).map_err(|error| failed(error.into()))?;
     let mut buffer = vec![0; BUFFER];

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use galileo_ebpf_abi::{CpuLine, Ledger};
 
 use crate::{
+    cgroup::CgroupId,
     durations::Durations,
     tcp::TcpStats,
     traffic::{CgroupNetwork, Interface, Traffic},
@@ -17,6 +18,8 @@ pub struct CgroupStats {
     /// given if something still comes for it after it was gone and given up. Totals of different generations have nothing to do
     /// with one another.
     pub generation: u64,
+    /// Who keeps what it counted once it is gone: see [`Probes::set_heirs`](crate::Probes::set_heirs).
+    pub heir: Option<CgroupId>,
     /// Time on a CPU, what runs at the moment of reading included.
     pub on_cpu_ns: u64,
     /// The part of it that the kernel's own account may lack. For a difference: at the later reading.
@@ -112,6 +115,7 @@ impl Clone for CgroupStats {
     fn clone_from(&mut self, source: &Self) {
         each_counter!(self, source, |copy, from| *copy = from);
         self.generation = source.generation;
+        self.heir = source.heir;
         self.under_way = source.under_way;
         self.wait.clone_from(&source.wait);
         self.server.duration.clone_from(&source.server.duration);
@@ -225,6 +229,7 @@ mod tests {
         let mut full = || {
             let mut stats = CgroupStats {
                 generation: 1,
+                heir: Some(CgroupId(9)),
                 interfaces: BTreeMap::from([(Interface(3), Traffic::default())]),
                 ledger: BTreeMap::from([(Ledger::RingFull, 7)]),
                 ..CgroupStats::default()

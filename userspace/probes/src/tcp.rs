@@ -10,7 +10,8 @@ use crate::durations::Durations;
 pub struct TcpStats {
     /// Connections it opened.
     pub connected: u64,
-    /// Connections that were opened to its listening sockets, whether the application has taken them or not.
+    /// Connections that were opened to its listening sockets, whether the application has taken them or not. One counts when the
+    /// first of what it sends is acknowledged, or when it ends.
     pub accepted: u64,
     /// Attempts that the peer answered with a reset.
     pub refused: u64,

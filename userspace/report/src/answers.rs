@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use galileo_analysis::breakdown::{Breakdown, Part};
 use galileo_analysis::compare::{Comparison, Difference, Grouping};
 use galileo_analysis::insight::{ServiceInsight, WorkloadInsight};
-use galileo_analysis::result::WorkloadResult;
+use galileo_analysis::result::{WaitBoundsSeconds, WorkloadResult};
 use galileo_analysis::{Insight, RunResult};
 
 use crate::numbers::{count, figure, percent, with_unit};
@@ -344,6 +344,17 @@ fn places_of(comparison: &Comparison, difference: Difference) -> String {
     sentence(&text)
 }
 
+/// The bounds of a replica's waits, unless they are known exactly.
+fn inexact_bounds(result: &RunResult, victim: &str) -> Option<WaitBoundsSeconds> {
+    let (service, name) = victim.split_once('/')?;
+    let mut replicas = result.services.get(service)?.replicas.iter();
+    let bounds = replicas
+        .find(|replica| replica.name == name)?
+        .waits_seconds?
+        .bounds?;
+    (!bounds.are_exact()).then_some(bounds)
+}
+
 fn neighbours(result: &RunResult, insight: &Insight) -> String {
     let Some(worst) = insight
         .disturbances
@@ -368,6 +379,13 @@ fn neighbours(result: &RunResult, insight: &Insight) -> String {
     );
     if let Some(ms) = worst.wait_ms_per_request {
         text += &format!(", {} per request", with_unit(ms, "ms"));
+    }
+    if let Some(bounds) = inexact_bounds(result, &worst.victim) {
+        text += &format!(
+            " (at least {}, at most {}: a CPU limit may have held it meanwhile)",
+            figure(bounds.other_cgroups.low),
+            with_unit(bounds.other_cgroups.high, "s")
+        );
     }
     if let Some((aggressor, seconds)) = worst.aggressors.first() {
         text += &format!(

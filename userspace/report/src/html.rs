@@ -128,6 +128,8 @@ fn behind(
             (figures::cpu_over_time(capture, samples))
             (table(&tables::usage(result, insight)))
             @if let Some(hidden) = measuring::hidden(result) { p.note { (hidden) } }
+            (table(&tables::network(result)))
+            (table(&tables::interfaces(result)))
         },
         Question::Time => html! {
             (figures::response_times(insight))
@@ -145,7 +147,9 @@ fn behind(
             (table(&tables::waits(result)))
             (table(&tables::cpus(result, usize::MAX)))
             p.note { (measuring::taken(result, capture)) }
+            (table(&tables::system(result, usize::MAX)))
             (parts::matrix(result))
+            @if let Some(sentence) = measuring::limits_not_known(result) { p.note { (sentence) } }
         },
     }
 }
@@ -175,6 +179,7 @@ fn ledgers(result: &RunResult) -> Markup {
                     }
                 }
             }
+            @if let Some(sentence) = measuring::accounting(result) { p.note { (sentence) } }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What is told of the measuring itself, in sentences: what its figures contain, what it cost, and what it lost.
 
-use galileo_analysis::result::CpuResult;
+use std::collections::BTreeMap;
+
+use galileo_analysis::result::{CpuResult, TakenOffResult};
 use galileo_analysis::{Insight, RunResult};
 use galileo_wire::Capture;
 
@@ -51,6 +53,65 @@ pub(crate) fn taken(result: &RunResult, capture: &Capture) -> String {
         ));
     }
     sentences.join(" ")
+}
+
+/// What the kernel takes off its account of CPU time, beside which that of the probes is held, in a sentence.
+pub(crate) fn accounting(result: &RunResult) -> Option<String> {
+    let accounting = result.accounting.as_ref()?;
+    let fate = |of: &TakenOffResult| {
+        let fate = match of.taken_off {
+            Some(true) => "taken off",
+            Some(false) => "left in",
+            None => "not known to be taken off",
+        };
+        format!("{fate} ({})", of.how)
+    };
+    Some(format!(
+        "The kernel's account of CPU time: interrupts are {}; steal is {}. The probes leave both in.",
+        fate(&accounting.interrupts),
+        fate(&accounting.steal)
+    ))
+}
+
+/// So many are named in a sentence.
+const NAMED: usize = 3;
+/// Who waited for a smaller part of all waits is not named: short-lived cgroups of others come and go by the dozen.
+const LEAST_PART: f64 = 0.01;
+
+/// Who may have been held by a CPU limit that could not be read, in a sentence; none if nobody.
+pub(crate) fn limits_not_known(result: &RunResult) -> Option<String> {
+    let all: f64 = result
+        .interference
+        .iter()
+        .map(|pair| pair.wait_seconds)
+        .sum();
+    let mut waits: BTreeMap<&str, f64> = BTreeMap::new();
+    let unknown = result
+        .interference
+        .iter()
+        .filter(|pair| pair.limit_known == Some(false));
+    for pair in unknown {
+        *waits.entry(&pair.victim).or_default() += pair.wait_seconds;
+    }
+    let mut waits: Vec<(&str, f64)> = waits.into_iter().collect();
+    waits.retain(|(_, seconds)| *seconds >= LEAST_PART * all);
+    waits.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let victims: Vec<&str> = waits.into_iter().map(|(victim, _)| victim).collect();
+    let mut names: Vec<String> = victims
+        .iter()
+        .take(NAMED)
+        .map(|victim| (*victim).to_owned())
+        .collect();
+    if victims.len() > NAMED {
+        names.push(format!("{} more", victims.len() - NAMED));
+    }
+    (!names.is_empty()).then(|| {
+        format!(
+            "Limit not known: whether a CPU limit held {} could not be read, so some of what they waited for others may be \
+             their limit's.",
+            list(&names)
+        )
+    })
 }
 
 fn why_no_interrupts(capture: &Capture) -> &'static str {

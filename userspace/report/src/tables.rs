@@ -1,14 +1,20 @@
 //! The tables that the terminal and the page have in common: which figures, in which columns, in which words.
 
+mod network;
+mod system;
+
 use galileo_analysis::breakdown::{Breakdown, Part};
 use galileo_analysis::compare::Grouping;
 use galileo_analysis::ledger::{Ledger, Unit};
-use galileo_analysis::result::CpuResult;
+use galileo_analysis::result::{BoundsSeconds, CpuResult};
 use galileo_analysis::{Insight, Quantiles, RunResult};
 
 use crate::numbers::{
     NO_BREAK, bytes, count, figure, measured, optional, optional_bytes, optional_count, percent,
 };
+
+pub(crate) use network::{interfaces, network};
+pub(crate) use system::system;
 
 /// A table of text.
 #[derive(Debug, Clone, Default)]
@@ -298,6 +304,19 @@ pub(crate) fn waits(result: &RunResult) -> Table {
             optional(replica.runq_wait_ms.map(|wait| wait.p99)),
             optional(replica.runq_wait_ms.map(|wait| wait.max)),
         ]);
+        // A limit's part is known within bounds only, and so is what it leaves to others.
+        let bounds = waits.and_then(|waits| waits.bounds);
+        if let Some(bounds) = bounds.filter(|bounds| !bounds.are_exact()) {
+            let mut push = |name: &str, end: fn(BoundsSeconds) -> f64| {
+                let mut cells = vec![String::new(); table.columns.len()];
+                name.clone_into(&mut cells[0]);
+                cells[2] = figure(end(bounds.other_cgroups));
+                cells[4] = figure(end(bounds.cpu_limit));
+                table.push_as(true, cells);
+            };
+            push("at least", |bounds| bounds.low);
+            push("at most", |bounds| bounds.high);
+        }
     }
     table
 }

@@ -15,6 +15,8 @@ use paint::Paint;
 
 /// Replicas, pairs and the like that are listed; the page has all.
 const MOST_ROWS: usize = 16;
+/// Names of tasks that are listed of each kind.
+const MOST_NAMES: usize = 3;
 /// Victims whose disturbers are listed.
 const MOST_VICTIMS: usize = 4;
 
@@ -52,7 +54,16 @@ pub fn summary(
                     page.paragraph(&flagged);
                 }
             }
-            Question::Neighbours => page.paragraph(&measuring::taken(result, capture)),
+            Question::Neighbours => {
+                if let Some(sentence) = measuring::limits_not_known(result) {
+                    page.paragraph(&sentence);
+                }
+                page.paragraph(&measuring::taken(result, capture));
+                let system = tables::system(result, MOST_NAMES);
+                if !system.rows.is_empty() {
+                    page.table(system);
+                }
+            }
             Question::Cpu => {
                 if let Some(hidden) = measuring::hidden(result) {
                     page.paragraph(&hidden);
@@ -64,6 +75,9 @@ pub fn summary(
     page.blank();
     page.heading("Do the figures add up?");
     page.ledgers(result);
+    if let Some(sentence) = measuring::accounting(result) {
+        page.paragraph(&sentence);
+    }
     page.paragraph(&measuring::losses(result));
     if let Some(noticed) = measuring::noticed(result) {
         page.paragraph(&noticed);
@@ -80,7 +94,7 @@ pub fn summary(
 
 fn tables_of(question: Question, result: &RunResult, insight: &Insight) -> Vec<Table> {
     let tables = match question {
-        Question::Cpu => vec![tables::usage(result, insight)],
+        Question::Cpu => vec![tables::usage(result, insight), tables::network(result)],
         Question::Time => vec![tables::times(result), tables::parts(insight)],
         Question::Places => vec![tables::places(insight)],
         Question::Neighbours => vec![

@@ -48,6 +48,12 @@ pub struct Capture {
     /// Whether the CPUs' time was accounted for; none without probes that see it, and in captures of before this was kept.
     #[serde(default)]
     pub closure: Option<Closure>,
+    /// What ran in the root cgroup in the measured phase; none if the probes did not tell, and in captures of before this was kept.
+    #[serde(default)]
+    pub system: Option<System>,
+    /// What this kernel takes off the CPU time of tasks that the probes leave in it; none in captures of before this was kept.
+    #[serde(default)]
+    pub accounting: Option<Accounting>,
     /// Whether the time of interrupts and softirqs was asked for: if so and it is not there, `unseen` tells why.
     #[serde(default)]
     pub asked_interrupts: bool,
@@ -157,6 +163,12 @@ pub struct Usage {
     pub rx_bytes: Option<u64>,
     /// See `rx_bytes`.
     pub tx_bytes: Option<u64>,
+    /// The same by network interface, ascending by number, loopback first; none also in captures of before this was kept.
+    #[serde(default)]
+    pub interfaces: Option<Vec<Interface>>,
+    /// TCP connections; none also in captures of before this was kept.
+    #[serde(default)]
+    pub tcp: Option<Tcp>,
     /// Exchanges as a server that ended in the window, all of them: as their records came, or, if some of these were lost, by the counters,
     /// which are read some milliseconds later than the window begins and ends, on a busy machine more.
     pub exchanges: Option<u64>,
@@ -170,6 +182,59 @@ pub struct Usage {
     pub switches_voluntary: Option<u64>,
     /// Switches away from a CPU while the task was still runnable.
     pub switches_involuntary: Option<u64>,
+}
+
+/// What went over a network interface, IP headers included. Packets are those of the kernel: merged when they come, not yet cut
+/// when they go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its number in the network namespace of the replica; none for what found no place in the table of interfaces.
+    pub number: Option<u32>,
+    /// Its name there, if that could be asked.
+    pub name: Option<String>,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Packets received.
+    pub rx_packets: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Packets sent.
+    pub tx_packets: u64,
+}
+
+/// What became of TCP connections, of those that were opened since the probes were loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tcp {
+    /// Connections it opened.
+    pub opened: u64,
+    /// Connections that were opened to its listeners.
+    pub accepted: u64,
+    /// Attempts that the peer answered with a reset.
+    pub refused: u64,
+    /// Attempts given up because no answer came.
+    pub timed_out: u64,
+    /// Attempts that ended without an answer before: closed, or the peer could not be reached.
+    pub abandoned: u64,
+    /// Established connections that ended.
+    pub closed: u64,
+    /// Of which before both directions were closed: by a reset, or because nothing was acknowledged any more.
+    pub aborted: u64,
+    /// Segments with data sent, retransmissions included.
+    pub data_segments: u64,
+    /// Segments retransmitted, SYNs included.
+    pub retransmits: u64,
+    /// Times that a retransmission timer ran out.
+    pub timeouts: u64,
+    /// Connections that its listeners turned away, mostly because more were waiting than they have place for; none if the kernel could not be
+    /// asked.
+    pub listen_drops: Option<u64>,
+    /// Smoothed round-trip time of each of `closed` when it ended.
+    pub rtt: Histogram,
+    /// The same of each connection that was open at the end, however old; those are left out that have measured none. None if the
+    /// kernel could not be asked.
+    pub open_rtt: Option<Histogram>,
 }
 
 /// By how much the CPU time of a replica by the probes and that by the kernel's account may be apart, at most, although
@@ -206,6 +271,27 @@ pub struct Waits {
     pub cpu_limit_ns: u64,
     /// What is left.
     pub unexplained_ns: u64,
+    /// How far the parts may be off of which the kernel tells no more than bounds; none in captures of before this was kept.
+    #[serde(default)]
+    pub bounds: Option<WaitBounds>,
+}
+
+/// The bounds of those parts of waits that are not told exactly if a CPU limit held tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitBounds {
+    /// Of what other cgroups are to blame for.
+    pub other_cgroups: Bounds,
+    /// Of what the CPU limit is.
+    pub cpu_limit: Bounds,
+}
+
+/// At least and at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bounds {
+    /// At least.
+    pub low_ns: u64,
+    /// At most.
+    pub high_ns: u64,
 }
 
 /// `victim` waited `wait_ns` for a CPU that `aggressor` held.
@@ -219,6 +305,10 @@ pub struct Interference {
     pub aggressor: String,
     /// How long.
     pub wait_ns: u64,
+    /// Whether it could be read for how long CPU limits held the victim meanwhile, which is taken off: if not, some of it may be
+    /// theirs. None in captures of before this was kept, in which it was taken off replicas only.
+    #[serde(default)]
+    pub limit_known: Option<bool>,
 }
 
 /// What one CPU did within a window. A figure is none if it was not measured.
@@ -285,6 +375,49 @@ impl Closed {
     pub fn gap(&self) -> f64 {
         self.missing_ns().abs() as f64 / self.allowed_ns() as f64
     }
+}
+
+/// What ran in the root cgroup, which has the kernel's threads and all that is in no other: its time by the probes, and whose it was
+/// by /proc.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// All of it, by the probes.
+    pub cpu_ns: u64,
+    /// Of the kernel's threads, by /proc.
+    pub kernel_threads_ns: u64,
+    /// Of tasks of processes, by /proc.
+    pub processes_ns: u64,
+    /// Those names that ran longest, longest first.
+    pub busiest: Vec<SystemTask>,
+}
+
+/// All tasks of the root cgroup that have one name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemTask {
+    /// Of a kernel's thread what stands before the first `/`.
+    pub name: String,
+    /// Whether it is a thread of the kernel.
+    pub kernel_thread: bool,
+    /// How long they ran.
+    pub cpu_ns: u64,
+}
+
+/// What a kernel takes off the CPU time of tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accounting {
+    /// The time of interrupts (`CONFIG_IRQ_TIME_ACCOUNTING`).
+    pub interrupts: TakenOff,
+    /// The time that a hypervisor gave to others (`CONFIG_PARAVIRT_TIME_ACCOUNTING`).
+    pub steal: TakenOff,
+}
+
+/// Whether something is taken off.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOff {
+    /// Whether it is; none if nothing tells.
+    pub taken_off: Option<bool>,
+    /// How that is known, or why not.
+    pub how: String,
 }
 
 /// A workload as planned.

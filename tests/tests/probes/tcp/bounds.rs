@@ -48,6 +48,8 @@ while True:
         (80, 1, 2)
     );
     assert!(listener.drops >= 5);
+    let alone = sockets::listeners(&wire.right.open()).unwrap();
+    assert_eq!((alone.len(), alone[0].cookie), (1, listener.cookie));
     assert_eq!(sockets.listen_drops, sockets.listen_overflows);
     // Both are read one after the other, and the attempts go on.
     assert!(sockets.listen_overflows >= u64::from(listener.drops));

@@ -208,6 +208,7 @@ fn the_most_disturbed_replica_comes_first_and_names_who_disturbed_it() {
         victim: victim.into(),
         aggressor: aggressor.into(),
         wait_ns: ms * MILLISECOND,
+        limit_known: Some(true),
     };
     capture.interference = vec![
         pair("system", "web/web-0", 900),

@@ -51,6 +51,8 @@ pub fn capture() -> Capture {
         interference: vec![],
         cpus: vec![],
         closure: None,
+        system: None,
+        accounting: None,
         asked_interrupts: false,
         losses: BTreeMap::from([("ring_full".into(), 0)]),
         noticed: BTreeMap::new(),

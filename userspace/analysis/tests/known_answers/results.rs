@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::records::{MILLISECOND, SECOND, capture, exchange, trace};
 use galileo_analysis::{Quantiles, RunResult, analyse};
 use galileo_wire::capture::{
-    Cpu, Interference, KernelMemory, OwnCost, ProgramCost, Sent, Usage, Waits,
+    Accounting, Bounds, Cpu, Interface, Interference, KernelMemory, OwnCost, ProgramCost, Sent,
+    System, SystemTask, TakenOff, Tcp, Usage, WaitBounds, Waits,
 };
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{FailureKind, Histogram, Outcome, Phase, Trace};
@@ -231,10 +232,40 @@ fn the_json_has_the_documented_names() {
         buckets: vec![bucket],
         sum_ns: 8 * MILLISECOND,
     };
+    let bounds = |low, high| Bounds {
+        low_ns: low * MILLISECOND,
+        high_ns: high * MILLISECOND,
+    };
     capture.services.get_mut("web").unwrap().replicas[0].usage = Some(Usage {
         cpu_ns: SECOND / 2,
         rx_bytes: Some(400),
         tx_bytes: Some(800),
+        interfaces: Some(vec![Interface {
+            number: Some(1),
+            name: Some("lo".into()),
+            loopback: true,
+            rx_bytes: 400,
+            rx_packets: 4,
+            tx_bytes: 800,
+            tx_packets: 8,
+        }]),
+        tcp: Some(Tcp {
+            opened: 1,
+            accepted: 4,
+            refused: 2,
+            abandoned: 3,
+            closed: 4,
+            aborted: 1,
+            data_segments: 9,
+            retransmits: 2,
+            timeouts: 1,
+            rtt: two.clone(),
+            open_rtt: Some(Histogram {
+                buckets: vec![bucket],
+                sum_ns: 8 * MILLISECOND,
+            }),
+            ..Tcp::default()
+        }),
         exchanges: Some(4),
         service: Some(two.clone()),
         runq_wait: Some(two),
@@ -243,6 +274,10 @@ fn the_json_has_the_documented_names() {
             own_tasks_ns: 2 * MILLISECOND,
             cpu_limit_ns: MILLISECOND,
             unexplained_ns: MILLISECOND,
+            bounds: Some(WaitBounds {
+                other_cgroups: bounds(0, 5),
+                cpu_limit: bounds(1, 6),
+            }),
         }),
         ..Usage::default()
     });
@@ -254,6 +289,7 @@ fn the_json_has_the_documented_names() {
         victim: "web/web-0".into(),
         aggressor: "system".into(),
         wait_ns: 4 * MILLISECOND,
+        limit_known: Some(true),
     }];
     let watched = Cpu {
         watched_ns: Some(10 * SECOND),
@@ -271,6 +307,26 @@ fn the_json_has_the_documented_names() {
     capture.cpus = vec![watched, unwatched];
     capture.unseen = vec!["Not seen: TCP (refused).".into()];
     capture.noticed = BTreeMap::from([("not_http".to_owned(), 2)]);
+    capture.system = Some(System {
+        cpu_ns: 900 * MILLISECOND,
+        kernel_threads_ns: 300 * MILLISECOND,
+        processes_ns: 500 * MILLISECOND,
+        busiest: vec![SystemTask {
+            name: "sshd".into(),
+            kernel_thread: false,
+            cpu_ns: 500 * MILLISECOND,
+        }],
+    });
+    capture.accounting = Some(Accounting {
+        interrupts: TakenOff {
+            taken_off: Some(false),
+            how: "config".into(),
+        },
+        steal: TakenOff {
+            taken_off: None,
+            how: "no config".into(),
+        },
+    });
     capture.own = OwnCost {
         cpu_ns: SECOND / 4,
         probe_runs: Some(1_000),
@@ -303,13 +359,28 @@ fn the_json_has_the_documented_names() {
             "services": {"web": {"replicas": [
                 {
                     "name": "web-0", "node": "a", "cpu_seconds": 0.5, "cpu_ms_per_request": 125.0, "rx_bytes": 400,
-                    "tx_bytes": 800, "exchanges": 4, "exchanges_by_status": {"200": 3, "404": 1}, "exchanges_by_flag": {"cut_off": 3}, "service_ms": two, "runq_wait_ms": two,
-                    "waits_seconds":
-                        {"other_cgroups": 0.004, "own_tasks": 0.002, "cpu_limit": 0.001, "unexplained": 0.001}
+                    "tx_bytes": 800,
+                    "interfaces": [{
+                        "interface": 1, "name": "lo", "loopback": true, "rx_bytes": 400, "rx_packets": 4,
+                        "tx_bytes": 800, "tx_packets": 8
+                    }],
+                    "tcp": {
+                        "opened": 1, "accepted": 4, "failed": 5,
+                        "failed_by_kind": {"refused": 2, "timed_out": 0, "abandoned": 3},
+                        "closed": 4, "aborted": 1, "data_segments": 9, "retransmits": 2, "timeouts": 1,
+                        "listen_drops": null, "open": 4, "rtt_ms": two
+                    },
+                    "exchanges": 4, "exchanges_by_status": {"200": 3, "404": 1}, "exchanges_by_flag": {"cut_off": 3}, "service_ms": two, "runq_wait_ms": two,
+                    "waits_seconds": {
+                        "other_cgroups": 0.004, "own_tasks": 0.002, "cpu_limit": 0.001, "unexplained": 0.001,
+                        "bounds": {
+                            "other_cgroups": {"low": 0.0, "high": 0.005}, "cpu_limit": {"low": 0.001, "high": 0.006}
+                        }
+                    }
                 },
                 {
                     "name": "web-1", "node": "b", "cpu_seconds": null, "cpu_ms_per_request": null, "rx_bytes": null,
-                    "tx_bytes": null, "exchanges": null, "exchanges_by_status": null, "exchanges_by_flag": null, "service_ms": null, "runq_wait_ms": null,
+                    "tx_bytes": null, "interfaces": null, "tcp": null, "exchanges": null, "exchanges_by_status": null, "exchanges_by_flag": null, "service_ms": null, "runq_wait_ms": null,
                     "waits_seconds": null
                 }
             ]}},
@@ -319,7 +390,7 @@ fn the_json_has_the_documented_names() {
             }],
             "joined": 1,
             "uncertain": 0,
-            "interference": [{"victim": "web/web-0", "aggressor": "system", "wait_seconds": 0.004}],
+            "interference": [{"victim": "web/web-0", "aggressor": "system", "wait_seconds": 0.004, "limit_known": true}],
             "cpus": [
                 {
                     "cpu": 0, "watched_seconds": 10.0, "idle_seconds": 6.0, "cgroups_seconds": 3.5, "unassigned_seconds": 0.5,
@@ -330,6 +401,14 @@ fn the_json_has_the_documented_names() {
                     "unassigned_seconds": null, "irq_seconds": null, "softirq_seconds": null, "steal_seconds": null
                 }
             ],
+            "system": {
+                "cpu_seconds": 0.9, "kernel_threads_seconds": 0.3, "processes_seconds": 0.5, "rest_seconds": 0.1,
+                "busiest": [{"name": "sshd", "kernel_thread": false, "cpu_seconds": 0.5}]
+            },
+            "accounting": {
+                "interrupts": {"taken_off": false, "how": "config"},
+                "steal": {"taken_off": null, "how": "no config"}
+            },
             "losses": {"ring_full": 0},
             "noticed": {"not_http": 2},
             "not_stored": 0,
@@ -404,6 +483,48 @@ fn captures_and_results_of_before_can_still_be_read() {
     assert_eq!(result.cpus, []);
     assert_eq!(result.services["web"].replicas[0].exchanges_by_flag, None);
     assert_eq!(older(&analyse(&capture, &[], &[], &[])), result);
+}
+
+#[test]
+fn captures_and_results_of_before_bounds_limits_and_networks_were_kept_can_still_be_read() {
+    const NEWER: [&str; 6] = [
+        "bounds",
+        "limit_known",
+        "interfaces",
+        "tcp",
+        "system",
+        "accounting",
+    ];
+    fn strip(json: &mut serde_json::Value) {
+        match json {
+            serde_json::Value::Object(fields) => {
+                fields.retain(|name, _| !NEWER.contains(&name.as_str()));
+                fields.values_mut().for_each(strip);
+            }
+            serde_json::Value::Array(values) => values.iter_mut().for_each(strip),
+            _ => {}
+        }
+    }
+    fn older<T: Serialize + DeserializeOwned>(newer: &T) -> T {
+        let mut json = serde_json::to_value(newer).unwrap();
+        strip(&mut json);
+        serde_json::from_value(json).unwrap()
+    }
+    let mut capture = capture();
+    capture.services.get_mut("web").unwrap().replicas[0].usage = Some(Usage {
+        waits: Some(Waits {
+            other_cgroups_ns: SECOND,
+            ..Waits::default()
+        }),
+        ..Usage::default()
+    });
+    let result = analyse(&older(&capture), &[], &[], &[]);
+    assert_eq!(older(&analyse(&capture, &[], &[], &[])), result);
+    let replica = &result.services["web"].replicas[0];
+    assert_eq!((&replica.interfaces, &replica.tcp), (&None, &None));
+    let waits = replica.waits_seconds.unwrap();
+    assert_eq!((waits.other_cgroups, waits.bounds), (1.0, None));
+    assert_eq!((&result.system, &result.accounting), (&None, &None));
 }
 
 fn outcomes() -> impl Strategy<Value = Outcome> {

@@ -82,7 +82,7 @@ fn stable_ticks(supervisor: u32) -> u64 {
 }
 
 /// cgroup2 says `throttled_usec`, version 1 `throttled_time` in nanoseconds.
-fn throttled_ns(cpu_stat: &str) -> Option<u64> {
+pub(crate) fn throttled_ns(cpu_stat: &str) -> Option<u64> {
     number(cpu_stat, "throttled_usec")
         .map(|usec| usec * 1_000)
         .or_else(|| number(cpu_stat, "throttled_time"))

@@ -27,7 +27,7 @@
 //! After every end no process and no cgroup of a run is left: [`LocalPlatform::stop`] and dropping see to it, after a
 //! SIGKILL of the program the guard does, and [`clean`] if the guard was killed, too.
 //!
-//! Reading order: `platform` (the whole), `replica`; [`mounts`], `tree`, `cgroup`, `limits`, `accounting` (cgroups);
+//! Reading order: `platform` (the whole), `replica`; [`mounts`], `tree`, `cgroup`, `limits`, `accounting`, `throttling` (cgroups);
 //! `exec`, `process`, `supervise`, `control` (processes); `readiness`, `ports`, `output`; `stop`, `owner`, `guard`,
 //! `clean`, `remains` (the end); [`procfs`], `error`.
 
@@ -51,6 +51,7 @@ mod remains;
 mod replica;
 mod stop;
 mod supervise;
+pub(crate) mod throttling;
 mod tree;
 
 use std::process::ExitCode;

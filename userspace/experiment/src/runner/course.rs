@@ -164,7 +164,7 @@ impl Course<'_> {
 
         let before = match began {
             Some((_, reading)) => reading,
-            None => self.reading().await,
+            None => self.reading(false).await,
         };
         live.enter(Stage::Measuring {
             begin_ns: measured_ns,
@@ -183,7 +183,7 @@ impl Course<'_> {
             _ => boot_ns(),
         };
         self.phases.drain_ns.store(end_ns, Relaxed);
-        let after = self.reading().await;
+        let after = self.reading(true).await;
         windows.push(PhaseWindow {
             phase: Phase::Measured,
             start_ns: measured_ns,
@@ -244,8 +244,15 @@ impl Course<'_> {
         })
     }
 
-    async fn reading(&self) -> Reading {
-        Reading::take(self.platform, self.probes, self.deployed, self.names).await
+    async fn reading(&self, is_last: bool) -> Reading {
+        Reading::take(
+            self.platform,
+            self.probes,
+            self.deployed,
+            self.names,
+            is_last,
+        )
+        .await
     }
 
     /// Waits until a time, or for what ends the run before it.

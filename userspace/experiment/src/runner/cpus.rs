@@ -79,6 +79,7 @@ mod tests {
     const ALL: Seen = Seen {
         cpu: true,
         network: true,
+        tcp: true,
         http: true,
         interrupts: true,
     };

@@ -23,10 +23,12 @@ mod live;
 mod loading;
 mod machine;
 mod names;
+mod network;
 mod observe;
 mod own;
 mod reading;
 mod session;
+mod system;
 mod usage;
 
 use std::path::PathBuf;

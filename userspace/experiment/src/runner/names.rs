@@ -134,6 +134,27 @@ impl Names {
         }
     }
 
+    /// The root cgroup.
+    pub(crate) fn root(&self) -> Option<CgroupId> {
+        cgroup::id(&self.mount).ok()
+    }
+
+    /// With whom stays what each of these cgroups counted once it is gone: the cgroup of the replica that it belongs to.
+    pub(crate) fn heirs(&self, ids: &[CgroupId]) -> Vec<Option<CgroupId>> {
+        self.learn(ids.iter().copied());
+        let of_replica = |index: usize| {
+            let path = self.replicas[index].path.as_ref()?;
+            let paths = self.paths();
+            let found = paths.iter().find(|(_, known)| *known == path);
+            found.map(|(id, _)| *id)
+        };
+        let heir = |id: &CgroupId| match self.owner(*id) {
+            Owner::Replica(index) => of_replica(index),
+            Owner::Galileo | Owner::System | Owner::Other => None,
+        };
+        ids.iter().map(heir).collect()
+    }
+
     /// All cgroups known that belong to a replica.
     pub(crate) fn of_replica(&self, index: usize) -> Vec<CgroupId> {
         let ids: Vec<CgroupId> = self.paths().keys().copied().collect();
@@ -146,4 +167,33 @@ impl Names {
 /// The name of a cgroup that was gone before it could be named.
 fn numbered(id: CgroupId) -> String {
     format!("cgroup:{}", id.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_replica_is_the_heir_of_itself_and_of_those_below_it_alone() {
+        let tree = tempfile::tempdir().unwrap();
+        let made = |path: &str| {
+            let folder = tree.path().join(path);
+            fs::create_dir(&folder).unwrap();
+            cgroup::id(&folder).unwrap()
+        };
+        let (web, other) = (made("web-0"), made("web-01"));
+        let replica = Named {
+            service: "web".to_owned(),
+            replica: "web-0".to_owned(),
+            path: Some("/web-0".to_owned()),
+        };
+        let names = Names::new(tree.path(), None, vec![replica]);
+        let child = made("web-0/worker");
+        let heirs = names.heirs(&[web, other, child, CgroupId(0)]);
+        assert_eq!(heirs, [Some(web), None, Some(web), None]);
+        fs::remove_dir(tree.path().join("web-0/worker")).unwrap();
+        assert_eq!(names.heirs(&[child]), [Some(web)], "it is remembered");
+    }
 }

@@ -7,15 +7,16 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use galileo_probes::{CgroupStats, Ledger, Probes, Snapshot, Ticks};
+use galileo_probes::{CgroupStats, Ledger, Probes, RootTasks, Snapshot, Ticks};
 use galileo_wire::clock::boot_ns;
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
-use super::{deploy::Deployed, names::Names};
-use crate::local::{Accounted, LocalPlatform};
+use super::{deploy::Deployed, names::Names, network::Network};
+use crate::local::{Accounted, LocalPlatform, Replica, throttling::Throttling};
 
 /// What an account may lack without another look being worth its time: little beside the 5 ms that a ledger allows.
 const CLOSE_NS: u64 = 200_000;
@@ -37,6 +38,30 @@ pub(super) struct Reading {
     pub own: Option<Accounted>,
     /// What was taken from each CPU.
     pub ticks: BTreeMap<u32, Ticks>,
+    /// What is told by neither.
+    pub beside: Arc<Beside>,
+}
+
+/// What is read beside counters and accounts; it takes milliseconds.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// For how long CPU limits had held tasks.
+    pub throttling: Throttling,
+    /// What the network namespaces of replicas tell.
+    pub network: Network,
+    /// The tasks of the root cgroup; none if nobody asks.
+    pub root: Option<RootTasks>,
+}
+
+impl Beside {
+    fn read(replicas: &[Replica], with_root: bool, is_last: bool) -> Self {
+        let root = with_root.then(RootTasks::read).and_then(Result::ok);
+        Self {
+            throttling: Throttling::read(),
+            network: Network::read(replicas, is_last),
+            root,
+        }
+    }
 }
 
 impl Reading {
@@ -59,6 +84,7 @@ impl Reading {
             own: platform.own_usage().ok(),
             probes: snapshot(probes),
             ticks: Ticks::read_each().unwrap_or_default(),
+            beside: Arc::new(Beside::read(&[], probes.is_some(), false)),
         }
     }
 
@@ -68,6 +94,7 @@ impl Reading {
         probes: Option<&Probes>,
         deployed: &[Deployed],
         names: &Names,
+        is_last: bool,
     ) -> Self {
         let began = Instant::now();
         let mut best = Self::look(platform, probes, deployed, names);
@@ -78,6 +105,14 @@ impl Reading {
                 best = next;
             }
         }
+        let replicas: Vec<Replica> = deployed
+            .iter()
+            .map(|replica| replica.replica.clone())
+            .collect();
+        let with_root = probes.is_some();
+        // Elsewhere: requests are sent meanwhile.
+        let reading = spawn_blocking(move || Beside::read(&replicas, with_root, is_last));
+        best.beside = Arc::new(reading.await.unwrap_or_default());
         tracing::debug!(elapsed = ?began.elapsed(), lacking_ns = ?best.lacking_ns, "read");
         best
     }
@@ -110,6 +145,7 @@ impl Reading {
             lacking_ns,
             own: platform.own_usage().ok(),
             ticks: Ticks::read_each().unwrap_or_default(),
+            beside: Arc::default(),
         }
     }
 

@@ -21,9 +21,11 @@ use super::{
     loading::load_probes,
     machine,
     names::{Named, Names},
+    network::Networks,
     observe::{Answered, Counted, Phases, Sampling, Watched, Watching},
     own::own_cost,
     reading::{Reading, settled},
+    system,
     usage::{Accounts, Seen, usages},
 };
 use crate::{
@@ -137,6 +139,10 @@ impl Session {
 
         let deployed = deploy(platform, &self.plan, &self.live, cancel).await?;
         let names = Arc::new(names(platform, &deployed));
+        if let Some(probes) = &probes {
+            let names = Arc::clone(&names);
+            probes.set_heirs(move |ids| names.heirs(ids));
+        }
         let phases = Arc::new(Phases::default());
         if let Some((began_ns, _)) = &began {
             phases.begin(*began_ns, *began_ns);
@@ -286,7 +292,23 @@ impl Session {
             );
         }
         names.learn(used.iter().flat_map(|used| used.cgroups.keys().copied()));
-        let (usages, interference) = usages(used.as_ref().zip(seen), &accounts, names);
+        let (before, after) = (&measured.before.beside, &measured.after.beside);
+        let held = after.throttling.since(&before.throttling);
+        let networks = Networks {
+            before: &before.network,
+            after: &after.network,
+        };
+        let root_time = before.root.as_ref().zip(after.root.as_ref());
+        let system = used
+            .as_ref()
+            .filter(|_| seen.is_some_and(|seen| seen.cpu))
+            .zip(root_time)
+            .and_then(|(used, (before, after))| {
+                let root = used.cgroups.get(&names.root()?)?;
+                Some(system::system(root, &after.since(before)))
+            });
+        let (usages, interference) =
+            usages(used.as_ref().zip(seen), &accounts, &networks, names, &held);
         let own = own_cost(&measured.before, &measured.after, used.as_ref(), probes);
         let traces_lost: u64 = measured
             .reports
@@ -321,6 +343,8 @@ impl Session {
             interference,
             cpus,
             closure,
+            system,
+            accounting: Some(system::accounting(Accounting::find())),
             asked_interrupts: self.plan.telemetry.interrupts,
             losses: BTreeMap::from([("traces_lost".to_owned(), traces_lost)]),
             noticed: BTreeMap::new(),

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use galileo_probes::{Causes, CgroupStats, Durations, Feature, Probes, Snapshot};
+use galileo_probes::{
+    Bounds, Causes, CgroupStats, Durations, Feature, Probes, Snapshot, Throttled, cgroup::CgroupId,
+};
 use galileo_wire::{
     Histogram,
-    capture::{Apart, Interference, Usage, Waits},
+    capture::{self, Apart, Interference, Usage, WaitBounds, Waits},
     histogram::Bucket,
 };
 
-use super::names::{Names, Owner};
-use crate::local::Accounted;
+use super::{
+    names::{Names, Owner},
+    network::Networks,
+};
+use crate::local::{Accounted, throttling::Held};
 
 /// What the kernel's accounting said of a replica at both ends of the measured phase.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +47,7 @@ impl Accounts {
 pub(crate) struct Seen {
     pub cpu: bool,
     pub network: bool,
+    pub tcp: bool,
     pub http: bool,
     /// Only if that was asked for.
     pub interrupts: bool,
@@ -58,6 +64,7 @@ impl Seen {
         Self {
             cpu: on(Feature::Cpu),
             network: on(Feature::Network),
+            tcp: on(Feature::Tcp),
             http: on(Feature::Http),
             interrupts: on(Feature::Interrupts),
         }
@@ -67,14 +74,16 @@ impl Seen {
 /// What each replica used, and who disturbed whom. What the probes cannot see stays unsaid.
 ///
 /// `used` is the difference of two snapshots; none if the probes saw nothing. A wait of a throttled cgroup cannot be told
-/// from one behind a neighbour, so its limit's share is taken off the neighbours' part first ([`Causes`]): nobody is
-/// blamed for what the limit may have caused.
+/// from one behind a neighbour, so what limits `held` is taken off the neighbours' part first ([`Causes`]), of replicas and of
+/// everybody else: nobody is blamed for what a limit may have caused.
 pub(crate) fn usages(
     used: Option<(&Snapshot, Seen)>,
     accounts: &[Accounts],
+    network: &Networks<'_>,
     names: &Names,
+    held: &Held,
 ) -> (Vec<Option<Usage>>, Vec<Interference>) {
-    let mut blamed: BTreeMap<(String, String), u64> = BTreeMap::new();
+    let mut interference = Vec::new();
     let preemption = used.map_or_else(Preemption::default, |(used, _)| Preemption::of(used));
     let mut usages = Vec::with_capacity(accounts.len());
     for (index, account) in accounts.iter().enumerate() {
@@ -90,41 +99,73 @@ pub(crate) fn usages(
             }));
             continue;
         };
-        let causes = Causes::of(used, &ids, account.throttled_ns().unwrap_or(0));
-        let victim = format!(
-            "{}/{}",
-            names.replica(index).service,
-            names.replica(index).replica
-        );
-        for (aggressor, ns) in &causes.others {
-            let aggressor = names.name(*aggressor);
-            *blamed.entry((victim.clone(), aggressor)).or_default() += ns;
+        let throttled = with_own(throttled(&ids, names, held), account.throttled_ns());
+        let causes = Causes::of(used, &ids, throttled);
+        let named = names.replica(index);
+        let victim = format!("{}/{}", named.service, named.replica);
+        interference.extend(blamed(&victim, &causes, throttled, names));
+        let mut usage = usage(&stats, seen, account, preemption, waits(&causes));
+        if let Some(usage) = &mut usage {
+            network.tell(index, &stats, seen, &ids, usage);
         }
-        usages.push(usage(&stats, seen, account, preemption, waits(&causes)));
+        usages.push(usage);
     }
     // Others wait too: Galileo's own waits tell whether the load was disturbed.
-    for (blame, ns) in used.into_iter().flat_map(|(used, _)| &used.blames) {
-        let (victim, aggressor) = (names.owner(blame.victim), names.owner(blame.aggressor));
-        if matches!(victim, Owner::Replica(_))
-            || *ns == 0
-            || (victim == Owner::Galileo && aggressor == Owner::Galileo)
-        {
-            continue;
+    if let Some((used, _)) = used {
+        for (victim, ids) in others(used, names) {
+            let throttled = throttled(&ids, names, held);
+            let causes = Causes::of(used, &ids, throttled);
+            interference.extend(blamed(&victim, &causes, throttled, names));
         }
-        *blamed
-            .entry((names.name(blame.victim), names.name(blame.aggressor)))
-            .or_default() += ns;
     }
-    let mut interference: Vec<_> = blamed
-        .into_iter()
-        .map(|((victim, aggressor), wait_ns)| Interference {
-            victim,
-            aggressor,
-            wait_ns,
-        })
-        .collect();
     interference.sort_by_key(|pair| std::cmp::Reverse(pair.wait_ns));
     (usages, interference)
+}
+
+/// The cgroups that waited and are no replica's, by the name of whom they belong to.
+fn others(used: &Snapshot, names: &Names) -> BTreeMap<String, Vec<CgroupId>> {
+    let mut others: BTreeMap<String, Vec<CgroupId>> = BTreeMap::new();
+    for id in used.cgroups.keys() {
+        if !matches!(names.owner(*id), Owner::Replica(_)) {
+            others.entry(names.name(*id)).or_default().push(*id);
+        }
+    }
+    others
+}
+
+fn throttled(ids: &[CgroupId], names: &Names, held: &Held) -> Throttled {
+    held.of(&ids.iter().map(|id| names.path(*id)).collect())
+}
+
+/// The limit that Galileo set is known by its folder, whatever has become of the processes.
+fn with_own(throttled: Throttled, own_ns: Option<u64>) -> Throttled {
+    let own_ns = own_ns.unwrap_or(0);
+    Throttled {
+        alone_ns: throttled.alone_ns.max(own_ns),
+        shared_ns: throttled.shared_ns.max(own_ns),
+        ..throttled
+    }
+}
+
+/// Whom a victim waited for, by their names.
+fn blamed(
+    victim: &str,
+    causes: &Causes,
+    throttled: Throttled,
+    names: &Names,
+) -> impl Iterator<Item = Interference> {
+    let mut blamed: BTreeMap<String, u64> = BTreeMap::new();
+    for (aggressor, ns) in &causes.others {
+        *blamed.entry(names.name(*aggressor)).or_default() += ns;
+    }
+    blamed
+        .into_iter()
+        .map(move |(aggressor, wait_ns)| Interference {
+            victim: victim.to_owned(),
+            aggressor,
+            wait_ns,
+            limit_known: Some(!throttled.incomplete),
+        })
 }
 
 /// What one replica used; none if nothing tells its CPU time.
@@ -161,6 +202,9 @@ fn usage(
         waits: cpu.then_some(waits),
         switches_voluntary: cpu.then_some(stats.switches_voluntary),
         switches_involuntary: cpu.then_some(stats.switches_involuntary),
+        // What takes more than the counters comes beside.
+        interfaces: None,
+        tcp: None,
     })
 }
 
@@ -202,17 +246,25 @@ impl Preemption {
     }
 }
 
-/// The parts of a replica's waits, without their bounds.
+/// The parts of a replica's waits.
 fn waits(causes: &Causes) -> Waits {
+    let bounds = |of: Bounds| capture::Bounds {
+        low_ns: of.low_ns,
+        high_ns: of.high_ns,
+    };
     Waits {
         other_cgroups_ns: causes.others_ns,
         own_tasks_ns: causes.own_ns,
         cpu_limit_ns: causes.limit_ns,
         unexplained_ns: causes.unexplained_ns,
+        bounds: Some(WaitBounds {
+            other_cgroups: bounds(causes.others_bounds),
+            cpu_limit: bounds(causes.limit),
+        }),
     }
 }
 
-fn histogram(durations: &Durations) -> Histogram {
+pub(super) fn histogram(durations: &Durations) -> Histogram {
     Histogram {
         buckets: durations
             .buckets()
@@ -255,6 +307,7 @@ mod tests {
         let all = Seen {
             cpu: true,
             network: true,
+            tcp: true,
             http: true,
             interrupts: true,
         };
@@ -323,6 +376,7 @@ mod tests {
         let seen = Seen {
             cpu: true,
             network: false,
+            tcp: false,
             http: false,
             interrupts: false,
         };
@@ -347,13 +401,26 @@ mod tests {
             own_ns: 2,
             limit_ns: 4,
             unexplained_ns: 8,
+            limit: Bounds {
+                low_ns: 4,
+                high_ns: 13,
+            },
+            others_bounds: Bounds {
+                low_ns: 0,
+                high_ns: 5,
+            },
             ..Causes::default()
         };
+        let bounds = |low_ns, high_ns| capture::Bounds { low_ns, high_ns };
         let expected = Waits {
             other_cgroups_ns: 1,
             own_tasks_ns: 2,
             cpu_limit_ns: 4,
             unexplained_ns: 8,
+            bounds: Some(WaitBounds {
+                other_cgroups: bounds(0, 5),
+                cpu_limit: bounds(4, 13),
+            }),
         };
         assert_eq!(waits(&causes), expected);
     }

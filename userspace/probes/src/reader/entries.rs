@@ -84,6 +84,12 @@ impl Entries {
         self.entries.get_mut(index)?.as_mut()
     }
 
+    /// The places at which one is listed.
+    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
+        let listed = |index: &usize| self.entries[*index].is_some();
+        (0..self.entries.len()).filter(listed)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().flatten()
     }

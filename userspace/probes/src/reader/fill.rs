@@ -51,6 +51,7 @@ impl Reader {
                 .cgroups
                 .retain(|id, stats| listed.contains(&(*id, stats.generation)));
             snapshot.departed.clone_from(&self.departed);
+            snapshot.inherited.clone_from(&self.inheritance.stats);
         }
         self.fill_blames(snapshot, known == 0 || is_listed_anew)?;
         self.fill_ledger(snapshot);
@@ -59,17 +60,17 @@ impl Reader {
     }
 
     fn fill_blames(&mut self, snapshot: &mut Snapshot, anew: bool) -> Result<(), Error> {
-        let entries = &self.entries;
+        let (entries, inherited) = (&self.entries, &self.inheritance.blames);
         let blames = &mut snapshot.blames;
         self.matrix
             .read(self.cpus.states(), |victim, aggressor, ns| {
-                enter(entries, blames, (victim, aggressor), ns);
+                enter(entries, inherited, blames, (victim, aggressor), ns);
             })?;
         if anew || snapshot.reading != self.series | (self.readings - 1) {
             // Others have read in between, and were told what has moved.
-            snapshot.blames.clear();
+            snapshot.blames.clone_from(inherited);
             for (pair, ns) in self.matrix.totals() {
-                enter(entries, &mut snapshot.blames, pair, ns);
+                enter(entries, inherited, &mut snapshot.blames, pair, ns);
             }
         }
         Ok(())
@@ -103,10 +104,18 @@ fn bring(cgroups: &mut BTreeMap<CgroupId, CgroupStats>, entry: &Entry, known: u6
     }
 }
 
-fn enter(entries: &Entries, blames: &mut BTreeMap<Blame, u64>, pair: (u32, u32), ns: u64) {
+/// Enters what a pair has, and what it has inherited.
+fn enter(
+    entries: &Entries,
+    inherited: &BTreeMap<Blame, u64>,
+    blames: &mut BTreeMap<Blame, u64>,
+    pair: (u32, u32),
+    ns: u64,
+) {
     let (victim, aggressor) = (entries.cgroup_of(pair.0), entries.cgroup_of(pair.1));
     if let (Some(victim), Some(aggressor)) = (victim, aggressor) {
-        blames.insert(Blame { victim, aggressor }, ns);
+        let blame = Blame { victim, aggressor };
+        blames.insert(blame, ns + inherited.get(&blame).copied().unwrap_or(0));
     }
 }
 

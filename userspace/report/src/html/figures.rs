@@ -208,13 +208,22 @@ pub(super) fn waits(result: &RunResult) -> Markup {
         ("own CPU limit", "c-limit"),
         ("unknown", "c-unknown"),
     ];
+    let are_exact = result
+        .services
+        .values()
+        .flat_map(|service| &service.replicas)
+        .filter_map(|replica| replica.waits_seconds?.bounds)
+        .all(|bounds| bounds.are_exact());
     html! {
         @if !bars.is_empty() {
             (figure(
                 "waits",
                 "Waits for a CPU",
                 "The time that each replica's tasks waited for a CPU in the measured phase, split by what they waited for.",
-                &html! { "Time that the tasks of each replica were ready to run and waited for a CPU, by what they waited for." },
+                &html! {
+                    "Time that the tasks of each replica were ready to run and waited for a CPU, by what they waited for."
+                    @if !are_exact { " Of CPU limits the least is drawn that they are to blame for; the table has the bounds." }
+                },
                 |canvas| bars::draw(canvas, &bars, &keys, "s"),
             ))
         }

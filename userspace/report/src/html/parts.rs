@@ -1,6 +1,6 @@
 //! Parts of the page that are no charts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use galileo_analysis::RunResult;
 use galileo_wire::Capture;
@@ -56,6 +56,10 @@ pub(super) fn matrix(result: &RunResult) -> Markup {
         &victims[..victims.len().min(MATRIX)],
         &aggressors[..aggressors.len().min(MATRIX)],
     );
+    let unknown: BTreeSet<&str> = pairs()
+        .filter(|pair| pair.limit_known == Some(false))
+        .map(|pair| pair.victim.as_str())
+        .collect();
     let most = waits.values().copied().fold(0.0, f64::max);
     let left_out = (victims.len() - rows.len()) + (aggressors.len() - columns.len());
     html! {
@@ -77,7 +81,7 @@ pub(super) fn matrix(result: &RunResult) -> Markup {
                     tbody {
                         @for row in rows {
                             tr {
-                                th scope="row" { (row) }
+                                th scope="row" { (row) @if unknown.contains(row) { " (limit not known)" } }
                                 @for column in columns {
                                     @match waits.get(&(*row, *column)) {
                                         Some(wait) => td.figure style={ "--heat:" (format!("{:.3}", wait / most)) } { (figure(*wait)) },

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use galileo_analysis::{Insight, RunResult, analyse, insight};
 use galileo_wire::capture::{
-    Closed, Closure, Cpu, Interference, KernelMemory, Machine, OwnCost, PhaseWindow, ProgramCost,
-    Replica, Service, Usage, Waits, Workload,
+    Accounting, Bounds, Closed, Closure, Cpu, Interface, Interference, KernelMemory, Machine,
+    OwnCost, PhaseWindow, ProgramCost, Replica, Service, System, SystemTask, TakenOff, Tcp, Usage,
+    WaitBounds, Waits, Workload,
 };
 use galileo_wire::histogram::Bucket;
 use galileo_wire::{
@@ -224,6 +225,22 @@ fn histogram(values: &[u64]) -> Histogram {
     }
 }
 
+fn interface(number: u32, name: Option<&str>, rx_bytes: u64, tx_bytes: u64) -> Interface {
+    Interface {
+        number: Some(number),
+        name: name.map(str::to_owned),
+        loopback: number == 1,
+        rx_bytes,
+        rx_packets: rx_bytes.div_ceil(1_000),
+        tx_bytes,
+        tx_packets: tx_bytes.div_ceil(1_000),
+    }
+}
+
+fn bounds(low_ns: u64, high_ns: u64) -> Bounds {
+    Bounds { low_ns, high_ns }
+}
+
 fn usage(used: &Used) -> Usage {
     let waited: u64 = used.waits_ns.iter().sum();
     let own_tasks_ns = (waited - used.others_ns) * 4 / 5;
@@ -235,6 +252,25 @@ fn usage(used: &Used) -> Usage {
         stolen_ns: None,
         rx_bytes: Some(exchanges * 325),
         tx_bytes: Some(exchanges * 745),
+        interfaces: Some(vec![
+            interface(1, Some("lo"), exchanges * 300, exchanges * 745),
+            interface(2, None, exchanges * 25, 0),
+        ]),
+        tcp: Some(Tcp {
+            opened: 1,
+            accepted: exchanges,
+            refused: 3,
+            timed_out: 1,
+            abandoned: 2,
+            closed: exchanges,
+            aborted: 5,
+            data_segments: exchanges * 2,
+            retransmits: 7,
+            timeouts: 1,
+            listen_drops: Some(4),
+            rtt: histogram(&used.waits_ns),
+            open_rtt: None,
+        }),
         exchanges: Some(exchanges),
         service: Some(histogram(&used.service_ns)),
         runq_wait: Some(histogram(&used.waits_ns)),
@@ -243,6 +279,10 @@ fn usage(used: &Used) -> Usage {
             own_tasks_ns,
             cpu_limit_ns: 0,
             unexplained_ns: waited - used.others_ns - own_tasks_ns,
+            bounds: Some(WaitBounds {
+                other_cgroups: bounds(used.others_ns, used.others_ns),
+                cpu_limit: bounds(0, 0),
+            }),
         }),
         switches_voluntary: Some(exchanges),
         switches_involuntary: Some(exchanges / 20),
@@ -267,6 +307,8 @@ fn capture() -> Capture {
         stolen_ns: None,
         rx_bytes: Some(0),
         tx_bytes: Some(0),
+        interfaces: Some(vec![]),
+        tcp: Some(Tcp::default()),
         exchanges: Some(0),
         service: Some(Histogram::default()),
         runq_wait: Some(histogram(&waits_ns)),
@@ -275,6 +317,10 @@ fn capture() -> Capture {
             own_tasks_ns: 0,
             cpu_limit_ns: waited - waited / 2 - waited / 20,
             unexplained_ns: waited / 20,
+            bounds: Some(WaitBounds {
+                other_cgroups: bounds(0, waited * 3 / 5),
+                cpu_limit: bounds(waited - waited / 2 - waited / 20, waited),
+            }),
         }),
         switches_voluntary: Some(2),
         switches_involuntary: Some(4_000),
@@ -288,6 +334,7 @@ fn capture() -> Capture {
         victim: victim.into(),
         aggressor: aggressor.into(),
         wait_ns: ms * MILLISECOND,
+        limit_known: Some(true),
     };
     Capture {
         id: "202611250240-1a2b".into(),
@@ -360,6 +407,17 @@ fn capture() -> Capture {
             worst: closed(2_000, 1_162, 836),
             readings: 21,
         }),
+        system: Some(system()),
+        accounting: Some(Accounting {
+            interrupts: taken_off(
+                Some(false),
+                "/proc/config.gz: CONFIG_IRQ_TIME_ACCOUNTING is not set",
+            ),
+            steal: taken_off(
+                None,
+                "the kernel's configuration is not to be found, and /proc/stat tells of steal",
+            ),
+        }),
         asked_interrupts: false,
         losses: [
             ("exchange_ring_full", 0),
@@ -410,6 +468,34 @@ fn program(name: &str, runs: u64, ms: u64) -> ProgramCost {
         name: name.into(),
         runs,
         ns: ms * MILLISECOND,
+    }
+}
+
+fn system() -> System {
+    let task = |name: &str, kernel_thread, ms| SystemTask {
+        name: name.into(),
+        kernel_thread,
+        cpu_ns: ms * MILLISECOND,
+    };
+    System {
+        cpu_ns: 900 * MILLISECOND,
+        kernel_threads_ns: 310 * MILLISECOND,
+        processes_ns: 520 * MILLISECOND,
+        busiest: vec![
+            task("sshd", false, 500),
+            task("ksoftirqd", true, 200),
+            task("kworker", true, 90),
+            task("cron", false, 20),
+            task("rcu_preempt", true, 15),
+            task("migration", true, 5),
+        ],
+    }
+}
+
+fn taken_off(taken_off: Option<bool>, how: &str) -> TakenOff {
+    TakenOff {
+        taken_off,
+        how: how.into(),
     }
 }
 

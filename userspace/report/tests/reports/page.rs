@@ -2,6 +2,7 @@
 
 use galileo_analysis::RunResult;
 use galileo_report::html::{RESULT_ELEMENT, page};
+use galileo_report::terminal::summary;
 
 use crate::fixture::{Run, noisy_neighbour};
 
@@ -74,6 +75,25 @@ fn what_watching_cost_is_told_by_program_and_by_map() {
         assert!(cost.contains(row), "{cost}");
     }
     assert!(cost.contains("Memory at the end: 31.4\u{a0}MB of Galileo's process"));
+}
+
+#[test]
+fn whose_limit_is_not_known_is_told_on_page_and_summary() {
+    let mut run = noisy_neighbour();
+    assert!(!shown(&run).contains("limit not known"));
+    let galileo = run.capture.interference.iter_mut();
+    for pair in galileo.filter(|pair| pair.victim == "galileo") {
+        pair.limit_known = Some(false);
+    }
+    let sentence = "Limit not known: whether a CPU limit held galileo could not be read, so some of what they waited for others \
+                    may be their limit's.";
+    let page = shown(&run);
+    assert!(page.contains(sentence), "{page}");
+    assert!(page.contains("galileo (limit not known)"));
+    let (result, insight) = run.analysed();
+    let summary = summary(&result, &insight, &run.capture, 80, false);
+    let flowing = summary.replace('\n', " ");
+    assert!(flowing.contains(sentence), "{summary}");
 }
 
 #[test]

@@ -1,0 +1,384 @@
+//! For how long CPU limits held tasks: of replicas and of anybody else, by whichever quota.
+//!
+//! Limits are kept in the hierarchy that has the `cpu` controller: cgroup2's own, or one of version 1 beside it, in which
+//! the same tasks may be grouped otherwise. Groups of that hierarchy are read whole; which cgroup's tasks are in which of them
+//! is found by the processes there. What is known of a group that came and went between two readings, or whose processes did,
+//! is what groups above it tell.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use galileo_probes::{Throttled, cgroup as cgroups};
+
+use super::{
+    accounting, cgroup,
+    mounts::{Hierarchies, Mount},
+};
+
+/// For how long CPU limits had held tasks when it was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Throttling {
+    /// The groups of the hierarchy with the `cpu` controller, by their paths below its mount; none if it cannot be read.
+    groups: Option<BTreeMap<String, Group>>,
+    /// Whether that mount shows the hierarchy from its root: else quotas above it are not seen.
+    is_whole: bool,
+    /// Which cgroups have tasks in which groups.
+    members: BTreeSet<Member>,
+    /// The cgroups that there are.
+    cgroups: BTreeSet<String>,
+    /// Whether the controller is in cgroup2's hierarchy.
+    is_unified: bool,
+}
+
+/// A group as the kernel tells of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Group {
+    /// The inode number of its folder: another group may have its path later.
+    id: u64,
+    /// For how long its own quota held it; none where it can have none.
+    own_ns: Option<u64>,
+    /// For how long any quota did, its own or that of a group above it; none before Linux 6.6.
+    any_ns: Option<u64>,
+}
+
+/// That a cgroup has tasks in a group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Member {
+    cgroup: String,
+    group: String,
+}
+
+impl Throttling {
+    /// Reads it.
+    pub(crate) fn read() -> Self {
+        let Some((hierarchies, unified)) = Hierarchies::read()
+            .ok()
+            .and_then(|all| Some((all.clone(), all.unified?)))
+        else {
+            return Self::default();
+        };
+        let cgroups = cgroups::below(&unified.point, &unified.point)
+            .into_values()
+            .collect();
+        match hierarchies.v1.get("cpu") {
+            Some(mount) => {
+                let groups = groups(mount);
+                // Without limits nobody needs to know who is where, which is the longest part.
+                let members = if groups.values().any(|group| group.told_ns() > 0) {
+                    members_by_processes(&unified, mount)
+                } else {
+                    BTreeSet::new()
+                };
+                Self {
+                    groups: Some(groups),
+                    is_whole: mount.point.join("release_agent").exists(),
+                    members,
+                    cgroups,
+                    is_unified: false,
+                }
+            }
+            None if has_cpu_controller(&unified) => {
+                let groups = groups(&unified);
+                let members = members_by_folders(&unified, &groups);
+                Self {
+                    groups: Some(groups),
+                    // The root has no type.
+                    is_whole: !unified.point.join("cgroup.type").exists(),
+                    members,
+                    cgroups,
+                    is_unified: true,
+                }
+            }
+            // The kernel may have the controller where it cannot be seen from here.
+            None => Self {
+                cgroups,
+                ..Self::default()
+            },
+        }
+    }
+
+    /// What limits held from an earlier reading to this one.
+    pub(crate) fn since(&self, before: &Self) -> Held {
+        let mut members = self.members.clone();
+        members.extend(before.members.iter().cloned());
+        let earlier = |path: &String, group: &Group| {
+            let earlier = before.groups.as_ref()?.get(path)?;
+            (earlier.id == group.id).then_some(*earlier)
+        };
+        // A group that was not there then has begun since.
+        let held = |(path, group): (&String, &Group)| {
+            let held = earlier(path, group).map_or(*group, |earlier| group.since(earlier));
+            (path.clone(), held)
+        };
+        Held {
+            groups: self
+                .groups
+                .as_ref()
+                .map(|groups| groups.iter().map(held).collect()),
+            members,
+            now: Self {
+                groups: None,
+                members: BTreeSet::new(),
+                ..self.clone()
+            },
+        }
+    }
+}
+
+/// For how long CPU limits held tasks between two readings.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// What the kernel tells of each group.
+    groups: Option<BTreeMap<String, Group>>,
+    /// Who was in which of them at either reading.
+    members: BTreeSet<Member>,
+    /// The rest of the later reading.
+    now: Throttling,
+}
+
+impl Held {
+    /// The tasks of these cgroups, given by their paths.
+    pub(crate) fn of(&self, cgroups: &BTreeSet<String>) -> Throttled {
+        let unknown = Throttled {
+            incomplete: true,
+            ..Throttled::default()
+        };
+        let Some(groups) = &self.groups else {
+            return unknown;
+        };
+        // Of what is gone nobody tells any more whether it had a limit.
+        if cgroups.is_disjoint(&self.now.cgroups) {
+            return unknown;
+        }
+        let nothing_held = groups.values().all(|group| group.told_ns() == 0);
+        if nothing_held && self.now.is_whole {
+            return Throttled::default();
+        }
+        let members = self.members_with(groups, cgroups);
+        let mut ours = members
+            .iter()
+            .filter(|member| cgroups.contains(&member.cgroup))
+            .peekable();
+        let is_seen = nothing_held || ours.peek().is_some();
+        let above_is_seen =
+            self.now.is_whole || ours.all(|member| groups[&member.group].any_ns.is_some());
+        Throttled {
+            incomplete: !is_seen || !above_is_seen,
+            ..sum_up(groups, &members, cgroups)
+        }
+    }
+
+    /// Who was in which of the groups that there are. A cgroup whose processes have ended is taken to have been in the group of
+    /// its path: Galileo and systemd give a cgroup's twin the same.
+    fn members_with(
+        &self,
+        groups: &BTreeMap<String, Group>,
+        cgroups: &BTreeSet<String>,
+    ) -> BTreeSet<Member> {
+        let namesakes = cgroups.iter().map(|path| Member {
+            cgroup: path.clone(),
+            group: if self.now.is_unified {
+                nearest(groups, path).to_owned()
+            } else {
+                path.clone()
+            },
+        });
+        // The roots are no twins: what nobody put into a cgroup may be in any group.
+        let twins = namesakes.filter(|member| self.now.is_unified || member.group != "/");
+        let all = self.members.iter().cloned().chain(twins);
+        all.filter(|member| groups.contains_key(&member.group))
+            .collect()
+    }
+}
+
+impl Group {
+    fn since(self, earlier: Self) -> Self {
+        let since = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
+        Self {
+            id: self.id,
+            own_ns: since(self.own_ns, earlier.own_ns),
+            any_ns: since(self.any_ns, earlier.any_ns),
+        }
+    }
+
+    /// Whatever is told of it.
+    fn told_ns(self) -> u64 {
+        self.own_ns.max(self.any_ns).unwrap_or(0)
+    }
+}
+
+/// What is told of a group and those below it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Below {
+    /// How many of the cgroups asked for have tasks there.
+    ours: usize,
+    /// Whether others have.
+    has_others: bool,
+    alone_ns: u64,
+    shared_ns: u64,
+}
+
+/// From the leaves to the root: of groups within one another the longest time, of those beside one another the sum.
+fn sum_up(
+    groups: &BTreeMap<String, Group>,
+    members: &BTreeSet<Member>,
+    of: &BTreeSet<String>,
+) -> Throttled {
+    let mut below: BTreeMap<&str, Below> = BTreeMap::new();
+    for member in members {
+        let at = below.entry(member.group.as_str()).or_default();
+        if of.contains(&member.cgroup) {
+            at.ours += 1;
+        } else {
+            at.has_others = true;
+        }
+    }
+    let all = below.values().map(|at| at.ours).sum();
+    let direct: BTreeSet<&str> = below
+        .iter()
+        .filter(|(_, at)| at.ours > 0)
+        .map(|(path, _)| *path)
+        .collect();
+    let mut in_part = false;
+    let mut whole = Below::default();
+    // A group's path comes before those of the groups below it.
+    for (path, group) in groups.iter().rev() {
+        let Some(mut at) = below.get(path.as_str()).copied() else {
+            continue;
+        };
+        let Group { own_ns, any_ns, .. } = *group;
+        let told_ns = if at.ours == 0 {
+            0
+        } else if !at.has_others {
+            let told_ns = any_ns.or(own_ns).unwrap_or(0);
+            at.alone_ns = at.alone_ns.max(told_ns);
+            told_ns
+        } else {
+            // What groups above hold, those below tell themselves where the kernel tells it.
+            match any_ns {
+                Some(any_ns) if direct.contains(path.as_str()) => any_ns,
+                Some(_) => 0,
+                None => own_ns.unwrap_or(0),
+            }
+        };
+        at.shared_ns = at.shared_ns.max(told_ns).max(at.alone_ns);
+        in_part |= told_ns > 0 && at.ours < all;
+        if path == "/" {
+            whole = at;
+        } else {
+            let outer = below.entry(parent(path)).or_default();
+            outer.ours += at.ours;
+            outer.has_others |= at.has_others;
+            outer.alone_ns += at.alone_ns;
+            outer.shared_ns += at.shared_ns;
+        }
+    }
+    Throttled {
+        alone_ns: whole.alone_ns,
+        shared_ns: whole.shared_ns,
+        in_part,
+        incomplete: false,
+    }
+}
+
+/// The path of the group above.
+fn parent(path: &str) -> &str {
+    match path.rsplit_once('/') {
+        None | Some(("", _)) => "/",
+        Some((parent, _)) => parent,
+    }
+}
+
+fn has_cpu_controller(unified: &Mount) -> bool {
+    fs::read_to_string(unified.point.join("cgroup.controllers"))
+        .is_ok_and(|text| text.split_ascii_whitespace().any(|word| word == "cpu"))
+}
+
+/// Reads all groups of a hierarchy.
+fn groups(mount: &Mount) -> BTreeMap<String, Group> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![mount.point.clone()];
+    while let Some(folder) = open.pop() {
+        if let Some(group) = group(&folder) {
+            found.insert(mount.name(&folder), group);
+            open.extend(cgroup::children(&folder));
+        }
+    }
+    found
+}
+
+/// Reads one; none if it is gone.
+fn group(folder: &Path) -> Option<Group> {
+    let told = |file: &str| {
+        let text = fs::read_to_string(folder.join(file)).ok()?;
+        accounting::throttled_ns(&text)
+    };
+    Some(Group {
+        id: fs::metadata(folder).ok()?.ino(),
+        own_ns: told("cpu.stat"),
+        any_ns: told("cpu.stat.local"),
+    })
+}
+
+/// In one hierarchy each cgroup with processes is a group itself, or part of the next one above that has the controller.
+fn members_by_folders(unified: &Mount, groups: &BTreeMap<String, Group>) -> BTreeSet<Member> {
+    let has_processes = |path: &str| {
+        let folder: PathBuf = unified.point.join(path.trim_start_matches('/'));
+        // A threaded cgroup does not list processes.
+        fs::read_to_string(folder.join("cgroup.procs")).map_or(true, |text| !text.is_empty())
+    };
+    groups
+        .keys()
+        .filter(|path| has_processes(path))
+        .map(|path| Member {
+            cgroup: path.clone(),
+            group: nearest(groups, path).to_owned(),
+        })
+        .collect()
+}
+
+/// The group itself or the next one above it that can have a quota; else the root.
+fn nearest<'a>(groups: &BTreeMap<String, Group>, path: &'a str) -> &'a str {
+    let mut at = path;
+    while at != "/" && groups.get(at).is_none_or(|group| group.own_ns.is_none()) {
+        at = parent(at);
+    }
+    at
+}
+
+/// Where each process of this machine is in both hierarchies.
+fn members_by_processes(unified: &Mount, cpu: &Mount) -> BTreeSet<Member> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok())
+        .filter_map(|entry| fs::read_to_string(entry.path().join("cgroup")).ok())
+        .filter_map(|text| member(&text, unified, cpu))
+        .collect()
+}
+
+/// From the text of /proc/<pid>/cgroup: `number:controllers:path` (`cgroups(7)`).
+fn member(text: &str, unified: &Mount, cpu: &Mount) -> Option<Member> {
+    let path = |wanted: &str| {
+        text.lines().find_map(|line| {
+            let (_, line) = line.split_once(':')?;
+            let (controllers, path) = line.split_once(':')?;
+            controllers
+                .split(',')
+                .any(|controller| controller == wanted)
+                .then_some(path)
+        })
+    };
+    Some(Member {
+        cgroup: unified.name(&unified.folder(path("")?)?),
+        group: cpu.name(&cpu.folder(path("cpu")?)?),
+    })
+}
+
+#[cfg(test)]
+mod tests;
