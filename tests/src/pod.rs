@@ -159,6 +159,16 @@ impl Pod {
         }
     }
 
+    /// Moves a process into it.
+    ///
+    /// # Panics
+    ///
+    /// If the kernel refuses that.
+    pub fn adopt(&self, process: &Process) {
+        fs::write(self.folder.join("cgroup.procs"), process.id().to_string())
+            .unwrap_or_else(|error| panic!("cannot move {}: {error}", process.id()));
+    }
+
     /// Starts a Python program in it and in a network namespace.
     pub fn python_inside(
         &self,

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use galileo_probes::{Config, Ledger, Probes, cgroup::CgroupId};
@@ -89,6 +90,83 @@ fn a_place_that_changes_hands_counts_for_the_new_cgroup_alone() {
     }
     let ledger = watch.snapshot().ledger;
     assert_eq!(ledger[&Ledger::SlotsFull], 0, "{ledger:?}");
+}
+
+/// Answers on one connection; says its port, and that it was accepted.
+const ON_ONE_CONNECTION: &str = "
+import socket
+listener = socket.create_server(('127.0.0.1', 0))
+print(listener.getsockname()[1])
+connection, _ = listener.accept()
+connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+print('accepted')
+while connection.recv(65536):
+    connection.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok')
+";
+
+#[test]
+fn what_sockets_of_a_gone_cgroup_carry_is_counted_though_its_place_is_given_back() {
+    let _turn = turn();
+    let places = cgroups_of_the_machine() + 96;
+    let Some(watch) = Watch::start(&Config {
+        cgroups: Some(places),
+        ..Config::default()
+    }) else {
+        return;
+    };
+    // Places are given back at once while less than a quarter is free.
+    let holders: Vec<_> = std::iter::from_fn(|| {
+        (free_places(&watch, places) >= places as usize / 5).then(|| {
+            let pod = Pod::new("holder");
+            let process = pod.start(&["cat"]);
+            watch.until_counted("it has a place", pod.id, |snapshot| {
+                snapshot.cgroups.contains_key(&pod.id).then_some(())
+            });
+            (process, pod)
+        })
+    })
+    .collect();
+    let (owner, home) = (Pod::new("owner"), Pod::new("home"));
+    let (id, heir) = (owner.id, home.id);
+    watch
+        .probes
+        .set_heirs(move |ids| ids.iter().map(|one| (*one == id).then_some(heir)).collect());
+    let mut server = owner.python(ON_ONE_CONNECTION, &[]);
+    let mut client = Client::connect(server.line().parse().unwrap());
+    assert_eq!(server.line(), "accepted");
+    let before = watch.snapshot();
+    home.adopt(&server);
+    drop(owner);
+
+    const ROUNDS: u64 = 5;
+    const REQUESTS: u64 = ROUNDS * 20;
+    let mut generations = BTreeSet::new();
+    for round in 0..ROUNDS {
+        // While nothing is counted it is found gone.
+        for _ in 0..2 {
+            thread::sleep(Duration::from_millis(110));
+            watch.snapshot();
+        }
+        for index in 0..REQUESTS / ROUNDS {
+            client.request("GET", "/", &format!("{round}-{index}"), b"");
+            let snapshot = watch.snapshot();
+            generations.extend(snapshot.cgroups.get(&id).map(|stats| stats.generation));
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    watch.until_counted(
+        "all of them are counted, and none twice",
+        heir,
+        |snapshot| {
+            let counted = snapshot.since(&before).sum(&[id, heir])?.server.count;
+            (counted == REQUESTS).then_some(())
+        },
+    );
+    assert!(
+        generations.len() > 1,
+        "{generations:?} after {} holders",
+        holders.len()
+    );
 }
 
 /// Waits until more than so many places are free: they are given back with readings.

@@ -179,7 +179,9 @@ impl Reader {
         for event in events {
             match event {
                 Event::Taken { index, slot, id } => self.list(index, slot, id),
-                Event::Retired { index, generation } => self.retire(index, generation),
+                Event::Retired { index, generation } => {
+                    outcome = outcome.and(self.retire(index, generation));
+                }
                 Event::Deserted { index } => {
                     outcome = outcome.and(self.give_back(index));
                     deserted = true;
@@ -226,11 +228,14 @@ impl Reader {
         self.entries.insert(index, entry);
     }
 
-    /// Takes a cgroup off the list; the counters of its place can no longer be reached by way of its slot.
-    fn retire(&mut self, index: usize, generation: u32) {
+    /// Takes a cgroup off the list; the counters of its place can no longer be reached by way of its slot. What its sockets carried since
+    /// the last reading is read before: they outlive it, and then go on under a slot of another generation. Tasks it has none.
+    fn retire(&mut self, index: usize, generation: u32) -> Result<(), Error> {
         self.traffic.retire(index, generation);
         self.tcp
             .set_half(index, offset_of!(TcpCounters, generation), generation);
+        let outcome = self.read_interfaces();
+        self.update_network(index);
         self.listed = self.readings;
         self.wanted_anew = true;
         if let Some(entry) = self.entries.get(index) {
@@ -242,6 +247,7 @@ impl Reader {
         if let Some(entry) = self.entries.remove(index) {
             self.departed.add(&entry.stats);
         }
+        outcome
     }
 
     /// Asks `heirs_of` of all cgroups from now on, those that are listed included.

@@ -23,12 +23,7 @@ impl Reader {
         for at in 0..self.running.moved.len() {
             self.update_cpu(self.running.moved[at]);
         }
-        let (entries, readings) = (&mut self.entries, self.readings);
-        self.traffic.read_interfaces(|slot| {
-            if entries.cgroup_of(slot).is_some() {
-                entries.pulses[slot_index(slot) as usize].moved = readings;
-            }
-        })?;
+        self.read_interfaces()?;
         for at in 0..self.wanted.len() {
             let index = slot_index(self.wanted[at].slot) as usize;
             let [loopback, elsewhere] = self.traffic.pulse(index);
@@ -44,14 +39,24 @@ impl Reader {
             }
             if moved != 0 {
                 pulse.counters = counters;
-                pulse.moved = readings;
+                pulse.moved = self.readings;
             }
             // Once more after it moved: see the module.
-            if pulse.moved + 1 >= readings {
+            if pulse.moved + 1 >= self.readings {
                 self.update_network(index);
             }
         }
         Ok(())
+    }
+
+    /// Reads what went over which interface.
+    pub(super) fn read_interfaces(&mut self) -> Result<(), Error> {
+        let (entries, readings) = (&mut self.entries, self.readings);
+        self.traffic.read_interfaces(|slot| {
+            if entries.cgroup_of(slot).is_some() {
+                entries.pulses[slot_index(slot) as usize].moved = readings;
+            }
+        })
     }
 
     fn update_cpu(&mut self, position: usize) {
@@ -83,7 +88,7 @@ impl Reader {
         }
     }
 
-    fn update_network(&mut self, index: usize) {
+    pub(super) fn update_network(&mut self, index: usize) {
         let Some(entry) = self.entries.get_mut(index) else {
             return;
         };
