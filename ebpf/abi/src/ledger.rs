@@ -27,7 +27,7 @@ pub enum Ledger {
     ClosedWithoutAnswer = 9,
     /// Connections left alone because they do not speak HTTP/1.x.
     NotHttp = 10,
-    /// Segments with more messages than one run of the programs may look at.
+    /// Segments with more in them than one run of the programs may look at: messages, or lines of a head.
     StepsExceeded = 11,
     /// Segments not looked at because no work space was free on the CPU.
     ScratchBusy = 12,
