@@ -134,10 +134,10 @@ pub struct Replica {
     pub cpu_limit: Option<f64>,
     /// What it used in the measured phase; none if nothing could be seen of it.
     pub usage: Option<Usage>,
-    /// Exchanges as a server that ended in the measured phase, by status; one that none had is absent. As `exchanges_by_flag`.
+    /// Exchanges as a server whose request began in the measured phase, by status; one that none had is absent. As `exchanges_by_flag`.
     #[serde(default)]
     pub exchanges_by_status: Option<BTreeMap<u16, u64>>,
-    /// Exchanges as a server that ended in the measured phase and that something is told of which is not plain or not certain, by
+    /// Exchanges as a server whose request began in the measured phase and that something is told of which is not plain or not certain, by
     /// flag; a flag that none had is absent. They are counted as their records come, so those whose record was lost are not among
     /// them. None if no records came, and in captures of before they were counted.
     #[serde(default)]
@@ -169,8 +169,8 @@ pub struct Usage {
     /// TCP connections; none also in captures of before this was kept.
     #[serde(default)]
     pub tcp: Option<Tcp>,
-    /// Exchanges as a server that ended in the window, all of them: as their records came, or, if some of these were lost, by the counters,
-    /// which are read some milliseconds later than the window begins and ends, on a busy machine more.
+    /// Exchanges as a server whose request began in the window, all of them, as their records came; or, if some of these were lost and in
+    /// captures of before, those that ended between the readings at its ends, by the counters.
     pub exchanges: Option<u64>,
     /// First byte of the request to last byte of the answer, of those exchanges.
     pub service: Option<Histogram>,

@@ -78,9 +78,9 @@ pub(crate) struct Watched {
     pub answered: Option<Answered>,
 }
 
-/// Exchanges as a server that ended in the measured phase, by replica.
+/// Exchanges as a server whose request began in the measured phase, by replica.
 ///
-/// They are counted here and not from what is stored, which has a limit; and by the time at which they ended and not by when
+/// They are counted here and not from what is stored, which has a limit; and by when they began and not by when
 /// counters were read, which on a busy machine may be late.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
@@ -100,7 +100,7 @@ pub(crate) struct Answers {
 
 impl Answered {
     fn count(&mut self, exchange: &Exchange, names: &Names, phases: &Phases) {
-        if exchange.role != Role::Server || phases.at(exchange.end_ns) != Phase::Measured {
+        if exchange.role != Role::Server || phases.at(exchange.start_ns) != Phase::Measured {
             return;
         }
         if let Owner::Replica(index) = names.owner(exchange.cgroup) {
@@ -497,6 +497,7 @@ mod tests {
         phases.drain_ns.store(50, Relaxed);
         let seen = Exchange {
             flags: flags::CUT_OFF | flags::RESUMED,
+            start_ns: 30,
             ..answered_by(cgroup)
         };
         let exchanges = [
@@ -519,9 +520,15 @@ mod tests {
                 cgroup: CgroupId(0),
                 ..seen
             },
-            // The begin of the one lies in the warm-up, the end of the other in the drain.
-            Exchange { end_ns: 29, ..seen },
-            Exchange { end_ns: 50, ..seen },
+            // The one began in the warm-up, the other in the drain.
+            Exchange {
+                start_ns: 29,
+                ..seen
+            },
+            Exchange {
+                start_ns: 50,
+                ..seen
+            },
         ];
 
         let mut answered = Answered::default();
