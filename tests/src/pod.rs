@@ -303,11 +303,14 @@ impl Process {
 
     /// Waits until it sleeps, so that all it used is counted.
     pub fn sleeps(&self) {
-        let path = format!("/proc/{}/stat", self.id());
+        let folder = PathBuf::from(format!("/proc/{}", self.id()));
         wait::until("the process sleeps", || {
-            let stat = fs::read_to_string(&path).ok()?;
+            let stat = fs::read_to_string(folder.join("stat")).ok()?;
             let (_, rest) = stat.rsplit_once(") ")?;
-            rest.starts_with('S').then_some(())
+            // It says so before it leaves its CPU. The kernel tells the call that it waits in once it has left
+            // (`task_current_syscall`).
+            let call = fs::read_to_string(folder.join("syscall")).ok()?;
+            (rest.starts_with('S') && !call.starts_with("running")).then_some(())
         });
     }
 }
