@@ -29,10 +29,18 @@ impl Pod {
     ///
     /// If there is no cgroup2 mount, or it may not be written to: call it only where probes could be loaded.
     pub fn new(name: &str) -> Self {
+        Self::inside(&cgroup::mount_point().expect("a cgroup2 mount"), name)
+    }
+
+    /// Makes one in the folder of another cgroup.
+    ///
+    /// # Panics
+    ///
+    /// As [`Pod::new`].
+    pub fn inside(parent: &Path, name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         leftovers::sweep();
-        let mount = cgroup::mount_point().expect("a cgroup2 mount");
-        let folder = mount.join(format!(
+        let folder = parent.join(format!(
             "{}{}-{}-{name}",
             leftovers::PREFIX,
             std::process::id(),
