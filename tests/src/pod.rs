@@ -29,10 +29,18 @@ impl Pod {
     ///
     /// If there is no cgroup2 mount, or it may not be written to: call it only where probes could be loaded.
     pub fn new(name: &str) -> Self {
+        Self::inside(&cgroup::mount_point().expect("a cgroup2 mount"), name)
+    }
+
+    /// Makes one in the folder of another cgroup.
+    ///
+    /// # Panics
+    ///
+    /// As [`Pod::new`].
+    pub fn inside(parent: &Path, name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         leftovers::sweep();
-        let mount = cgroup::mount_point().expect("a cgroup2 mount");
-        let folder = mount.join(format!(
+        let folder = parent.join(format!(
             "{}{}-{}-{name}",
             leftovers::PREFIX,
             std::process::id(),
@@ -303,11 +311,14 @@ impl Process {
 
     /// Waits until it sleeps, so that all it used is counted.
     pub fn sleeps(&self) {
-        let path = format!("/proc/{}/stat", self.id());
+        let folder = PathBuf::from(format!("/proc/{}", self.id()));
         wait::until("the process sleeps", || {
-            let stat = fs::read_to_string(&path).ok()?;
+            let stat = fs::read_to_string(folder.join("stat")).ok()?;
             let (_, rest) = stat.rsplit_once(") ")?;
-            rest.starts_with('S').then_some(())
+            // It says so before it leaves its CPU. The kernel tells the call that it waits in once it has left
+            // (`task_current_syscall`).
+            let call = fs::read_to_string(folder.join("syscall")).ok()?;
+            (rest.starts_with('S') && !call.starts_with("running")).then_some(())
         });
     }
 }

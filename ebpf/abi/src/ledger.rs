@@ -39,7 +39,8 @@ pub enum Ledger {
     SlotsFull = 15,
     /// Switches and wake-ups of tasks not followed because their places in the table were taken.
     TasksFull = 16,
-    /// Waits not entered in the interference matrix because it was full.
+    /// Pairs of the interference matrix that gave up their place on a CPU and found none in the shared map: how long one waited for the
+    /// other until then is lost.
     MatrixFull = 17,
     /// Events whose time lies before that of the event they follow.
     TimeDisorder = 18,

@@ -1,7 +1,22 @@
 //! What is lost is counted.
+//!
+//! In reading order: this file (rings, and more pipelined requests than are kept), `places` (more cgroups and pairs than there is place
+//! for), `memory` (what a kernel without memory refuses).
 
-use galileo_probes::{Config, Ledger};
-use galileo_tests::{http::Client, nginx::Nginx, pod::own_cgroup, talk::Talk, turn, watch::Watch};
+mod memory;
+mod places;
+
+use galileo_probes::{Config, Ledger, Role};
+use galileo_tests::{
+    http::Client,
+    nginx::Nginx,
+    pod::own_cgroup,
+    segments::home::Home,
+    talk::Talk,
+    turn,
+    wait::until,
+    watch::{Watch, of_role},
+};
 
 #[test]
 fn a_ring_too_small_for_a_stopped_reader_counts_every_exchange_it_loses() {
@@ -93,4 +108,73 @@ fn the_ledger_of_the_machine_is_the_sum_of_the_cgroups_and_of_what_is_nobodys() 
     // What the machine has for itself is none of these.
     assert_eq!(snapshot.machine[&Ledger::ClosedWithoutAnswer], 0);
     assert_eq!(snapshot.machine[&Ledger::ExchangesAttempted], 0);
+}
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+#[test]
+fn pipelined_requests_beyond_those_that_are_kept_are_lost_one_by_one() {
+    // The oldest, and the last 28.
+    const KEPT: usize = 1 + 28;
+    let _turn = turn();
+    let home = Home::enter();
+    for (each_end, exchanges_before) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let Some(mut watch) = Watch::start(&Config {
+            each_end,
+            cgroup_mount: Some(home.folder().to_owned()),
+            ..Config::default()
+        }) else {
+            return;
+        };
+        let mut talk = Talk::new();
+        // From the second exchange on, one end is looked at for both, unless each is to be.
+        for _ in 0..exchanges_before {
+            talk.ask(b"GET /before HTTP/1.1\r\n\r\n");
+            talk.answer(ANSWER);
+        }
+        for requests in [KEPT, KEPT + 1, KEPT + 11, 100] {
+            watch.seen(talk.port);
+            watch.forget();
+            let before = watch.snapshot();
+            for number in 0..requests {
+                talk.ask(format!("GET /{number} HTTP/1.1\r\n\r\n").as_bytes());
+            }
+            for _ in 0..requests {
+                talk.answer(ANSWER);
+            }
+            let lost = requests - KEPT;
+            let expected: Vec<_> = [0]
+                .into_iter()
+                .chain(1 + lost..requests)
+                .map(|number| format!("/{number}"))
+                .collect();
+            let seen = watch.wait_for(talk.port, 2 * KEPT);
+            for role in [Role::Server, Role::Client] {
+                let paths = of_role(&seen, role);
+                let paths: Vec<_> = paths.iter().map(|one| one.path.to_string()).collect();
+                assert_eq!(paths, expected, "{role:?}");
+            }
+            let lost = 2 * lost as u64;
+            let ledger = until("all answers are counted", || {
+                let ledger = watch.snapshot().since(&before).ledger;
+                (ledger[&Ledger::JoinedLate] >= lost).then_some(ledger)
+            });
+            let counted: Vec<_> = ledger
+                .into_iter()
+                .filter(|(_, count)| *count != 0)
+                .collect();
+            let kept = 2 * KEPT as u64;
+            let mut account = vec![
+                (Ledger::ExchangesAttempted, kept),
+                (Ledger::ExchangesSeen, kept),
+                (Ledger::JoinedLate, lost),
+                (Ledger::PendingLost, lost),
+            ];
+            account.retain(|(_, count)| *count != 0);
+            assert_eq!(
+                counted, account,
+                "each end: {each_end}, {requests} requests"
+            );
+        }
+    }
 }

@@ -19,4 +19,5 @@ mod strangers;
 mod tcp;
 mod uring;
 mod waits;
+mod wakeups;
 mod wires;

@@ -3,6 +3,7 @@
 //! Beside what it does, a polite connection goes on whose messages come in parts: all of its exchanges must be seen in both
 //! roles, whole and exact.
 
+mod held;
 mod scene;
 
 use std::{

@@ -19,6 +19,9 @@ use crate::{
 
 /// How often it is tried to read a CPU's pairs while none of them moves to the shared map.
 const LOOKS: u32 = 64;
+/// For how many of these it counts to read all of the shared map, which takes up to some 100 ms: where more pairs move meanwhile than a CPU
+/// remembers, all of it would be read each time, for seconds.
+const ALL: u32 = LOOKS / 2;
 /// How often it is tried to read a set while its pairs take one another's places: more often than any kernel switches meanwhile.
 const PAIR_LOOKS: u32 = 4_096;
 
@@ -92,7 +95,8 @@ impl Matrix {
     /// Reads what has moved. `moved` is told slots of victim and aggressor, and their time.
     ///
     /// The shared map is asked, by a system call each, for the pairs that gave up their places since the last time. All of it
-    /// is read only if these are more than a CPU remembers.
+    /// is read only if these are more than a CPU remembers. If pairs move without end, what moved while it was read is missing until the next
+    /// reading: the shared map is read before the places.
     pub(crate) fn read(
         &mut self,
         states: &Mapped<CpuState>,
@@ -100,11 +104,11 @@ impl Matrix {
     ) -> Result<(), Error> {
         let mut look = 0;
         loop {
-            look += 1;
             evictions(states, &mut self.now);
             let forgotten = |(now, known): (&u64, &u64)| now / 2 - known / 2 > EVICTED as u64 - 2;
             let anew = self.evictions.len() != self.now.len()
                 || self.now.iter().zip(&self.evictions).any(forgotten);
+            look += if anew { ALL } else { 1 };
             if anew {
                 self.read_anew(states)?;
                 for (key, ns) in &self.totals {

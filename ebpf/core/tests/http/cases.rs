@@ -4,6 +4,7 @@ mod ending;
 mod framing;
 mod heads;
 mod joined;
+mod losses;
 mod order;
 mod steps;
 

@@ -1,19 +1,20 @@
 //! What the object does around the state machines, for one connection, with maps of the host.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-};
+mod maps;
 
-use galileo_ebpf_abi::{CarryKey, Ledger, PendingKey, Request, flags, role};
+use std::collections::HashMap;
+
+use galileo_ebpf_abi::{Ledger, role};
 use galileo_ebpf_core::{
     connection::{self, Next, Order, Place, RECEIVED, SENT, Step},
     http::{mark, state},
-    order::{Early, KEPT},
     plain::{self, Piece},
-    socket::{Carry, Outside, Segment, Socket, last},
-    window::{FRESH, Window},
+    socket::{Outside, Segment, Socket, last},
+    window::FRESH,
 };
+
+use maps::Maps;
+pub use maps::Refused;
 
 /// An exchange as the object would hand it out, `traceparent` as it stands in the head.
 pub use galileo_oracle::agreement::Seen;
@@ -39,19 +40,6 @@ pub struct Watch {
     plain: bool,
 }
 
-#[derive(Default)]
-struct Maps {
-    ledger: RefCell<HashMap<Ledger, u64>>,
-    carries: RefCell<HashMap<u64, Carry>>,
-    pending: RefCell<HashMap<u64, Request>>,
-    seen: RefCell<Vec<(u8, Seen)>>,
-    packet: RefCell<Vec<u8>>,
-    loads: Cell<u32>,
-    early: RefCell<Option<Box<Early>>>,
-    /// Where TCP stands, if it has received bytes that were not seen here.
-    received: Cell<Option<u32>>,
-}
-
 /// Tail calls of a segment.
 struct Calls {
     used: u32,
@@ -64,92 +52,6 @@ impl Calls {
         let fine = self.used < self.limit;
         self.used += u32::from(fine);
         fine
-    }
-}
-
-impl Outside for Maps {
-    fn count(&self, _: &Socket, kind: Ledger, events: u32) {
-        *self.ledger.borrow_mut().entry(kind).or_default() += u64::from(events);
-    }
-
-    fn load(&self, window: &mut Window, at: u32, offset: u32, length: u32) -> bool {
-        self.loads.set(self.loads.get() + 1);
-        let packet = self.packet.borrow();
-        let (at, offset, length) = (at as usize, offset as usize, length as usize);
-        window.bytes[at..at + length].copy_from_slice(&packet[offset..offset + length]);
-        true
-    }
-
-    fn copy_early(&self, window: &mut Window, run: u32, at: u32, offset: u32, length: u32) -> bool {
-        let early = self.early.borrow();
-        let early = early.as_ref().expect("something was kept");
-        early.copy(run, window, at, offset, length)
-    }
-
-    fn load_early(&self, target: &mut [u8; KEPT], offset: u32, length: u32) -> bool {
-        let (offset, length) = (offset as usize, length as usize);
-        target[..length].copy_from_slice(&self.packet.borrow()[offset..offset + length]);
-        true
-    }
-
-    fn keep_carry(&self, key: CarryKey, carry: &Carry) -> bool {
-        self.carries.borrow_mut().insert(key.direction, *carry);
-        true
-    }
-
-    fn take_carry(&self, key: CarryKey, request: &mut Request, window: &mut Window) -> Option<u32> {
-        let carry = self.carries.borrow_mut().remove(&key.direction)?;
-        Some(carry.restore(request, window))
-    }
-
-    fn keep_request(&self, key: PendingKey, request: &Request) {
-        self.pending.borrow_mut().insert(key.sequence, *request);
-    }
-
-    fn take_request(&self, key: PendingKey, request: &mut Request) -> bool {
-        match self.pending.borrow_mut().remove(&key.sequence) {
-            Some(pending) => *request = pending,
-            None => return false,
-        }
-        true
-    }
-
-    fn change_request(&self, key: PendingKey, change: impl FnOnce(&mut Request)) {
-        if let Some(pending) = self.pending.borrow_mut().get_mut(&key.sequence) {
-            change(pending);
-        }
-    }
-
-    fn exchange(&self, socket: &Socket) {
-        let record = &socket.record;
-        let request = &record.request;
-        let text = |bytes: &[u8], length: u8| {
-            String::from_utf8_lossy(&bytes[..length.into()]).into_owned()
-        };
-        self.seen.borrow_mut().push((
-            record.role,
-            Seen {
-                method: text(&request.method, request.method_len),
-                path: text(&request.path, request.path_len as u8),
-                id: text(&request.id, request.id_len),
-                trace: text(&request.trace, request.trace_len),
-                status: record.status,
-                interim: record.interim,
-                request_bytes: request.bytes,
-                request_head_bytes: request.head_bytes.into(),
-                response_bytes: record.response_bytes,
-                response_head_bytes: record.response_head_bytes.into(),
-                start_ns: request.start_ns,
-                // As the record's reader has it.
-                request_end_ns: (request.end_ns != 0
-                    && request.end_ns <= record.end_ns
-                    && record.flags & flags::EARLY_ANSWER == 0)
-                    .then_some(request.end_ns),
-                first_byte_ns: record.first_byte_ns,
-                end_ns: record.end_ns,
-                flags: u32::from(request.flags) | record.flags,
-            },
-        ));
     }
 }
 
@@ -210,7 +112,9 @@ impl Watch {
         };
         if plain::may_begin(socket, direction, sequence) {
             piece.filled = length.min(FRESH as u32);
-            maps.load(window, 0, HEADERS, piece.filled);
+            if !maps.load(window, 0, HEADERS, piece.filled) {
+                return false;
+            }
             return plain::message(maps, window, socket, direction, piece, now_ns);
         }
         plain::body(maps, window, socket, direction, piece, || now_ns)
@@ -408,6 +312,13 @@ impl Connection {
             };
             watch.at(direction, now_ns, sequence, payload, how, &mut calls);
             self.steps = self.steps.max(calls.used);
+        }
+    }
+
+    /// From now on the kernel refuses this.
+    pub fn refuse(&mut self, what: Option<Refused>) {
+        for watch in &self.watches {
+            watch.maps.refused.set(what);
         }
     }
 

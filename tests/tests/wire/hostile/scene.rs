@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -30,7 +31,7 @@ pub struct Scene {
     /// Time in the packet hooks between two looks: no run within took longer.
     spans: Spans,
     // Goes last, as the probes are attached to it.
-    _home: Home,
+    home: Home,
 }
 
 impl Scene {
@@ -50,8 +51,13 @@ impl Scene {
             others: [0; 2],
             before,
             spans: Spans::default(),
-            _home: home,
+            home,
         })
+    }
+
+    /// The cgroup that the probes are attached to.
+    pub fn folder(&self) -> &Path {
+        self.home.folder()
     }
 
     /// The polite connection's request, so far as `head` says; what is hostile happens between its parts.
