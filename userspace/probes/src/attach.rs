@@ -284,7 +284,22 @@ pub(crate) fn undisturbed(
 }
 
 fn refused(name: &str, error: &(dyn std::error::Error + 'static)) -> String {
-    format!("the kernel refuses {name}: {}", chain(error))
+    format!("the kernel refuses {name}: {}", in_one_line(&chain(error)))
+}
+
+/// What a verifier's log closes with, whatever came of it.
+const STATISTICS: [&str; 3] = ["verification time", "stack depth", "processed"];
+
+/// The lines of a verifier's answer that say why, as part of a sentence.
+fn in_one_line(answer: &str) -> String {
+    let lines = answer.lines().map(str::trim);
+    let reasons: Vec<_> = lines
+        .filter(|line| {
+            let is_statistics = STATISTICS.iter().any(|begin| line.starts_with(begin));
+            !line.is_empty() && !is_statistics
+        })
+        .collect();
+    reasons.join("; ")
 }
 
 #[cfg(test)]
@@ -300,6 +315,17 @@ mod tests {
             call: "bpf_prog_load",
             io_error: io::Error::from_raw_os_error(code),
         }))
+    }
+
+    #[test]
+    fn a_reason_is_a_line_without_the_verifiers_statistics() {
+        let answer = "the syscall returned Permission denied. Verifier output: R9 !read_ok\n  at 0\nverification time 186 usec\n\
+                      stack depth 0\nprocessed 1 insns (limit 1000000)\n";
+        assert_eq!(
+            in_one_line(answer),
+            "the syscall returned Permission denied. Verifier output: R9 !read_ok; at 0"
+        );
+        assert_eq!(in_one_line("no such file"), "no such file");
     }
 
     #[test]
