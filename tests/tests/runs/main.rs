@@ -13,5 +13,6 @@ mod neighbours;
 mod networks;
 mod observing;
 mod pages;
+mod refused;
 mod schedule;
 mod unprivileged;
