@@ -13,6 +13,7 @@
 //! probes and the kernel's accounts), [`usage`] (from two of these to what a replica used), [`mod@cpus`] (to what the CPUs did),
 //! [`machine`].
 
+mod births;
 mod course;
 mod cpus;
 mod deploy;
