@@ -115,3 +115,54 @@ telemetry: {period: 200ms}
     let shown = place.galileo(&["show"]).fine();
     assert!(shown.contains("busy"), "{shown}");
 }
+
+/// Forty cgroups one after the other, each gone before the next reading comes.
+const SHORT_LIVES: &str = "
+own=$(sed -n 's/^0:://p' /proc/self/cgroup)
+n=0
+while [ $n -lt 40 ]; do
+  n=$((n + 1))
+  mkdir \"$0$own/$n\"
+  sh -c 'echo $$ > \"$0/cgroup.procs\"; n=0; while [ $n -lt 40000 ]; do n=$((n + 1)); done' \"$0$own/$n\"
+  until rmdir \"$0$own/$n\"; do :; done
+done
+sleep 60
+";
+
+#[test]
+fn what_short_lived_cgroups_below_a_replica_used_is_the_replicas() {
+    let Some(_machine) = machine() else { return };
+    let place = Place::new();
+    let mount = galileo_probes::cgroup::mount_point().expect("a cgroup2 mount");
+    let script = place.file("short-lives.sh", SHORT_LIVES);
+    let (script, mount) = (script.display(), mount.display());
+    // `$0` of the script is the mount.
+    let file = format!(
+        "version: 1
+name: short-lives
+services: {{spawn: {{command: [sh, -c, '. {script}', '{mount}']}}}}
+workloads: []
+duration: 8s
+"
+    );
+
+    // What others on this machine do may cost the run its validity.
+    let said = place.experiment(&file);
+    assert!(matches!(said.code, Some(0 | 3)), "{}", said.err);
+    let json = said.json();
+
+    let stored = place.stored(&place.id());
+    let capture = stored.capture();
+    let usage = capture.services["spawn"].replicas[0].usage.as_ref();
+    let usage = usage.expect("it was seen");
+    let accounted = usage.accounted_cpu_ns.expect("cpu.stat is there");
+    assert!(accounted > 100_000_000, "{accounted} ns");
+    // A task is created outside and moves: what it runs before is the parent's, by either.
+    assert!(
+        usage.cpu_ns.abs_diff(accounted) <= accounted / 50 + 10_000_000,
+        "{} ns by the probes, {accounted} ns by cpu.stat",
+        usage.cpu_ns
+    );
+    let used = cpu(&json, "spawn");
+    assert!((used - usage.cpu_ns as f64 / 1e9).abs() < 1e-6);
+}

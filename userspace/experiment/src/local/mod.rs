@@ -32,7 +32,7 @@
 //! `clean`, `remains` (the end); [`procfs`], `error`.
 
 mod accounting;
-mod cgroup;
+pub(crate) mod cgroup;
 mod clean;
 mod control;
 mod error;

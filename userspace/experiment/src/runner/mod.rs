@@ -9,10 +9,11 @@
 //! ```
 //!
 //! Reading order: [`live`] (what a watcher sees), [`session`] (the parts of a run), [`loading`] (of the probes), [`course`] (its
-//! course), [`deploy`], [`drive`] (load and balancer), [`observe`] (probes and telemetry), [`names`] (whose a cgroup is),
+//! course), [`deploy`], [`drive`] (load and balancer), [`observe`] (probes and telemetry), [`names`] (whose a cgroup is, [`births`] as they come),
 //! [`reading`] (of the probes and the kernel's accounts), [`usage`] (from two of these to what a replica used), [`mod@cpus`] and
 //! [`closures`] (to what the CPUs did), [`own`] (to what Galileo did), [`machine`].
 
+mod births;
 mod closures;
 mod course;
 mod cpus;

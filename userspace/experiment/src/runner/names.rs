@@ -70,6 +70,25 @@ impl Names {
         self.paths().extend(found);
     }
 
+    /// Names the cgroup with this folder, if it is there.
+    pub(crate) fn enter(&self, folder: &Path) {
+        if let Ok(id) = cgroup::id(folder) {
+            let path = folder.strip_prefix(&self.mount).unwrap_or(folder);
+            self.paths().insert(id, format!("/{}", path.display()));
+        }
+    }
+
+    /// The folders of the replicas' cgroups.
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
+        let paths = self
+            .replicas
+            .iter()
+            .filter_map(|replica| replica.path.as_deref());
+        paths
+            .map(|path| self.mount.join(path.trim_start_matches('/')))
+            .collect()
+    }
+
     fn paths(&self) -> MutexGuard<'_, HashMap<CgroupId, String>> {
         self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Live, Options, Stage,
+    births::Births,
     closures::Closures,
     course::{Course, Measured},
     cpus,
@@ -143,6 +144,14 @@ impl Session {
             let names = Arc::clone(&names);
             probes.set_heirs(move |ids| names.heirs(ids));
         }
+        // Without probes there is nobody whose cgroups it takes names for.
+        let _births = probes.as_ref().and_then(|_| {
+            Births::watch(Arc::clone(&names))
+                .inspect_err(
+                    |error| tracing::warn!(%error, "new cgroups are named with readings only"),
+                )
+                .ok()
+        });
         let phases = Arc::new(Phases::default());
         if let Some((began_ns, _)) = &began {
             phases.begin(*began_ns, *began_ns);
