@@ -287,7 +287,11 @@ impl Process {
     ///
     /// If it has ended.
     pub fn say(&mut self, line: &str) {
-        writeln!(self.input, "{line}").expect("the process reads its input");
+        // In one piece: of two it may read the first, and sleep until the second.
+        let line = format!("{line}\n");
+        self.input
+            .write_all(line.as_bytes())
+            .expect("the process reads its input");
     }
 
     /// The next line of its output.
