@@ -12,9 +12,9 @@
 //!
 //! The guard is a [`busy`] word in the stream, see there for what it orders on arm64; who does not get it waits. Who receives is
 //! never interrupted by another packet of this direction, as softirqs are not; so waiting takes as long as a segment takes. Who sends
-//! is in only when the socket is met for the first time (`meet` in [`crate::net`]). If a softirq with a segment for the same socket
-//! comes in that moment on the same CPU, which takes a connection older than the probes, it waits for nothing: that segment is
-//! not looked at, and counted.
+//! is in only when the socket is met for the first time (`meet` in [`crate::net`]), and with a reset. If a softirq with a segment for the
+//! same socket comes in that moment on the same CPU, which takes a connection older than the probes, it waits for nothing: that segment is
+//! not looked at, and counted. So is a reset that comes in the moment in which the same CPU looks at what is sent.
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use galileo_ebpf_core::{

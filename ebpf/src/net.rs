@@ -52,22 +52,38 @@ pub fn leave(socket: &mut Socket, segment: &mut Segment, way: u32) {
     spaces::release(segment);
 }
 
-/// Takes care that nobody else looks at what this segment bears on: what is received or, if it is a reset, both directions. False if that
-/// does not come to be. See [`guard`].
+/// Takes care that nobody else looks at what this segment bears on: what is received, what is sent or, if it is a reset, both. False if it
+/// is not to be looked at: nobody may now, which is counted, or a reset is over or none. See [`guard`].
 #[inline(always)]
-fn enter(socket: &mut Socket, how: u32, way: u32) -> bool {
+fn enter(here: &Here<'_>, socket: &mut Socket, tcp: &Tcp, how: u32, way: u32) -> bool {
     let resets = how == last::CONNECTION;
-    if way != RECEIVED && !(way == SENT && resets) {
-        return true;
-    }
-    if !guard::enter(connection::stream(socket, RECEIVED)) {
+    let guarded = way == RECEIVED || (way == SENT && resets);
+    // Of two resets that cross, the one that waits for the guard is not in the other's way yet.
+    if guarded && !guard::enter(connection::stream(socket, RECEIVED)) {
+        here.count(socket, Ledger::SocketBusy, 1);
         return false;
     }
-    if way == RECEIVED && resets && !guard::close_sent(socket) {
+    let mut is_in = true;
+    if way == SENT {
+        is_in = guard::enter_sent(socket);
+    } else if way == RECEIVED && resets {
+        // Behind the guard: what comes right before it may be looked at on another CPU.
+        is_in = connection::resets(socket, tcp.sequence, received(here.ctx));
+        if is_in && !guard::close_sent(socket) {
+            here.count(socket, Ledger::SocketBusy, 1);
+            is_in = false;
+        }
+    }
+    if !is_in && guarded {
         guard::leave(connection::stream(socket, RECEIVED));
-        return false;
     }
-    true
+    is_in
+}
+
+/// Up to where TCP has taken in what this packet's socket receives.
+#[inline(always)]
+fn received(ctx: &SkBuffContext) -> Option<u32> {
+    Some(tcp_sock(sk(ctx)?)?.rcv_nxt)
 }
 
 /// The storage of the packet's socket.
@@ -244,16 +260,6 @@ fn packet(ctx: &SkBuffContext, direction: u32) {
     if connection::stream(socket, direction).state == state::SILENT {
         return;
     }
-    if tcp.flags & RST != 0
-        && direction == RECEIVED
-        && !connection::resets(
-            socket,
-            tcp.sequence,
-            tcp_sock(sk).map(|counts| counts.rcv_nxt),
-        )
-    {
-        return;
-    }
     if direction == SENT
         && socket.role == role::CLIENT
         && !ends
@@ -326,14 +332,7 @@ pub fn look(
         last::NO
     };
     segment.last = how;
-    if way == SENT && !guard::enter_sent(socket) {
-        return spaces::release(segment);
-    }
-    if !enter(socket, how, way) {
-        if way == SENT {
-            guard::leave_sent(socket);
-        }
-        here.count(socket, Ledger::SocketBusy, 1);
+    if !enter(&here, socket, tcp, how, way) {
         return spaces::release(segment);
     }
     if is_data
@@ -349,7 +348,8 @@ pub fn look(
         return leave(socket, segment, way);
     }
     let sequence = tcp.begin();
-    let order = connection::place(&here, socket, direction, sequence, payload, how);
+    let is_level = |socket: &mut Socket| is_level(ctx, socket);
+    let order = connection::place(&here, socket, direction, sequence, payload, how, is_level);
     let mut ahead = 0;
     if let Order::Follows(seen) = order {
         ahead = seen;

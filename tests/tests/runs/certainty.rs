@@ -45,9 +45,13 @@ warmup: 300ms
     }
     let web = &json["services"]["web"]["replicas"][0];
     assert_eq!(web["exchanges_by_flag"], serde_json::json!(by_flag));
-    assert_eq!(by_flag["close_delimited"], 40, "{web}");
-    assert_eq!(web["exchanges"], 40);
-    assert_eq!(web["exchanges_by_status"], serde_json::json!({"200": 40}));
+    let answered = by_flag["close_delimited"];
+    assert!((38..=42).contains(&answered), "{web}");
+    assert_eq!(web["exchanges"], answered);
+    assert_eq!(
+        web["exchanges_by_status"],
+        serde_json::json!({"200": answered})
+    );
     let shown = place.galileo(&["show"]).fine();
     assert!(shown.contains("close_delimited of web-0"), "{shown}");
 

@@ -64,7 +64,7 @@ fn a_runs_figures_of_the_network_are_what_the_replica_did() {
     let words: Vec<&str> = command.iter().map(AsRef::as_ref).collect();
     let command = serde_json::to_string(&words).unwrap();
     let file = format!(
-        "version: 1\nname: talker\nservices: {{talk: {{command: {command}}}}}\nworkloads: []\nduration: 3s\n"
+        "version: 1\nname: talker\nservices: {{talk: {{command: {command}}}}}\nworkloads: []\nduration: 6s\n"
     );
 
     let json = place.results(&file);

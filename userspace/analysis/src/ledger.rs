@@ -167,11 +167,9 @@ pub fn ledgers(
         }
     }
     if let Some(closure) = &capture.closure {
-        ledgers.push(closed("all CPUs".to_owned(), &closure.whole, 0));
-        // What is not known yet at the one reading is at another.
-        let unassigned_ns = closure.worst.unassigned_ns.abs();
+        ledgers.push(closed("all CPUs".to_owned(), &closure.whole));
         let subject = format!("all CPUs, worst of {} readings", closure.readings);
-        ledgers.push(closed(subject, &closure.worst, unassigned_ns));
+        ledgers.push(closed(subject, &closure.worst));
     }
     ledgers.extend(handed_on(
         capture,
@@ -231,12 +229,15 @@ fn handed_on(
     let seen = *capture.noticed.get(seen)?;
     let lost = *capture.losses.get(full)?;
     (attempted + seen > 0).then(|| {
-        counts(
-            sum,
-            "the run",
-            (whole, attempted),
-            &[(part, seen), (rest, lost)],
-        )
+        let parts = [(part, seen), (rest, lost)];
+        let mut ledger = counts(sum, "the run", (whole, attempted), &parts);
+        // Of traffic that never pauses each CPU may be amid one when the counters are read.
+        let amid = attempted.abs_diff(seen + lost);
+        if !ledger.holds && amid <= u64::from(capture.machine.cpus) {
+            ledger.holds = true;
+            ledger.allowed = vec![count("under way when they were read", amid)];
+        }
+        ledger
     })
 }
 
@@ -251,8 +252,10 @@ fn usages(capture: &Capture) -> impl Iterator<Item = (String, &Usage)> {
     })
 }
 
-/// Whether the CPUs' time closes, but for so much of tasks whose cgroup is not known yet.
-fn closed(subject: String, closed: &Closed, unassigned_ns: i64) -> Ledger {
+/// Whether the CPUs' time closes, but for that of tasks whose cgroup is not known yet, or has become known: a task that sleeps since
+/// before the probes came is known when it leaves a CPU for the first time, with all it ran until then.
+fn closed(subject: String, closed: &Closed) -> Ledger {
+    let unassigned_ns = closed.unassigned_ns.abs();
     let term = |name: &str, ns: i64| Term {
         name: name.to_owned(),
         value: ns as f64 / 1e9,

@@ -178,7 +178,7 @@ pub struct WaitsSeconds {
     pub other_cgroups: f64,
     /// A task of the same cgroup held it.
     pub own_tasks: f64,
-    /// The cgroup's own CPU limit kept it off.
+    /// A CPU limit kept it off: its own, or one of a cgroup above or below it.
     pub cpu_limit: f64,
     /// The rest.
     pub unexplained: f64,

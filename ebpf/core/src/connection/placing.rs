@@ -81,7 +81,7 @@ pub fn forget(socket: &mut Socket) {
 }
 
 /// How far ahead of what came a segment can be, in bytes: as much as is ever under way. TCP itself would allow for a window of 1 GiB (RFC
-/// 7323, 2.2); the place of whatever lies further ahead is not believed.
+/// 7323, 2.2); the place of whatever is received further ahead is not believed, unless TCP has what lies between.
 const AHEAD: u32 = 1 << 26;
 
 /// Whether a reset that is received is one to TCP: only right behind what it has (RFC 5961, 3.2), be that all that came, or all
@@ -108,7 +108,7 @@ pub enum Order {
     Early,
 }
 
-/// Puts a segment at its place in the stream.
+/// Puts a segment at its place in the stream. `is_level` tells whether TCP, too, waits for the byte that is next here.
 #[inline(always)]
 pub fn place(
     outside: &impl Outside,
@@ -117,6 +117,7 @@ pub fn place(
     sequence: u32,
     payload: u32,
     how: u32,
+    is_level: impl FnOnce(&mut Socket) -> bool,
 ) -> Order {
     let this = stream(socket, direction);
     if this.flags & mark::SYNCED == 0 {
@@ -134,9 +135,10 @@ pub fn place(
             Order::Old
         };
     }
-    if distance.unsigned_abs() > AHEAD && how != last::CONNECTION {
+    if distance.unsigned_abs() > AHEAD && direction == RECEIVED && is_level(socket) {
         return Order::Old;
     }
+    let this = stream(socket, direction);
     if payload == 0 && how != last::CONNECTION {
         // The end of a stream whose last bytes are still to come. It may not come again: TCP has it in its queue.
         this.end_seq = sequence;

@@ -157,7 +157,12 @@ impl Watch {
         {
             return;
         }
-        let order = connection::place(maps, socket, direction, sequence, length, how);
+        let received = maps.received.get();
+        let is_level = |socket: &mut Socket| {
+            let next_seq = connection::stream(socket, RECEIVED).next_seq;
+            received.unwrap_or(next_seq).wrapping_sub(next_seq) as i32 <= 0
+        };
+        let order = connection::place(maps, socket, direction, sequence, length, how, is_level);
         let ahead = match order {
             Order::Old => return,
             Order::Follows(ahead) => ahead,
@@ -169,9 +174,7 @@ impl Watch {
         segment.next_seq = sequence.wrapping_add(length);
         segment.last = how;
         segment.run = 0;
-        let next_seq = connection::stream(socket, direction).next_seq;
-        let received = maps.received.get().unwrap_or(next_seq);
-        let is_level = received.wrapping_sub(next_seq) as i32 <= 0;
+        let is_level = is_level(socket);
         let tries = order == Order::Early && direction == RECEIVED;
         if tries {
             calls.spend();

@@ -208,7 +208,10 @@ fn what_the_cpus_ran_and_idled_is_the_time_they_were_watched() {
     // Readings within 100 ms.
     assert_eq!(held(closed(20_000, 0, 0), closed(200, 5, 0)).0, fine);
 
-    let (sums, reasons) = held(closed(20_000, 101, 101), closed(2_000, 300, 290));
+    // Tasks that became known, and some that are not yet.
+    let known = held(closed(20_000, -400, -301), closed(2_000, 300, 290));
+    assert_eq!(known.0, [(true, 1), (true, 1)]);
+    let (sums, reasons) = held(closed(20_000, 101, 0), closed(2_000, 300, 290));
     assert_eq!(sums, [(false, 0), (true, 1)]);
     assert_eq!(
         reasons,

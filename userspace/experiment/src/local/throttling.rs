@@ -105,20 +105,19 @@ impl Throttling {
     pub(crate) fn since(&self, before: &Self) -> Held {
         let mut members = self.members.clone();
         members.extend(before.members.iter().cloned());
-        let earlier = |path: &String, group: &Group| {
-            let earlier = before.groups.as_ref()?.get(path)?;
-            (earlier.id == group.id).then_some(*earlier)
-        };
-        // A group that was not there then has begun since.
-        let held = |(path, group): (&String, &Group)| {
-            let held = earlier(path, group).map_or(*group, |earlier| group.since(earlier));
-            (path.clone(), held)
-        };
+        // Without both readings nothing is known of what lies between.
+        let both = self.groups.as_ref().zip(before.groups.as_ref());
+        let groups = both.map(|(groups, earlier)| {
+            // A group that was not there then has begun since.
+            let held = |(path, group): (&String, &Group)| {
+                let earlier = earlier.get(path).filter(|then| then.id == group.id);
+                let held = earlier.map_or(*group, |earlier| group.since(*earlier));
+                (path.clone(), held)
+            };
+            groups.iter().map(held).collect()
+        });
         Held {
-            groups: self
-                .groups
-                .as_ref()
-                .map(|groups| groups.iter().map(held).collect()),
+            groups,
             members,
             now: Self {
                 groups: None,

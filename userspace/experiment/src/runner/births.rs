@@ -146,9 +146,14 @@ impl Watched {
     /// Watches a folder and names it and those below it, which may have come before they could be watched.
     fn add(&mut self, folder: &Path) {
         let wanted = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
-        // It may be gone already.
-        let Ok(number) = inotify::add_watch(&self.kernel, folder, wanted) else {
-            return;
+        let number = match inotify::add_watch(&self.kernel, folder, wanted) {
+            Ok(number) => number,
+            // It is gone already.
+            Err(Errno::NOENT) => return,
+            Err(error) => {
+                tracing::warn!(%error, folder = %folder.display(), "cgroups below it are named with readings only");
+                return;
+            }
         };
         self.names.enter(folder);
         self.folders.insert(number, folder.to_owned());

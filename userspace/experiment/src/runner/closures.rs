@@ -39,7 +39,12 @@ impl Closures {
     ) -> Option<capture::Closure> {
         let mut edges = Self::default();
         edges.next(before);
-        if let (Some(first), Some(last)) = (self.first.take(), self.last.take()) {
+        // Readings that were taken while the phase's own were do not lie between them.
+        let ends = self.first.take().zip(self.last.take());
+        if let Some((first, last)) = ends
+            && first.begin_ns >= before.end_ns
+            && last.end_ns <= after.begin_ns
+        {
             edges.next(&first);
             edges.last = Some(last);
         }

@@ -224,6 +224,7 @@ impl Session {
             None => Watched::default(),
         };
         let mut measured = measured?;
+        let all_read = watched.problem.is_none() && watched.unreadable == 0;
         measured.problems.extend(watched.problem);
         if cut_off > 0 && !measured.partial {
             measured.problems.push(format!(
@@ -232,9 +233,8 @@ impl Session {
         }
         let at_last = settled(probes.as_deref()).await;
         let ring_full = |snapshot: &Snapshot| snapshot.ledger.get(&Ledger::RingFull).copied();
-        let all_came = measured.problems.is_empty()
-            && watched.unreadable == 0
-            && at_first.as_ref().map(ring_full) == at_last.as_ref().map(ring_full);
+        let all_came =
+            all_read && at_first.as_ref().map(ring_full) == at_last.as_ref().map(ring_full);
         let saw = Saw {
             seen,
             unseen,

@@ -205,7 +205,7 @@ pub(super) fn waits(result: &RunResult) -> Markup {
     let keys = [
         ("others held the CPU", "c-others"),
         ("own tasks held it", "c-own"),
-        ("own CPU limit", "c-limit"),
+        ("CPU limit", "c-limit"),
         ("unknown", "c-unknown"),
     ];
     let are_exact = result
@@ -222,7 +222,7 @@ pub(super) fn waits(result: &RunResult) -> Markup {
                 "The time that each replica's tasks waited for a CPU in the measured phase, split by what they waited for.",
                 &html! {
                     "Time that the tasks of each replica were ready to run and waited for a CPU, by what they waited for."
-                    @if !are_exact { " Of CPU limits the least is drawn that they are to blame for; the table has the bounds." }
+                    @if !are_exact { " Of CPU limits what is drawn may be more or less; the table has the bounds." }
                 },
                 |canvas| bars::draw(canvas, &bars, &keys, "s"),
             ))

@@ -30,7 +30,12 @@ fn reading(groups: &[(&str, u64, Option<u64>)], members: &[(&str, &str)]) -> Thr
 
 fn held(after: &Throttling, of: &[&str]) -> Throttled {
     let of = of.iter().map(|path| (*path).to_owned()).collect();
-    after.since(&Throttling::default()).of(&of)
+    let before = Throttling {
+        groups: Some(BTreeMap::new()),
+        ..Throttling::default()
+    };
+    assert!(after.since(&Throttling::default()).of(&of).incomplete);
+    after.since(&before).of(&of)
 }
 
 const WEB: (&str, &str) = ("/web", "/pod/web");
