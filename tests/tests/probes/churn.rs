@@ -346,9 +346,11 @@ fn what_children_of_a_pod_counted_stays_with_it_though_their_places_go_to_others
     assert!(listed.count() < family.len() / 2);
     let of_all = used.sum(&*family).unwrap();
     assert_eq!(of_all.tx_packets, 10 * ROUNDS + 1);
+    // Of processes that run for some milliseconds the account may lack what it takes from a wake-up to its switch (docs/measurements.md,
+    // "CPU time by the probes and by the kernel"); what the gone ones ran is more than half of it all.
     let difference = of_all.on_cpu_ns.abs_diff(accounted);
     assert!(
-        difference <= accounted / 100 + 5_000_000,
+        difference <= accounted / 20 + 5_000_000,
         "{} ns by the probes, {accounted} ns by the kernel",
         of_all.on_cpu_ns
     );
