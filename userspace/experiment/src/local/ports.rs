@@ -123,7 +123,12 @@ mod tests {
         let holder = holder(port).expect("it is this process");
         assert_eq!(holder.pid, std::process::id());
         drop(listener);
-        assert!(is_free(port));
+        // A process that another test starts has it until it becomes another program.
+        let mut looks = 0..500;
+        assert!(looks.any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            is_free(port)
+        }));
     }
 
     #[test]
