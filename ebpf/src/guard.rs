@@ -20,7 +20,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use galileo_ebpf_core::{
     connection::{SENT, stream},
     http::Stream,
-    socket::{Busy, Socket},
+    socket::Socket,
     words::set,
 };
 
@@ -38,7 +38,8 @@ const PATIENCE_NS: u64 = 50_000;
 #[inline(always)]
 pub fn enter(stream: &mut Stream) -> bool {
     let word = &raw mut stream.busy;
-    busy::take(word) || wait(word)
+    // Reading alone leaves the line to whoever is in.
+    busy::take(word) || wait(|| busy::present(word) == 0 && busy::take(word))
 }
 
 /// Goes out again.
@@ -75,28 +76,18 @@ fn say_sent(socket: &mut Socket, present: u32) {
 #[inline(always)]
 pub fn close_sent(socket: &mut Socket) -> bool {
     set(&mut socket.reset, 1);
-    // SAFETY: a helper without arguments.
-    let begin = unsafe { bpf_ktime_get_ns() };
-    for _ in 0..LOOKS {
-        let mut now = begin;
-        for _ in 0..READINGS {
-            // SAFETY: as above.
-            now = unsafe { bpf_ktime_get_ns() };
-        }
-        // SAFETY: a field of what is borrowed. Volatile, as the other direction writes it.
-        if unsafe { (&raw const stream(socket, SENT).busy.came).read_volatile() } == 0 {
-            return true;
-        }
-        if now.wrapping_sub(begin) > PATIENCE_NS {
-            break;
-        }
+    let word = &raw const stream(socket, SENT).busy.came;
+    // SAFETY: a field of what is borrowed. Volatile, as the other direction writes it.
+    let closed = wait(|| unsafe { word.read_volatile() } == 0);
+    if !closed {
+        set(&mut socket.reset, 0);
     }
-    set(&mut socket.reset, 0);
-    false
+    closed
 }
 
+/// Lets some time pass and looks whether it is `done`, again and again for as long as there is patience.
 #[inline(always)]
-fn wait(word: *mut Busy) -> bool {
+fn wait(mut done: impl FnMut() -> bool) -> bool {
     // SAFETY: a helper without arguments.
     let begin = unsafe { bpf_ktime_get_ns() };
     for _ in 0..LOOKS {
@@ -105,8 +96,7 @@ fn wait(word: *mut Busy) -> bool {
             // SAFETY: as above.
             now = unsafe { bpf_ktime_get_ns() };
         }
-        // Reading alone leaves the line to whoever is in.
-        if busy::present(word) == 0 && busy::take(word) {
+        if done() {
             return true;
         }
         if now.wrapping_sub(begin) > PATIENCE_NS {

@@ -46,6 +46,10 @@ impl Pod {
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         ));
+        Self::made(folder)
+    }
+
+    fn made(folder: PathBuf) -> Self {
         fs::create_dir(&folder)
             .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         let id = cgroup::id(&folder).expect("the cgroup was just made");
@@ -63,15 +67,7 @@ impl Pod {
     /// As [`Pod::new`].
     #[must_use]
     pub fn below(&self, name: &str) -> Self {
-        let folder = self.folder.join(name);
-        fs::create_dir(&folder)
-            .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
-        let id = cgroup::id(&folder).expect("the cgroup was just made");
-        Self {
-            folder,
-            limited: None,
-            id,
-        }
+        Self::made(self.folder.join(name))
     }
 
     /// Makes one that may use so many hundredths of a CPU: by `cpu.max`, or by a folder of cgroup version 1 where that

@@ -255,12 +255,11 @@ fn usages(capture: &Capture) -> impl Iterator<Item = (String, &Usage)> {
 /// Whether the CPUs' time closes, but for that of tasks whose cgroup is not known yet, or has become known: a task that sleeps since
 /// before the probes came is known when it leaves a CPU for the first time, with all it ran until then.
 fn closed(subject: String, closed: &Closed) -> Ledger {
-    let unassigned_ns = closed.unassigned_ns.abs();
     let term = |name: &str, ns: i64| Term {
         name: name.to_owned(),
         value: ns as f64 / 1e9,
     };
-    let beyond_ns = closed.missing_ns().abs() - closed.allowed_ns();
+    let is_plain = closed.missing_ns().abs() <= closed.allowed_ns();
     Ledger {
         sum: Sum::Closure,
         subject,
@@ -270,15 +269,16 @@ fn closed(subject: String, closed: &Closed) -> Ledger {
             term("for cgroups", closed.cgroups_ns),
             term("idle", closed.idle_ns),
         ],
-        allowed: if beyond_ns > 0 && unassigned_ns > 0 {
+        allowed: if is_plain || closed.unassigned_ns == 0 {
+            Vec::new()
+        } else {
+            let unassigned_ns = closed.unassigned_ns.abs();
             vec![term(
                 "of tasks whose cgroup was not known yet",
                 unassigned_ns,
             )]
-        } else {
-            Vec::new()
         },
-        holds: beyond_ns <= unassigned_ns,
+        holds: closed.lost_ns().abs() <= closed.allowed_ns(),
     }
 }
 

@@ -61,6 +61,13 @@ pub struct RunResult {
     pub own_cost: OwnCostResult,
 }
 
+impl RunResult {
+    /// The replicas of all services, these by name.
+    pub fn replicas(&self) -> impl Iterator<Item = &ReplicaResult> {
+        self.services.values().flat_map(|service| &service.replicas)
+    }
+}
+
 /// Which run it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Experiment {

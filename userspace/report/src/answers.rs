@@ -172,10 +172,7 @@ fn observed_time(insight: &Insight) -> String {
 /// Answers that say that the request failed (RFC 9110, 15.5 and 15.6), by status; none if there are none.
 fn errors(result: &RunResult) -> Option<String> {
     let mut by_status: BTreeMap<u16, u64> = BTreeMap::new();
-    let replicas = result
-        .services
-        .values()
-        .flat_map(|service| &service.replicas);
+    let replicas = result.replicas();
     for (status, exchanges) in replicas
         .filter_map(|replica| replica.exchanges_by_status.as_ref())
         .flatten()
@@ -362,9 +359,7 @@ fn neighbours(result: &RunResult, insight: &Insight) -> String {
         .find(|disturbance| disturbance.is_replica)
     else {
         let seen = result
-            .services
-            .values()
-            .flat_map(|service| &service.replicas)
+            .replicas()
             .any(|replica| replica.waits_seconds.is_some());
         return if seen {
             "No replica waited for a CPU that someone else held.".to_owned()

@@ -213,10 +213,7 @@ pub(crate) fn memory(result: &RunResult) -> Option<String> {
 
 /// What is not plain or not certain of the requests that replicas answered, in sentences; none if there is no such.
 pub(crate) fn flagged(result: &RunResult) -> Option<String> {
-    let replicas = result
-        .services
-        .values()
-        .flat_map(|service| &service.replicas);
+    let replicas = result.replicas();
     let each: Vec<String> = replicas
         .filter_map(|replica| {
             let flags = replica.exchanges_by_flag.as_ref()?;
@@ -227,21 +224,22 @@ pub(crate) fn flagged(result: &RunResult) -> Option<String> {
             (!flags.is_empty()).then(|| format!("{} of {}", list(&flags), replica.name))
         })
         .collect();
-    if each.is_empty() {
-        return None;
+    let mut sentences = Vec::new();
+    if !each.is_empty() {
+        sentences.push(format!(
+            "Not plain or not certain of what the kernel saw of requests (docs/exchanges.md tells what each means): {}.",
+            each.join("; ")
+        ));
     }
-    let mut text = format!(
-        "Not plain or not certain of what the kernel saw of requests (docs/exchanges.md tells what each means): {}.",
-        each.join("; ")
-    );
+    // Runs of before tell no flags by replica.
     if result.uncertain > 0 {
-        text += &format!(
-            " {} completed requests match one that is resumed: its answer may be another one's, so where their time was spent is \
+        sentences.push(format!(
+            "{} completed requests match one that is resumed: its answer may be another one's, so where their time was spent is \
              not known.",
             count(result.uncertain)
-        );
+        ));
     }
-    Some(text)
+    (!sentences.is_empty()).then(|| sentences.join(" "))
 }
 
 /// How switches that the kernel hid bear on the figures, in a sentence; none if there were none.

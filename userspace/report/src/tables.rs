@@ -287,9 +287,7 @@ pub(crate) fn waits(result: &RunResult) -> Table {
         ],
     );
     let seen = result
-        .services
-        .values()
-        .flat_map(|service| &service.replicas)
+        .replicas()
         .filter(|replica| replica.waits_seconds.is_some() || replica.runq_wait_ms.is_some());
     for replica in seen {
         let waits = replica.waits_seconds;

@@ -370,10 +370,17 @@ impl Closed {
         (self.watched_ns / 200).max(5_000_000)
     }
 
-    /// What is missing as a part of what may be.
+    /// What of the missing is not told by what ran for tasks whose cgroup is not known yet, or has become known with all they ran before;
+    /// negative if some is counted twice.
+    #[must_use]
+    pub fn lost_ns(&self) -> i64 {
+        self.missing_ns() - self.unassigned_ns
+    }
+
+    /// What is lost as a part of what may be.
     #[must_use]
     pub fn gap(&self) -> f64 {
-        self.missing_ns().abs() as f64 / self.allowed_ns() as f64
+        self.lost_ns().abs() as f64 / self.allowed_ns() as f64
     }
 }
 

@@ -219,6 +219,9 @@ fn what_the_cpus_ran_and_idled_is_the_time_they_were_watched() {
             "all CPUs: 20.000 s watched are not 0.300 s for cgroups + 19.599 s idle: it is not known what the CPUs did meanwhile."
         ]
     );
+    // What is missing beside such tasks is not theirs, and what is told of them and was not missing is counted twice.
+    let (sums, _) = held(closed(20_000, 400, -300), closed(2_000, 0, 300));
+    assert_eq!(sums, [(false, 1), (false, 0)]);
     let (sums, reasons) = held(closed(20_000, 0, 0), closed(2_000, 301, 290));
     assert_eq!(sums, [(true, 0), (false, 1)]);
     assert!(

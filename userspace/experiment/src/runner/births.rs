@@ -29,6 +29,8 @@ use super::names::Names;
 
 /// Some hundred events at once.
 const BUFFER: usize = 16 << 10;
+/// After so many it is looked whether this is to end, however fast others come.
+const MOST_EVENTS: usize = 1_000;
 
 /// Names cgroups as they come until it is dropped.
 pub(super) struct Births {
@@ -109,9 +111,22 @@ impl Watched {
         let mut overflowed = false;
         {
             let mut events = Reader::new(self.kernel.as_fd(), buffer);
-            // It ends with "would block".
-            while let Ok(event) = events.next() {
+            let mut left = MOST_EVENTS;
+            // What was taken from the kernel is looked at in any case. It ends with "would block".
+            while (left > 0 || !events.is_buffer_empty())
+                && let Ok(event) = events.next()
+            {
+                left = left.saturating_sub(1);
                 overflowed |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+                if event.events().contains(ReadFlags::IGNORED) {
+                    // The folder is gone, and the watch with it.
+                    if let Some(folder) = self.folders.remove(&event.wd())
+                        && self.numbers.get(&folder) == Some(&event.wd())
+                    {
+                        self.numbers.remove(&folder);
+                    }
+                    continue;
+                }
                 let Some(folder) = self.folders.get(&event.wd()) else {
                     continue;
                 };

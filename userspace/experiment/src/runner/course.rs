@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, Stage, deploy::Deployed, drive::Driving, error::Ended, names::Names, observe::Phases,
+    Error, Stage, deploy::Deployed, drive::Driving, error::Ended, names::Names, phases::Phases,
     reading::Reading, session::Session,
 };
 use crate::local::{ExitInfo, LocalPlatform};

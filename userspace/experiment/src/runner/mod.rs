@@ -9,12 +9,15 @@
 //! ```
 //!
 //! Reading order: [`live`] (what a watcher sees), [`session`] (the parts of a run), [`loading`] (of the probes), [`course`] (its
-//! course), [`deploy`], [`drive`] (load and balancer), [`observe`] (probes and telemetry), [`names`] (whose a cgroup is, [`births`] as they come),
-//! [`reading`] (of the probes and the kernel's accounts), [`usage`] (from two of these to what a replica used), [`mod@cpus`] and
-//! [`closures`] (to what the CPUs did), [`own`] (to what Galileo did), [`machine`].
+//! course) in [`phases`], [`deploy`], [`drive`] (load and balancer), [`observe`] and [`answered`] (exchanges), [`sampling`]
+//! (telemetry), [`names`] (whose a cgroup is, [`births`] as they come), [`reading`] (of the probes and the kernel's accounts),
+//! [`usage`] and [`preemption`] (from two of these to what a replica used), [`mod@cpus`] and [`closures`] (to what the CPUs did),
+//! [`counted`] (to what was lost), [`own`] (to what Galileo did), [`machine`].
 
+mod answered;
 mod births;
 mod closures;
+mod counted;
 mod course;
 mod cpus;
 mod deploy;
@@ -27,7 +30,10 @@ mod names;
 mod network;
 mod observe;
 mod own;
+mod phases;
+mod preemption;
 mod reading;
+mod sampling;
 mod session;
 mod system;
 mod usage;

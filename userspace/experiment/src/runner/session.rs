@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Live, Options, Stage,
+    answered::Answered,
     births::Births,
     closures::Closures,
+    counted::Counted,
     course::{Course, Measured},
     cpus,
     deploy::{Deployed, deploy},
@@ -23,9 +25,11 @@ use super::{
     machine,
     names::{Named, Names},
     network::Networks,
-    observe::{Answered, Counted, Phases, Sampling, Watched, Watching},
+    observe::{Watched, Watching},
     own::own_cost,
+    phases::Phases,
     reading::{Reading, settled},
+    sampling::Sampling,
     system,
     usage::{Accounts, Seen, usages},
 };
@@ -147,9 +151,12 @@ impl Session {
         // Without probes there is nobody whose cgroups it takes names for.
         let _births = probes.as_ref().and_then(|_| {
             Births::watch(Arc::clone(&names))
-                .inspect_err(
-                    |error| tracing::warn!(%error, "new cgroups are named with readings only"),
-                )
+                .inspect_err(|error| {
+                    unseen.push(format!(
+                        "Cgroups that replicas make are not seen as they come ({error}): what those used that were gone before the next \
+                         reading is nobody's."
+                    ));
+                })
                 .ok()
         });
         let phases = Arc::new(Phases::default());

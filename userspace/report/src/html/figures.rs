@@ -184,9 +184,7 @@ fn part_segments(breakdown: &galileo_analysis::breakdown::Breakdown) -> Vec<Segm
 /// What each replica waited for, as stacked bars.
 pub(super) fn waits(result: &RunResult) -> Markup {
     let bars: Vec<Bar> = result
-        .services
-        .values()
-        .flat_map(|service| &service.replicas)
+        .replicas()
         .filter_map(|replica| {
             let waits = replica.waits_seconds?;
             let segment = |value, class| Segment { value, class };
@@ -209,9 +207,7 @@ pub(super) fn waits(result: &RunResult) -> Markup {
         ("unknown", "c-unknown"),
     ];
     let are_exact = result
-        .services
-        .values()
-        .flat_map(|service| &service.replicas)
+        .replicas()
         .filter_map(|replica| replica.waits_seconds?.bounds)
         .all(|bounds| bounds.are_exact());
     html! {

@@ -1,17 +1,10 @@
 //! The tables of the network.
 
 use galileo_analysis::RunResult;
-use galileo_analysis::result::{InterfaceResult, ReplicaResult};
+use galileo_analysis::result::InterfaceResult;
 
 use super::{Table, extra, number, text};
 use crate::numbers::{bytes, count, optional, optional_bytes, optional_count};
-
-fn replicas(result: &RunResult) -> impl Iterator<Item = &ReplicaResult> {
-    result
-        .services
-        .values()
-        .flat_map(|service| &service.replicas)
-}
 
 /// What each replica's network did, in one line.
 pub(crate) fn network(result: &RunResult) -> Table {
@@ -37,8 +30,9 @@ pub(crate) fn network(result: &RunResult) -> Table {
             extra("RTT max"),
         ],
     );
-    let seen =
-        replicas(result).filter(|replica| replica.interfaces.is_some() || replica.tcp.is_some());
+    let seen = result
+        .replicas()
+        .filter(|replica| replica.interfaces.is_some() || replica.tcp.is_some());
     for replica in seen {
         let interfaces = replica.interfaces.as_ref();
         let over = |loopback: bool| {
@@ -85,7 +79,7 @@ pub(crate) fn interfaces(result: &RunResult) -> Table {
             number("packets"),
         ],
     );
-    for replica in replicas(result) {
+    for replica in result.replicas() {
         let interfaces = replica.interfaces.iter().flatten();
         for (index, interface) in interfaces.enumerate() {
             let cells = vec![
