@@ -247,13 +247,13 @@ pub(crate) fn hidden(result: &RunResult) -> Option<String> {
     let noticed = |kind: &str| result.noticed.get(kind).copied().filter(|count| *count > 0);
     let switches = noticed("switch_unseen")?;
     let mut text = format!(
-        "The kernel hid at least {} switches (switch_unseen): each time what one task ran counts for another, here and in who held \
-         a CPU, and the wait of the other is not counted",
+        "Switches that the kernel hid (switch_unseen): {} at least, each time what one task ran counts for another, here and in who \
+         held a CPU, and the wait of the other is not counted",
         count(switches)
     );
     if let Some(waits) = noticed("wait_unassigned") {
         text += &format!(
-            "; {} more waits are counted nowhere, as it is not known whose they were (wait_unassigned)",
+            ". Other waits that are counted nowhere, as it is not known whose they were (wait_unassigned): {}",
             count(waits)
         );
     }

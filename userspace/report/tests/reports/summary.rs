@@ -116,17 +116,19 @@ fn what_was_noticed_and_is_no_loss_is_told_and_switches_that_the_kernel_hid_with
     let text = shown(&run, 80, false).replace('\n', " ");
     let told = "Noticed besides, and no loss: 2 not_http and 31 wait_unassigned (docs/losses.md";
     assert!(text.contains(told), "{text}");
-    assert!(!text.contains("The kernel hid"));
+    assert!(!text.contains("Switches that the kernel hid"));
 
     run.capture.noticed.insert("switch_unseen".to_owned(), 7);
     let text = shown(&run, 80, false).replace('\n', " ");
     let (first_answer, _) = text.split_once(" 2  How long").unwrap();
-    let (_, hidden) = first_answer.split_once("The kernel hid ").unwrap();
-    assert!(hidden.starts_with("at least 7 switches (switch_unseen): "));
-    assert!(hidden.contains("; 31 more waits"), "{hidden}");
+    let (_, hidden) = first_answer
+        .split_once("Switches that the kernel hid ")
+        .unwrap();
+    assert!(hidden.starts_with("(switch_unseen): 7 at least"));
+    assert!(hidden.contains("(wait_unassigned): 31."), "{hidden}");
     let (result, insight) = run.analysed();
     let page = galileo_report::html::page(&result, &insight, &run.capture, &[]);
-    assert!(page.contains("The kernel hid at least 7 switches"));
+    assert!(page.contains("Switches that the kernel hid (switch_unseen): 7 at least"));
     assert!(page.contains("no loss: 2 not_http, 7 switch_unseen and 31 wait_unassigned"));
 }
 
