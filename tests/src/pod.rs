@@ -136,19 +136,17 @@ impl Pod {
             .expect("a time of throttling")
     }
 
-    /// Starts a program in it, with pipes for input and output. The shell joins and becomes the program, so that all that
-    /// the program does is done in the cgroup.
+    /// Starts a program in it, with pipes for input and output.
+    ///
+    /// The shell that becomes the program is moved while it is stopped: what a process has run when it is moved is its new cgroup's by
+    /// the probes, which count when it leaves the CPU, and its old one's by the kernel, up to the last tick.
     ///
     /// # Panics
     ///
-    /// If it cannot be started.
+    /// If it cannot be started or moved.
     pub fn start(&self, command: &[&str]) -> Process {
-        let join = r#"for folder; do shift; [ "$folder" = -- ] && break; echo $$ > "$folder/cgroup.procs" || exit 1; done; exec "$@""#;
         let mut child = Command::new("sh")
-            .args(["-c", join, "join"])
-            .arg(&self.folder)
-            .args(&self.limited)
-            .arg("--")
+            .args(["-c", r#"kill -STOP $$; exec "$@""#, "stopped"])
             .args(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -156,11 +154,16 @@ impl Pod {
             .expect("sh can be started");
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        Process {
+        let process = Process {
             child,
             input,
             output,
-        }
+        };
+        process.is_off_its_cpu('T');
+        self.adopt(&process);
+        let id = rustix::process::Pid::from_child(&process.child);
+        rustix::process::kill_process(id, rustix::process::Signal::CONT).expect("it is stopped");
+        process
     }
 
     /// Moves a process into it.
@@ -169,8 +172,10 @@ impl Pod {
     ///
     /// If the kernel refuses that.
     pub fn adopt(&self, process: &Process) {
-        fs::write(self.folder.join("cgroup.procs"), process.id().to_string())
-            .unwrap_or_else(|error| panic!("cannot move {}: {error}", process.id()));
+        for folder in [&self.folder].into_iter().chain(&self.limited) {
+            fs::write(folder.join("cgroup.procs"), process.id().to_string())
+                .unwrap_or_else(|error| panic!("cannot move {}: {error}", process.id()));
+        }
     }
 
     /// Starts a Python program in it and in a network namespace.
@@ -311,14 +316,19 @@ impl Process {
 
     /// Waits until it sleeps, so that all it used is counted.
     pub fn sleeps(&self) {
+        self.is_off_its_cpu('S');
+    }
+
+    /// Waits until it is in a state of `proc_pid_stat(5)` and runs no more.
+    fn is_off_its_cpu(&self, state: char) {
         let folder = PathBuf::from(format!("/proc/{}", self.id()));
-        wait::until("the process sleeps", || {
+        wait::until(&format!("the process is in state {state}"), || {
             let stat = fs::read_to_string(folder.join("stat")).ok()?;
             let (_, rest) = stat.rsplit_once(") ")?;
             // It says so before it leaves its CPU. The kernel tells the call that it waits in once it has left
             // (`task_current_syscall`).
             let call = fs::read_to_string(folder.join("syscall")).ok()?;
-            (rest.starts_with('S') && !call.starts_with("running")).then_some(())
+            (rest.starts_with(state) && !call.starts_with("running")).then_some(())
         });
     }
 }
