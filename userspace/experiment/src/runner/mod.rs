@@ -16,6 +16,7 @@
 
 mod answered;
 mod births;
+mod captured;
 mod closures;
 mod counted;
 mod course;
