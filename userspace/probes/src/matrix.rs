@@ -58,6 +58,9 @@ fn ways(set: &Set) -> impl Iterator<Item = (u64, u64)> + '_ {
     set.chunks_exact(2).map(|way| (way[0], way[1]))
 }
 
+/// The slots of victim and aggressor, and for how long the one waited for the other, in nanoseconds.
+pub(crate) type PairSum = ((u32, u32), u64);
+
 /// The interference matrix.
 pub(crate) struct Matrix {
     /// `PAIRS`.
@@ -260,10 +263,19 @@ impl Matrix {
         self.rest.keys().count()
     }
 
-    /// The sums of a slot, as victim or aggressor.
-    pub(crate) fn of_slot(&self, slot: u32) -> impl Iterator<Item = ((u32, u32), u64)> {
-        let pairs = self.totals.iter().map(|(key, ns)| (pair_of(*key), *ns));
-        pairs.filter(move |((victim, aggressor), _)| *victim == slot || *aggressor == slot)
+    /// The sums of each of these slots, as victim or aggressor.
+    pub(crate) fn of_slots(&self, slots: impl Iterator<Item = u32>) -> BTreeMap<u32, Vec<PairSum>> {
+        let mut found: BTreeMap<u32, Vec<_>> = slots.map(|slot| (slot, Vec::new())).collect();
+        for (key, ns) in &self.totals {
+            let (victim, aggressor) = pair_of(*key);
+            let other = (aggressor != victim).then_some(aggressor);
+            for slot in [Some(victim), other].into_iter().flatten() {
+                if let Some(pairs) = found.get_mut(&slot) {
+                    pairs.push(((victim, aggressor), *ns));
+                }
+            }
+        }
+        found
     }
 
     /// All sums by slots of victim and aggressor, as they were last read.

@@ -11,6 +11,7 @@ mod inheritance;
 mod update;
 
 use std::{
+    collections::BTreeSet,
     mem::offset_of,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -175,20 +176,21 @@ impl Reader {
     fn tend(&mut self, now_ns: u64) -> Result<(), Error> {
         let mut events = Vec::new();
         let mut outcome = self.find_places(now_ns, &mut events);
-        let mut deserted = false;
+        let (mut retired, mut deserted) = (Vec::new(), BTreeSet::new());
         for event in events {
             match event {
                 Event::Taken { index, slot, id } => self.list(index, slot, id),
-                Event::Retired { index, generation } => {
-                    outcome = outcome.and(self.retire(index, generation));
-                }
+                Event::Retired { index, generation } => retired.push((index, generation)),
                 Event::Deserted { index } => {
-                    outcome = outcome.and(self.give_back(index));
-                    deserted = true;
+                    deserted.insert(index);
                 }
             }
         }
-        if deserted {
+        if !retired.is_empty() {
+            outcome = outcome.and(self.retire(&retired));
+        }
+        if !deserted.is_empty() {
+            outcome = outcome.and(self.give_back(&deserted));
             let entries = &self.entries;
             self.matrix
                 .forget(|slot| entries.cgroup_of(slot).is_some())?;
@@ -228,24 +230,33 @@ impl Reader {
         self.entries.insert(index, entry);
     }
 
-    /// Takes a cgroup off the list; the counters of its place can no longer be reached by way of its slot. What its sockets carried since
-    /// the last reading is read before: they outlive it, and then go on under a slot of another generation. Tasks it has none.
-    fn retire(&mut self, index: usize, generation: u32) -> Result<(), Error> {
-        self.traffic.retire(index, generation);
-        self.tcp
-            .set_half(index, offset_of!(TcpCounters, generation), generation);
+    /// Takes cgroups off the list; the counters of their places can no longer be reached by way of their slots. What their sockets
+    /// carried since the last reading is read before: they outlive them, and then go on under slots of another generation. Tasks they
+    /// have none.
+    fn retire(&mut self, places: &[(usize, u32)]) -> Result<(), Error> {
+        for (index, generation) in places {
+            self.traffic.retire(*index, *generation);
+            self.tcp
+                .set_half(*index, offset_of!(TcpCounters, generation), *generation);
+        }
         let outcome = self.read_interfaces();
-        self.update_network(index);
         self.listed = self.readings;
         self.wanted_anew = true;
-        if let Some(entry) = self.entries.get(index) {
-            let entries = &self.entries;
-            let cgroup_of = |slot| entries.cgroup_of(slot);
-            self.inheritance
-                .pass_on(entry, self.matrix.of_slot(entry.slot), cgroup_of);
-        }
-        if let Some(entry) = self.entries.remove(index) {
-            self.departed.add(&entry.stats);
+        let entries = places
+            .iter()
+            .filter_map(|(index, _)| self.entries.get(*index));
+        let pairs = self.matrix.of_slots(entries.map(|entry| entry.slot));
+        for (index, _) in places {
+            self.update_network(*index);
+            if let Some(entry) = self.entries.get(*index) {
+                let entries = &self.entries;
+                let pairs = pairs.get(&entry.slot).into_iter().flatten().copied();
+                self.inheritance
+                    .pass_on(entry, pairs, |slot| entries.cgroup_of(slot));
+            }
+            if let Some(entry) = self.entries.remove(*index) {
+                self.departed.add(&entry.stats);
+            }
         }
         outcome
     }
@@ -257,14 +268,17 @@ impl Reader {
         self.listed = self.readings + 1;
     }
 
-    /// Sets all counters of a deserted place to 0 and makes it free.
-    fn give_back(&mut self, index: usize) -> Result<(), Error> {
-        self.cgroups.clear(index, None);
-        self.http.clear(index, None);
-        self.ledger_of.clear(index, None);
-        self.tcp
-            .clear(index, Some(offset_of!(TcpCounters, generation)));
-        self.traffic.free(index)?;
-        self.slots.give_back(index)
+    /// Sets all counters of deserted places to 0 and makes them free.
+    fn give_back(&mut self, places: &BTreeSet<usize>) -> Result<(), Error> {
+        self.traffic.free(places)?;
+        for index in places {
+            self.cgroups.clear(*index, None);
+            self.http.clear(*index, None);
+            self.ledger_of.clear(*index, None);
+            self.tcp
+                .clear(*index, Some(offset_of!(TcpCounters, generation)));
+            self.slots.give_back(*index)?;
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Bytes and packets by cgroup and interface, as the packet hooks count them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     mem::offset_of,
     ops::{AddAssign, SubAssign},
 };
@@ -232,11 +232,13 @@ impl TrafficMaps {
             .set_half(index, offset_of!(CgroupTraffic, generation), generation);
     }
 
-    /// Sets what was counted at a place to 0 and makes the entries free that it has, or had, under any generation.
-    pub(crate) fn free(&mut self, index: usize) -> Result<(), Error> {
-        self.cgroups
-            .clear(index, Some(offset_of!(CgroupTraffic, generation)));
-        self.entries_of[index].clear();
+    /// Sets what was counted at places to 0 and makes the entries free that they have, or had, under any generation.
+    pub(crate) fn free(&mut self, places: &BTreeSet<usize>) -> Result<(), Error> {
+        for index in places {
+            self.cgroups
+                .clear(*index, Some(offset_of!(CgroupTraffic, generation)));
+            self.entries_of[*index].clear();
+        }
         for entry in 0..self.interfaces.len().min(self.seen.len() + FREE_RUN) {
             let Some(owner) = self
                 .interfaces
@@ -247,7 +249,7 @@ impl TrafficMaps {
             let Some((slot, interface)) = InterfaceTraffic::owner(owner) else {
                 continue;
             };
-            if slot_index(slot) as usize != index {
+            if !places.contains(&(slot_index(slot) as usize)) {
                 continue;
             }
             match self.entry_of.remove(&Key(InterfaceKey { slot, interface })) {

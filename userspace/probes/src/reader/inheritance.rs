@@ -8,7 +8,7 @@ use super::{
     HeirsOf,
     entries::{Entries, Entry},
 };
-use crate::{cgroup::CgroupId, snapshot::Blame, stats::CgroupStats};
+use crate::{cgroup::CgroupId, matrix::PairSum, snapshot::Blame, stats::CgroupStats};
 
 /// What was left.
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Inheritance {
     pub(super) fn pass_on(
         &mut self,
         entry: &Entry,
-        pairs: impl Iterator<Item = ((u32, u32), u64)>,
+        pairs: impl Iterator<Item = PairSum>,
         cgroup_of: impl Fn(u32) -> Option<CgroupId>,
     ) {
         let Some(heir) = entry.stats.heir else {
