@@ -8,6 +8,8 @@ use std::{
     sync::Once,
 };
 
+use galileo_probes::mounts::Hierarchies;
+
 /// What all such names begin with. A number in the name is the id of the process that made it; it comes first.
 pub const PREFIX: &str = "galileo-test-";
 
@@ -15,8 +17,9 @@ pub const PREFIX: &str = "galileo-test-";
 pub fn sweep() {
     static SWEPT: Once = Once::new();
     SWEPT.call_once(|| {
-        for mount in cgroup_mounts() {
-            for folder in left_in(&mount) {
+        let hierarchies = Hierarchies::read().unwrap_or_default();
+        for point in hierarchies.points() {
+            for folder in left_in(point) {
                 remove(&folder);
             }
         }
@@ -30,19 +33,6 @@ pub fn sweep() {
             }
         }
     });
-}
-
-/// Where cgroup file systems of both versions are mounted.
-fn cgroup_mounts() -> Vec<PathBuf> {
-    fs::read_to_string("/proc/self/mountinfo")
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| {
-            let (mount, kind) = line.split_once(" - ")?;
-            let folder = mount.split(' ').nth(4)?;
-            kind.starts_with("cgroup").then(|| PathBuf::from(folder))
-        })
-        .collect()
 }
 
 /// What lies in a folder that a process made which is gone.

@@ -9,7 +9,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use galileo_probes::cgroup::{self, CgroupId};
+use galileo_probes::{
+    cgroup::{self, CgroupId},
+    mounts::Hierarchies,
+};
 
 use crate::{leftovers, wait, wire::Namespace};
 
@@ -244,14 +247,8 @@ const PERIOD_USEC: u32 = 100_000;
 /// Where version 1 of cgroups has the `cpu` controller; none if version 2 may have it.
 #[must_use]
 pub fn v1_cpu_controller() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    mounts.lines().find_map(|line| {
-        let (mount, kind) = line.split_once(" - ")?;
-        let mut kind = kind.split(' ');
-        let is_it =
-            kind.next()? == "cgroup" && kind.nth(1)?.split(',').any(|option| option == "cpu");
-        is_it.then(|| mount.split(' ').nth(4).map(PathBuf::from))?
-    })
+    let mount = Hierarchies::read().ok()?.v1.remove("cpu")?;
+    Some(mount.point)
 }
 
 /// The number behind a key in a file of `key number` lines.

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use galileo_experiment::local::mounts::Hierarchies;
 use galileo_experiment::local::{Error, LocalPlatform, Options, ReplicaSpec};
+use galileo_probes::mounts::Hierarchies;
 
 use super::{Check, State};
 

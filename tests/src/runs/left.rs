@@ -1,9 +1,8 @@
 //! What no run may leave behind.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
+
+use galileo_probes::mounts::Hierarchies;
 
 use crate::wait::until;
 
@@ -31,18 +30,10 @@ pub fn nothing(run: &str) {
 /// The cgroups of a run, in all hierarchies.
 #[must_use]
 pub fn cgroups(run: &str) -> Vec<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    mounts
-        .lines()
-        .filter_map(|line| {
-            let (mount, kind) = line.split_once(" - ")?;
-            kind.starts_with("cgroup").then_some(())?;
-            Some(
-                Path::new(mount.split(' ').nth(4)?)
-                    .join("galileo")
-                    .join(run),
-            )
-        })
+    let hierarchies = Hierarchies::read().unwrap_or_default();
+    let folders = hierarchies.points().into_iter();
+    folders
+        .map(|point| point.join("galileo").join(run))
         .filter(|folder| folder.exists())
         .collect()
 }

@@ -15,9 +15,9 @@
 //! Reading order: [`probes`] (load, read), [`attach`], [`snapshot`] (what was counted), [`running`] and [`matrix`] (how
 //! it is read from the CPUs), [`closure`] (whether any time is missing), [`causes`] (what waits were for), [`accounting`]
 //! (how the kernel counts), [`exchange`] (single exchanges), [`connection`] (single TCP connections), [`tcp`] and
-//! [`traffic`] (network counters), [`sockets`] (what is open now), [`namespace`] (where), [`capability`] (what is off, and
-//! why), [`cost`] (what the probes themselves use), [`verify`] (what the verifier says to each
-//! program).
+//! [`traffic`] (network counters), [`sockets`] (what is open now), [`namespace`] (where), [`mounts`] (of cgroups),
+//! [`capability`] (what is off, and why), [`cost`] (what the probes themselves use), [`verify`] (what the verifier says to
+//! each program).
 
 mod accounting;
 mod acquisition;
@@ -41,6 +41,7 @@ mod mapped;
 mod matrix;
 mod memory;
 mod messages;
+pub mod mounts;
 mod namespace;
 mod object;
 mod plain;

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use galileo_probes::mounts::Mount;
 use rustix::process::{Pid, Signal, getpid};
 
 use super::error::{Error, Result};
-use super::mounts::{Hierarchies, Mount};
 use super::owner::{Life, life};
 use super::tree::{ALL_RUNS, Tree, folder_of, own_folder};
 use super::{cgroup, procfs};
@@ -127,7 +127,7 @@ fn candidates(
     state_dir: &Path,
     parent: Option<&Path>,
 ) -> Result<BTreeSet<(Option<PathBuf>, String)>> {
-    let hierarchies = Hierarchies::read()?;
+    let hierarchies = cgroup::hierarchies()?;
     let mut found = BTreeSet::new();
     if let Some(mount) = &hierarchies.unified {
         let bases = match parent {

@@ -27,7 +27,7 @@
 //! After every end no process and no cgroup of a run is left: [`LocalPlatform::stop`] and dropping see to it, after a
 //! SIGKILL of the program the guard does, and [`clean`] if the guard was killed, too.
 //!
-//! Reading order: `platform` (the whole), `replica`; [`mounts`], `tree`, `cgroup`, `limits`, `accounting`, `throttling` (cgroups);
+//! Reading order: `platform` (the whole), `replica`; `tree`, `cgroup`, `limits`, `accounting`, `throttling` (cgroups);
 //! `exec`, `process`, `supervise`, `control` (processes); `readiness`, `ports`, `output`; `stop`, `owner`, `guard`,
 //! `clean`, `remains` (the end); [`procfs`], `error`.
 
@@ -39,7 +39,6 @@ mod error;
 mod exec;
 mod guard;
 mod limits;
-pub mod mounts;
 mod output;
 mod owner;
 mod platform;

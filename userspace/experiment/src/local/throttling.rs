@@ -7,17 +7,18 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, iter,
+    ops::AddAssign,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use galileo_probes::{Throttled, cgroup as cgroups};
-
-use super::{
-    accounting, cgroup,
+use galileo_probes::{
+    Throttled, cgroup as cgroups,
     mounts::{Hierarchies, Mount},
 };
+
+use super::{accounting, cgroup};
 
 /// For how long CPU limits had held tasks when it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,8 +104,6 @@ impl Throttling {
 
     /// What limits held from an earlier reading to this one.
     pub(crate) fn since(&self, before: &Self) -> Held {
-        let mut members = self.members.clone();
-        members.extend(before.members.iter().cloned());
         // Without both readings nothing is known of what lies between.
         let both = self.groups.as_ref().zip(before.groups.as_ref());
         let groups = both.map(|(groups, earlier)| {
@@ -116,15 +115,12 @@ impl Throttling {
             };
             groups.iter().map(held).collect()
         });
-        Held {
-            groups,
-            members,
-            now: Self {
-                groups: None,
-                members: BTreeSet::new(),
-                ..self.clone()
-            },
-        }
+        let now = Self {
+            groups: None,
+            members: BTreeSet::new(),
+            ..self.clone()
+        };
+        Held::new(groups, self.members.union(&before.members), now)
     }
 }
 
@@ -133,13 +129,40 @@ impl Throttling {
 pub(crate) struct Held {
     /// What the kernel tells of each group.
     groups: Option<BTreeMap<String, Group>>,
-    /// Who was in which of them at either reading.
-    members: BTreeSet<Member>,
+    /// In which of them cgroups were at either reading.
+    groups_of: BTreeMap<String, BTreeSet<String>>,
+    /// How many pairs of a cgroup and a group there are in a group and below it.
+    members: BTreeMap<String, usize>,
     /// The rest of the later reading.
     now: Throttling,
 }
 
 impl Held {
+    fn new<'a>(
+        groups: Option<BTreeMap<String, Group>>,
+        members: impl Iterator<Item = &'a Member>,
+        now: Throttling,
+    ) -> Self {
+        let mut held = Self {
+            groups,
+            groups_of: BTreeMap::new(),
+            members: BTreeMap::new(),
+            now,
+        };
+        let groups = held.groups.iter().flatten().map(|(path, _)| path.as_str());
+        let groups: BTreeSet<&str> = groups.collect();
+        for Member { cgroup, group } in members {
+            if groups.contains(group.as_str()) {
+                let of = held.groups_of.entry(cgroup.clone()).or_default();
+                of.insert(group.clone());
+                for path in upwards(group) {
+                    *held.members.entry(path.to_owned()).or_default() += 1;
+                }
+            }
+        }
+        held
+    }
+
     /// The tasks of these cgroups, given by their paths.
     pub(crate) fn of(&self, cgroups: &BTreeSet<String>) -> Throttled {
         let unknown = Throttled {
@@ -157,40 +180,92 @@ impl Held {
         if nothing_held && self.now.is_whole {
             return Throttled::default();
         }
-        let members = self.members_with(groups, cgroups);
-        let mut ours = members
-            .iter()
-            .filter(|member| cgroups.contains(&member.cgroup))
-            .peekable();
-        let is_seen = nothing_held || ours.peek().is_some();
+        let ours = self.groups_with(groups, cgroups);
+        let is_seen = nothing_held || !ours.is_empty();
         let above_is_seen =
-            self.now.is_whole || ours.all(|member| groups[&member.group].any_ns.is_some());
+            self.now.is_whole || ours.keys().all(|path| groups[*path].any_ns.is_some());
         Throttled {
             incomplete: !is_seen || !above_is_seen,
-            ..sum_up(groups, &members, cgroups)
+            ..self.sum_up(groups, &ours)
         }
     }
 
-    /// Who was in which of the groups that there are. A cgroup whose processes have ended is taken to have been in the group of
-    /// its path: Galileo and systemd give a cgroup's twin the same.
-    fn members_with(
-        &self,
+    /// The groups that these cgroups were in, of those that there are. A cgroup whose processes have ended is taken to have been in the
+    /// group of its path: Galileo and systemd give a cgroup's twin the same.
+    fn groups_with<'a>(
+        &'a self,
         groups: &BTreeMap<String, Group>,
-        cgroups: &BTreeSet<String>,
-    ) -> BTreeSet<Member> {
-        let namesakes = cgroups.iter().map(|path| Member {
-            cgroup: path.clone(),
-            group: if self.now.is_unified {
-                nearest(groups, path).to_owned()
+        cgroups: &'a BTreeSet<String>,
+    ) -> BTreeMap<&'a str, Ours> {
+        let mut ours: BTreeMap<&str, Ours> = BTreeMap::new();
+        for cgroup in cgroups {
+            let known = self.groups_of.get(cgroup);
+            for group in known.into_iter().flatten() {
+                let at = ours.entry(group).or_default();
+                at.all += 1;
+                at.known += 1;
+            }
+            let twin = if self.now.is_unified {
+                nearest(groups, cgroup)
             } else {
-                path.clone()
-            },
-        });
-        // The roots are no twins: what nobody put into a cgroup may be in any group.
-        let twins = namesakes.filter(|member| self.now.is_unified || member.group != "/");
-        let all = self.members.iter().cloned().chain(twins);
-        all.filter(|member| groups.contains_key(&member.group))
-            .collect()
+                cgroup
+            };
+            // The roots are no twins: what nobody put into a cgroup may be in any group.
+            let is_twin = self.now.is_unified || twin != "/";
+            if is_twin
+                && groups.contains_key(twin)
+                && known.is_none_or(|known| !known.contains(twin))
+            {
+                ours.entry(twin).or_default().all += 1;
+            }
+        }
+        ours
+    }
+
+    /// From the leaves to the root: of groups within one another the longest time, of those beside one another the sum.
+    fn sum_up(&self, groups: &BTreeMap<String, Group>, ours: &BTreeMap<&str, Ours>) -> Throttled {
+        let mut below: BTreeMap<&str, Below> = BTreeMap::new();
+        for path in ours.keys().flat_map(|path| upwards(path)) {
+            below.entry(path).or_default();
+        }
+        let all = ours.values().map(|ours| ours.all).sum();
+        let mut in_part = false;
+        let mut whole = Below::default();
+        // A group's path comes before those of the groups below it.
+        while let Some((path, mut at)) = below.pop_last() {
+            let direct = ours.get(path).copied();
+            at.ours += direct.unwrap_or_default();
+            let has_others = self.members.get(path).copied().unwrap_or(0) > at.ours.known;
+            let Group { own_ns, any_ns, .. } = groups.get(path).copied().unwrap_or_default();
+            let told_ns = if has_others {
+                // What groups above hold, those below tell themselves where the kernel tells it.
+                match any_ns {
+                    Some(any_ns) if direct.is_some() => any_ns,
+                    Some(_) => 0,
+                    None => own_ns.unwrap_or(0),
+                }
+            } else {
+                let told_ns = any_ns.or(own_ns).unwrap_or(0);
+                at.alone_ns = at.alone_ns.max(told_ns);
+                told_ns
+            };
+            at.shared_ns = at.shared_ns.max(told_ns).max(at.alone_ns);
+            in_part |= told_ns > 0 && at.ours.all < all;
+            if path == "/" {
+                whole = at;
+            } else {
+                let outer = below.entry(parent(path)).or_default();
+                outer.ours += at.ours;
+                outer.alone_ns += at.alone_ns;
+                outer.shared_ns += at.shared_ns;
+            }
+        }
+        Throttled {
+            alone_ns: whole.alone_ns,
+            shared_ns: whole.shared_ns,
+            in_part,
+            incomplete: false,
+        }
     }
 }
 
@@ -210,78 +285,32 @@ impl Group {
     }
 }
 
+/// How many of the cgroups asked for are in a group.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ours {
+    all: usize,
+    /// Those that were found there by a reading.
+    known: usize,
+}
+
+impl AddAssign for Ours {
+    fn add_assign(&mut self, other: Self) {
+        self.all += other.all;
+        self.known += other.known;
+    }
+}
+
 /// What is told of a group and those below it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Below {
-    /// How many of the cgroups asked for have tasks there.
-    ours: usize,
-    /// Whether others have.
-    has_others: bool,
+    ours: Ours,
     alone_ns: u64,
     shared_ns: u64,
 }
 
-/// From the leaves to the root: of groups within one another the longest time, of those beside one another the sum.
-fn sum_up(
-    groups: &BTreeMap<String, Group>,
-    members: &BTreeSet<Member>,
-    of: &BTreeSet<String>,
-) -> Throttled {
-    let mut below: BTreeMap<&str, Below> = BTreeMap::new();
-    for member in members {
-        let at = below.entry(member.group.as_str()).or_default();
-        if of.contains(&member.cgroup) {
-            at.ours += 1;
-        } else {
-            at.has_others = true;
-        }
-    }
-    let all = below.values().map(|at| at.ours).sum();
-    let direct: BTreeSet<&str> = below
-        .iter()
-        .filter(|(_, at)| at.ours > 0)
-        .map(|(path, _)| *path)
-        .collect();
-    let mut in_part = false;
-    let mut whole = Below::default();
-    // A group's path comes before those of the groups below it.
-    for (path, group) in groups.iter().rev() {
-        let Some(mut at) = below.get(path.as_str()).copied() else {
-            continue;
-        };
-        let Group { own_ns, any_ns, .. } = *group;
-        let told_ns = if at.ours == 0 {
-            0
-        } else if !at.has_others {
-            let told_ns = any_ns.or(own_ns).unwrap_or(0);
-            at.alone_ns = at.alone_ns.max(told_ns);
-            told_ns
-        } else {
-            // What groups above hold, those below tell themselves where the kernel tells it.
-            match any_ns {
-                Some(any_ns) if direct.contains(path.as_str()) => any_ns,
-                Some(_) => 0,
-                None => own_ns.unwrap_or(0),
-            }
-        };
-        at.shared_ns = at.shared_ns.max(told_ns).max(at.alone_ns);
-        in_part |= told_ns > 0 && at.ours < all;
-        if path == "/" {
-            whole = at;
-        } else {
-            let outer = below.entry(parent(path)).or_default();
-            outer.ours += at.ours;
-            outer.has_others |= at.has_others;
-            outer.alone_ns += at.alone_ns;
-            outer.shared_ns += at.shared_ns;
-        }
-    }
-    Throttled {
-        alone_ns: whole.alone_ns,
-        shared_ns: whole.shared_ns,
-        in_part,
-        incomplete: false,
-    }
+/// A group and those above it.
+fn upwards(path: &str) -> impl Iterator<Item = &str> {
+    iter::successors(Some(path), |path| (*path != "/").then(|| parent(path)))
 }
 
 /// The path of the group above.

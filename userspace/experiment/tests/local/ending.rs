@@ -157,7 +157,7 @@ async fn cgroup_parent_holds_the_run() {
     let Some(ground) = Ground::of_root() else {
         return;
     };
-    let unified = galileo_experiment::local::mounts::Hierarchies::read()
+    let unified = galileo_probes::mounts::Hierarchies::read()
         .unwrap()
         .unified
         .unwrap();

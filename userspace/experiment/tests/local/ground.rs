@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use galileo_experiment::local::mounts::Hierarchies;
 use galileo_experiment::local::{LocalPlatform, Options, ReplicaSpec};
+use galileo_probes::mounts::Hierarchies;
 use rustix::process::{Pid, test_kill_process};
 use tempfile::TempDir;
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use galileo_experiment::local::mounts::Hierarchies;
+use galileo_probes::mounts::Hierarchies;
 
 use crate::ground::{Ground, cgroups_of, helper, lives, number_in, run_id, wait_for};
 use crate::remains::{Other, end};

@@ -1,10 +1,13 @@
 //! Where the cgroup hierarchies are: `/proc/self/mountinfo` and `/proc/self/cgroup`, read once.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use super::error::{Error, Result};
+/// What tells of the mounts that this process can see.
+pub const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// The cgroup hierarchies that this process can see.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,12 +31,10 @@ impl Hierarchies {
     /// Reads `/proc/self/mountinfo`.
     ///
     /// # Errors
+    ///
     /// If it cannot be read.
-    pub fn read() -> Result<Self> {
-        let path = Path::new("/proc/self/mountinfo");
-        Ok(Self::parse(
-            &fs::read_to_string(path).map_err(|source| Error::at("read", path, source))?,
-        ))
+    pub fn read() -> io::Result<Self> {
+        Ok(Self::parse(&fs::read_to_string(MOUNTS)?))
     }
 
     /// Finds the hierarchies in the text of a mountinfo file. What is mounted over is not seen; of several mounts of
@@ -72,8 +73,16 @@ impl Hierarchies {
         found
     }
 
+    /// The folders of all hierarchies, each once.
+    #[must_use]
+    pub fn points(&self) -> Vec<&Path> {
+        let unified = self.unified.iter().map(|mount| mount.point.as_path());
+        unified.chain(self.v1_points()).collect()
+    }
+
     /// The folders of all hierarchies of version 1, each once.
-    pub(crate) fn v1_points(&self) -> Vec<&Path> {
+    #[must_use]
+    pub fn v1_points(&self) -> Vec<&Path> {
         let mut points: Vec<&Path> = self
             .v1
             .values()
@@ -202,6 +211,7 @@ mod tests {
         );
         assert_eq!(found.v1.get("xattr"), None);
         assert_eq!(found.v1_points().len(), 3);
+        assert_eq!(found.points().len(), 4);
     }
 
     #[test]
