@@ -5,11 +5,12 @@
 //!
 //! Reading order: [`watch`] (probes, and what they saw), [`maps`] (what these take), [`pod`] (processes in cgroups of their own), [`nginx`]
 //! (one of them), [`talk`] (connections that carry given bytes), [`segments`] (connections that carry given segments), [`wire`]
-//! (network namespaces), [`flood`] (of softirqs), [`http`] (a plain client), [`wait`], [`leftovers`] (of tests that were killed);
+//! (network namespaces), [`flood`] (of softirqs), [`http`] (a plain client), [`wait`], [`accounts`] (the kernel's), [`leftovers`] (of tests that were killed);
 //! apart from these [`runs`] (the program `galileo` as its users start it) and [`object`] (with a program that is refused).
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod flood;
 pub mod http;
 pub mod leftovers;

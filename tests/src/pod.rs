@@ -11,7 +11,7 @@ use std::{
 
 use galileo_probes::{
     cgroup::{self, CgroupId},
-    mounts::Hierarchies,
+    mounts::{self, Hierarchies},
 };
 
 use crate::{leftovers, wait, wire::Namespace};
@@ -141,15 +141,15 @@ impl Pod {
 
     /// Starts a program in it, with pipes for input and output.
     ///
-    /// The shell that becomes the program is moved while it is stopped: what a process has run when it is moved is its new cgroup's by
-    /// the probes, which count when it leaves the CPU, and its old one's by the kernel, up to the last tick.
+    /// The shell that becomes the program is moved while it sleeps: what a process has run when it is moved is its new cgroup's by
+    /// the probes, which count when it leaves the CPU, and its old one's by the kernel, as far as that was accounted.
     ///
     /// # Panics
     ///
     /// If it cannot be started or moved.
     pub fn start(&self, command: &[&str]) -> Process {
         let mut child = Command::new("sh")
-            .args(["-c", r#"kill -STOP $$; exec "$@""#, "stopped"])
+            .args(["-c", r#"read -r _ || exit; exec "$@""#, "moved"])
             .args(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -157,15 +157,14 @@ impl Pod {
             .expect("sh can be started");
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        let process = Process {
+        let mut process = Process {
             child,
             input,
             output,
         };
-        process.is_off_its_cpu('T');
+        process.sleeps();
         self.adopt(&process);
-        let id = rustix::process::Pid::from_child(&process.child);
-        rustix::process::kill_process(id, rustix::process::Signal::CONT).expect("it is stopped");
+        process.say("go");
         process
     }
 
@@ -313,19 +312,14 @@ impl Process {
 
     /// Waits until it sleeps, so that all it used is counted.
     pub fn sleeps(&self) {
-        self.is_off_its_cpu('S');
-    }
-
-    /// Waits until it is in a state of `proc_pid_stat(5)` and runs no more.
-    fn is_off_its_cpu(&self, state: char) {
         let folder = PathBuf::from(format!("/proc/{}", self.id()));
-        wait::until(&format!("the process is in state {state}"), || {
+        wait::until("the process sleeps", || {
             let stat = fs::read_to_string(folder.join("stat")).ok()?;
             let (_, rest) = stat.rsplit_once(") ")?;
             // It says so before it leaves its CPU. The kernel tells the call that it waits in once it has left
             // (`task_current_syscall`).
             let call = fs::read_to_string(folder.join("syscall")).ok()?;
-            (rest.starts_with(state) && !call.starts_with("running")).then_some(())
+            (rest.starts_with('S') && !call.starts_with("running")).then_some(())
         });
     }
 }
@@ -338,17 +332,25 @@ impl Drop for Process {
     }
 }
 
+/// The folder of the cgroup that this process is in.
+///
+/// # Panics
+///
+/// If there is no cgroup2.
+#[must_use]
+pub fn own_folder() -> PathBuf {
+    let text = fs::read_to_string("/proc/self/cgroup").expect("procfs is mounted");
+    let mount = Hierarchies::read().ok().and_then(|all| all.unified);
+    mounts::unified_path(&text)
+        .and_then(|path| mount?.folder(path))
+        .expect("a cgroup2 mount that shows this process' cgroup")
+}
+
 /// The cgroup that this process is in.
 ///
 /// # Panics
 ///
 /// If there is no cgroup2.
 pub fn own_cgroup() -> CgroupId {
-    let text = std::fs::read_to_string("/proc/self/cgroup").expect("a kernel with cgroups");
-    let path = text
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .expect("a kernel with cgroup2");
-    let mount = cgroup::mount_point().expect("a cgroup2 mount");
-    cgroup::id(&mount.join(path)).expect("this process' cgroup")
+    cgroup::id(&own_folder()).expect("this process' cgroup")
 }

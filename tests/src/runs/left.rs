@@ -31,8 +31,8 @@ pub fn nothing(run: &str) {
 #[must_use]
 pub fn cgroups(run: &str) -> Vec<PathBuf> {
     let hierarchies = Hierarchies::read().unwrap_or_default();
-    let folders = hierarchies.points().into_iter();
-    folders
+    let points = hierarchies.points().into_iter();
+    points
         .map(|point| point.join("galileo").join(run))
         .filter(|folder| folder.exists())
         .collect()

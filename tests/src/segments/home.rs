@@ -9,7 +9,7 @@ use std::{
 
 use galileo_probes::cgroup::{self, CgroupId};
 
-use crate::{leftovers, wait};
+use crate::{leftovers, pod, wait};
 
 /// While it lives, this process is in a cgroup of its own: the sockets that it makes belong to that.
 ///
@@ -32,12 +32,7 @@ impl Home {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         leftovers::sweep();
         let mount = cgroup::mount_point().expect("a cgroup2 mount");
-        let own = fs::read_to_string("/proc/self/cgroup").expect("procfs is mounted");
-        let own = own
-            .lines()
-            .find_map(|line| line.strip_prefix("0::/"))
-            .expect("a cgroup2 line");
-        let before = mount.join(own);
+        let before = pod::own_folder();
         let folder = mount.join(format!(
             "{}{}-{}-wire",
             leftovers::PREFIX,

@@ -5,38 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use galileo_probes::{
-    Accounting, Blame, Closure, Config, Ledger, RootTasks, Snapshot, Ticks, cgroup,
-};
+use galileo_probes::{Blame, Closure, Config, Ledger, RootTasks, Snapshot, cgroup};
 use galileo_tests::{
+    accounts::{taken_off_since, ticks},
     pod::Pod,
     turn,
     wait::{try_until, until},
     watch::Watch,
 };
-
-/// What this kernel may have taken off tasks' clocks since then, at most: time that the hypervisor gave to others, and that of
-/// interrupts. The probes see no more than that a task had the CPU.
-pub(crate) fn taken_off_since(before: &Ticks) -> u64 {
-    let (steal, interrupts) = Accounting::find().taken_off_ns(ticks().since(before));
-    steal + interrupts
-}
-
-/// CPU time of the first process: where a kernel hides the switches of its threads, what comes after it has its time
-/// (`switch_unseen`).
-pub(crate) fn first_process_ns() -> u64 {
-    let stat = fs::read_to_string("/proc/1/stat").unwrap();
-    let (_, rest) = stat.rsplit_once(") ").unwrap();
-    // In user mode and in the kernel's, in hundredths of a second (proc_pid_stat(5)).
-    let ticks = rest.split(' ').skip(11).take(2);
-    ticks
-        .map(|ticks| ticks.parse::<u64>().unwrap() * 10_000_000)
-        .sum()
-}
-
-pub(crate) fn ticks() -> Ticks {
-    Ticks::read().unwrap()
-}
 
 /// Spins for so many milliseconds of CPU time each time it is asked, and tells what it has used in all, in nanoseconds.
 const SPINNER: &str = r#"

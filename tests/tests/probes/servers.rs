@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use galileo_probes::{Config, Exchange, Role, cgroup, cgroup::CgroupId};
+use galileo_probes::{Config, Exchange, Role, cgroup::CgroupId};
 use galileo_tests::{
     free_port,
     http::{Client, Reply},
-    pod::{Pod, listens},
+    pod::{Pod, listens, own_cgroup},
     turn,
     watch::{Watch, of_role},
 };
@@ -49,13 +49,7 @@ fn load(port: u16, keep_alive: bool) -> Asked {
 
 /// Each request exactly once in both roles, with what is known of it; and the two roles of one request fit together.
 fn compare(asked: &Asked, seen: &[Exchange], server: CgroupId) {
-    let mount = cgroup::mount_point().unwrap();
-    let line = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-    let own = line
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
-        .unwrap();
-    let client = cgroup::id(&mount.join(own)).unwrap();
+    let client = own_cgroup();
     let by_id = |role| -> BTreeMap<&str, &Exchange> {
         let found = of_role(seen, role);
         let by_id: BTreeMap<_, _> = found

@@ -194,7 +194,10 @@ impl Writer {
         } else {
             self.database.error(error)
         };
-        warn!(experiment = self.experiment, %error, "records could not be written and are lost");
+        // What follows the first has its reason as a rule, comes with each batch, and is counted.
+        if self.error.is_none() {
+            warn!(experiment = self.experiment, %error, "records could not be written and are lost");
+        }
         self.error.get_or_insert(error);
     }
 }

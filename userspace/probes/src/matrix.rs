@@ -1,7 +1,7 @@
 //! Who waited while whom a CPU was given to: each CPU's pairs, and those that found no place there.
 
 use std::{
-    collections::{BTreeMap, HashMap as Totals},
+    collections::{BTreeMap, BTreeSet, HashMap as Totals},
     hash::{BuildHasherDefault, Hasher},
     mem::offset_of,
     sync::atomic::{AtomicU64, Ordering, fence},
@@ -263,19 +263,10 @@ impl Matrix {
         self.rest.keys().count()
     }
 
-    /// The sums of each of these slots, as victim or aggressor.
-    pub(crate) fn of_slots(&self, slots: impl Iterator<Item = u32>) -> BTreeMap<u32, Vec<PairSum>> {
-        let mut found: BTreeMap<u32, Vec<_>> = slots.map(|slot| (slot, Vec::new())).collect();
-        for (key, ns) in &self.totals {
-            let (victim, aggressor) = pair_of(*key);
-            let other = (aggressor != victim).then_some(aggressor);
-            for slot in [Some(victim), other].into_iter().flatten() {
-                if let Some(pairs) = found.get_mut(&slot) {
-                    pairs.push(((victim, aggressor), *ns));
-                }
-            }
-        }
-        found
+    /// The sums in which one of these slots is victim or aggressor.
+    pub(crate) fn of_slots(&self, slots: &BTreeSet<u32>) -> impl Iterator<Item = PairSum> {
+        let pairs = self.totals.iter().map(|(key, ns)| (pair_of(*key), *ns));
+        pairs.filter(|((victim, aggressor), _)| slots.contains(victim) || slots.contains(aggressor))
     }
 
     /// All sums by slots of victim and aggressor, as they were last read.

@@ -1,4 +1,4 @@
-//! Where the cgroup hierarchies are: `/proc/self/mountinfo` and `/proc/self/cgroup`, read once.
+//! Where the cgroup hierarchies are: the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
 
 use std::{
     collections::BTreeMap,

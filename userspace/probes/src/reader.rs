@@ -172,7 +172,8 @@ impl Reader {
     }
 
     /// Lists cgroups that are new, and gives back the places of those that are gone. What fails is tried anew by the next
-    /// reading: a place is entered as taken once its counters can be read, and is deserted until it was given back.
+    /// reading: a place is entered as taken once its counters can be read, and is deserted until it was given back. But for what a cgroup
+    /// that leaves the list carried last over interfaces.
     fn tend(&mut self, now_ns: u64) -> Result<(), Error> {
         let mut events = Vec::new();
         let mut outcome = self.find_places(now_ns, &mut events);
@@ -242,18 +243,20 @@ impl Reader {
         let outcome = self.read_interfaces();
         self.listed = self.readings;
         self.wanted_anew = true;
-        let entries = places
-            .iter()
-            .filter_map(|(index, _)| self.entries.get(*index));
-        let pairs = self.matrix.of_slots(entries.map(|entry| entry.slot));
         for (index, _) in places {
             self.update_network(*index);
-            if let Some(entry) = self.entries.get(*index) {
-                let entries = &self.entries;
-                let pairs = pairs.get(&entry.slot).into_iter().flatten().copied();
-                self.inheritance
-                    .pass_on(entry, pairs, |slot| entries.cgroup_of(slot));
-            }
+        }
+        let entries = &self.entries;
+        let leaving: Vec<&Entry> = places
+            .iter()
+            .filter_map(|(index, _)| entries.get(*index))
+            .collect();
+        let slots = leaving.iter().map(|entry| entry.slot).collect();
+        self.inheritance
+            .pass_on(&leaving, self.matrix.of_slots(&slots), |slot| {
+                entries.cgroup_of(slot)
+            });
+        for (index, _) in places {
             if let Some(entry) = self.entries.remove(*index) {
                 self.departed.add(&entry.stats);
             }
@@ -268,17 +271,18 @@ impl Reader {
         self.listed = self.readings + 1;
     }
 
-    /// Sets all counters of deserted places to 0 and makes them free.
+    /// Sets all counters of deserted places to 0 and makes them free. One with which that fails keeps no other from it.
     fn give_back(&mut self, places: &BTreeSet<usize>) -> Result<(), Error> {
-        self.traffic.free(places)?;
-        for index in places {
+        let mut stuck = BTreeSet::new();
+        let mut outcome = self.traffic.free(places, &mut stuck);
+        for index in places.difference(&stuck) {
             self.cgroups.clear(*index, None);
             self.http.clear(*index, None);
             self.ledger_of.clear(*index, None);
             self.tcp
                 .clear(*index, Some(offset_of!(TcpCounters, generation)));
-            self.slots.give_back(*index)?;
+            outcome = outcome.and(self.slots.give_back(*index));
         }
-        Ok(())
+        outcome
     }
 }

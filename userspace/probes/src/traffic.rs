@@ -232,8 +232,14 @@ impl TrafficMaps {
             .set_half(index, offset_of!(CgroupTraffic, generation), generation);
     }
 
-    /// Sets what was counted at places to 0 and makes the entries free that they have, or had, under any generation.
-    pub(crate) fn free(&mut self, places: &BTreeSet<usize>) -> Result<(), Error> {
+    /// Sets what was counted at places to 0 and makes the entries free that they have, or had, under any generation. `stuck` is told
+    /// the places of which an entry could not be freed.
+    pub(crate) fn free(
+        &mut self,
+        places: &BTreeSet<usize>,
+        stuck: &mut BTreeSet<usize>,
+    ) -> Result<(), Error> {
+        let mut outcome = Ok(());
         for index in places {
             self.cgroups
                 .clear(*index, Some(offset_of!(CgroupTraffic, generation)));
@@ -249,22 +255,31 @@ impl TrafficMaps {
             let Some((slot, interface)) = InterfaceTraffic::owner(owner) else {
                 continue;
             };
-            if !places.contains(&(slot_index(slot) as usize)) {
+            let index = slot_index(slot) as usize;
+            if !places.contains(&index) {
                 continue;
             }
-            match self.entry_of.remove(&Key(InterfaceKey { slot, interface })) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(mismatch(&error)),
+            let freed = self.free_entry(entry, InterfaceKey { slot, interface });
+            if freed.is_err() {
+                stuck.insert(index);
             }
-            self.interfaces.clear(entry, None);
-            if let Some(seen) = self.seen.get_mut(entry) {
-                *seen = Seen::default();
-            }
-            self.free
-                .push(entry as u32, 0)
-                .map_err(|error| mismatch(&error))?;
+            outcome = outcome.and(freed);
         }
-        Ok(())
+        outcome
+    }
+
+    fn free_entry(&mut self, entry: usize, key: InterfaceKey) -> Result<(), Error> {
+        match self.entry_of.remove(&Key(key)) {
+            Ok(()) | Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(mismatch(&error)),
+        }
+        self.interfaces.clear(entry, None);
+        if let Some(seen) = self.seen.get_mut(entry) {
+            *seen = Seen::default();
+        }
+        self.free
+            .push(entry as u32, 0)
+            .map_err(|error| mismatch(&error))
     }
 }
 

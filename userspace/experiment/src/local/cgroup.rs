@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use galileo_probes::mounts::{Hierarchies, MOUNTS};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
-use super::error::{Error, Result};
 use super::procfs::Stat;
 
 /// How often a cgroup that is being emptied is looked at.
@@ -47,11 +45,6 @@ impl Cgroup {
         }
         ids
     }
-}
-
-/// The hierarchies that there are.
-pub(crate) fn hierarchies() -> Result<Hierarchies> {
-    Hierarchies::read().map_err(|source| Error::at("read", Path::new(MOUNTS), source))
 }
 
 /// The child cgroups; none if the cgroup is gone.

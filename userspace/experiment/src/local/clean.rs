@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, getpid};
 
 use super::error::{Error, Result};
 use super::owner::{Life, life};
-use super::tree::{ALL_RUNS, Tree, folder_of, own_folder};
+use super::tree::{ALL_RUNS, Tree, folder_of, hierarchies, own_folder};
 use super::{cgroup, procfs};
 
 /// The environment variable that names a replica to itself, as `<run>/<replica>`.
@@ -127,7 +127,7 @@ fn candidates(
     state_dir: &Path,
     parent: Option<&Path>,
 ) -> Result<BTreeSet<(Option<PathBuf>, String)>> {
-    let hierarchies = cgroup::hierarchies()?;
+    let hierarchies = hierarchies()?;
     let mut found = BTreeSet::new();
     if let Some(mount) = &hierarchies.unified {
         let bases = match parent {

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -165,6 +166,9 @@ fn prepare(arguments: &mut impl Iterator<Item = OsString>) -> Result<Prepared, R
     let program = arguments
         .next()
         .ok_or_else(|| Refusal::own("the command is empty".to_owned()))?;
+    // What it has run by now is its new cgroup's by the probes and its old one's by the kernel (docs/measurements.md), unless it leaves
+    // its CPU in between.
+    std::thread::sleep(Duration::from_micros(1));
     for folder in &request.join {
         cgroup::join(folder, std::process::id()).map_err(|error| {
             Refusal::own(format!(

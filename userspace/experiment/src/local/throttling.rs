@@ -115,12 +115,7 @@ impl Throttling {
             };
             groups.iter().map(held).collect()
         });
-        let now = Self {
-            groups: None,
-            members: BTreeSet::new(),
-            ..self.clone()
-        };
-        Held::new(groups, self.members.union(&before.members), now)
+        Held::new(groups, self.members.union(&before.members), self)
     }
 }
 
@@ -132,35 +127,46 @@ pub(crate) struct Held {
     /// In which of them cgroups were at either reading.
     groups_of: BTreeMap<String, BTreeSet<String>>,
     /// How many pairs of a cgroup and a group there are in a group and below it.
-    members: BTreeMap<String, usize>,
-    /// The rest of the later reading.
-    now: Throttling,
+    pairs_below: BTreeMap<String, usize>,
+    /// Whether no limit held anybody, as far as it is told.
+    nothing: bool,
+    /// Whether there may be no quotas above what is told of.
+    is_whole: bool,
+    /// Whether the controller is in cgroup2's hierarchy.
+    is_unified: bool,
+    /// The cgroups that there are.
+    cgroups: BTreeSet<String>,
 }
 
 impl Held {
     fn new<'a>(
         groups: Option<BTreeMap<String, Group>>,
         members: impl Iterator<Item = &'a Member>,
-        now: Throttling,
+        now: &Throttling,
     ) -> Self {
-        let mut held = Self {
-            groups,
-            groups_of: BTreeMap::new(),
-            members: BTreeMap::new(),
-            now,
-        };
-        let groups = held.groups.iter().flatten().map(|(path, _)| path.as_str());
-        let groups: BTreeSet<&str> = groups.collect();
-        for Member { cgroup, group } in members {
-            if groups.contains(group.as_str()) {
-                let of = held.groups_of.entry(cgroup.clone()).or_default();
-                of.insert(group.clone());
-                for path in upwards(group) {
-                    *held.members.entry(path.to_owned()).or_default() += 1;
-                }
+        let mut groups_of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut pairs_below = BTreeMap::new();
+        let is_there = |group| groups.as_ref().is_some_and(|all| all.contains_key(group));
+        for Member { cgroup, group } in members.filter(|member| is_there(&member.group)) {
+            let of = groups_of.entry(cgroup.clone()).or_default();
+            of.insert(group.clone());
+            for path in upwards(group) {
+                *pairs_below.entry(path.to_owned()).or_default() += 1;
             }
         }
-        held
+        let nothing = groups
+            .iter()
+            .flatten()
+            .all(|(_, group)| group.told_ns() == 0);
+        Self {
+            groups,
+            groups_of,
+            pairs_below,
+            nothing,
+            is_whole: now.is_whole,
+            is_unified: now.is_unified,
+            cgroups: now.cgroups.clone(),
+        }
     }
 
     /// The tasks of these cgroups, given by their paths.
@@ -173,17 +179,15 @@ impl Held {
             return unknown;
         };
         // Of what is gone nobody tells any more whether it had a limit.
-        if cgroups.is_disjoint(&self.now.cgroups) {
+        if cgroups.is_disjoint(&self.cgroups) {
             return unknown;
         }
-        let nothing_held = groups.values().all(|group| group.told_ns() == 0);
-        if nothing_held && self.now.is_whole {
+        if self.nothing && self.is_whole {
             return Throttled::default();
         }
         let ours = self.groups_with(groups, cgroups);
-        let is_seen = nothing_held || !ours.is_empty();
-        let above_is_seen =
-            self.now.is_whole || ours.keys().all(|path| groups[*path].any_ns.is_some());
+        let is_seen = self.nothing || !ours.is_empty();
+        let above_is_seen = self.is_whole || ours.keys().all(|path| groups[*path].any_ns.is_some());
         Throttled {
             incomplete: !is_seen || !above_is_seen,
             ..self.sum_up(groups, &ours)
@@ -205,13 +209,13 @@ impl Held {
                 at.all += 1;
                 at.known += 1;
             }
-            let twin = if self.now.is_unified {
+            let twin = if self.is_unified {
                 nearest(groups, cgroup)
             } else {
                 cgroup
             };
             // The roots are no twins: what nobody put into a cgroup may be in any group.
-            let is_twin = self.now.is_unified || twin != "/";
+            let is_twin = self.is_unified || twin != "/";
             if is_twin
                 && groups.contains_key(twin)
                 && known.is_none_or(|known| !known.contains(twin))
@@ -235,7 +239,7 @@ impl Held {
         while let Some((path, mut at)) = below.pop_last() {
             let direct = ours.get(path).copied();
             at.ours += direct.unwrap_or_default();
-            let has_others = self.members.get(path).copied().unwrap_or(0) > at.ours.known;
+            let has_others = self.pairs_below.get(path).copied().unwrap_or(0) > at.ours.known;
             let Group { own_ns, any_ns, .. } = groups.get(path).copied().unwrap_or_default();
             let told_ns = if has_others {
                 // What groups above hold, those below tell themselves where the kernel tells it.
@@ -285,11 +289,11 @@ impl Group {
     }
 }
 
-/// How many of the cgroups asked for are in a group.
+/// How many pairs of a cgroup that was asked for and a group there are.
 #[derive(Debug, Clone, Copy, Default)]
 struct Ours {
     all: usize,
-    /// Those that were found there by a reading.
+    /// Those that a reading found.
     known: usize,
 }
 

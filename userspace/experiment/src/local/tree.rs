@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use galileo_probes::mounts::{Mount, unified_path};
+use galileo_probes::mounts::{Hierarchies, MOUNTS, Mount, unified_path};
 use rustix::process::Pid;
 
 use super::cgroup::{self, Cgroup};
@@ -25,6 +25,11 @@ pub(crate) const SELF: &str = "self";
 pub(crate) const GUARD: &str = "guard";
 /// The folder that holds the cgroups of all runs.
 pub(crate) const ALL_RUNS: &str = "galileo";
+
+/// The hierarchies that this process can see.
+pub(super) fn hierarchies() -> Result<Hierarchies> {
+    Hierarchies::read().map_err(|source| Error::at("read", Path::new(MOUNTS), source))
+}
 
 /// Where the replicas of a run are kept apart.
 pub(crate) enum Standing {
@@ -50,7 +55,7 @@ impl Tree {
     /// Makes the cgroups of a run and moves this process into `self`: below `parent` if one is given (as a path below
     /// the cgroup2 mount), else below the mount, else below the own cgroup, if it is delegated to this user.
     pub(crate) fn open(parent: Option<&Path>, run_id: &str) -> Result<Standing> {
-        let hierarchies = cgroup::hierarchies()?;
+        let hierarchies = hierarchies()?;
         let Some(mount) = hierarchies.unified.clone() else {
             let why =
                 "no cgroup2 hierarchy is mounted (mount -t cgroup2 none /sys/fs/cgroup/unified)"
@@ -105,7 +110,7 @@ impl Tree {
 
     /// The tree of a run that another process has made.
     pub(crate) fn adopt(base: PathBuf, home: PathBuf, run_id: &str) -> Result<Self> {
-        let hierarchies = cgroup::hierarchies()?;
+        let hierarchies = hierarchies()?;
         let mount = hierarchies.unified.ok_or_else(|| Error::Parent {
             parent: base.display().to_string(),
             why: "no cgroup2 hierarchy is mounted".to_owned(),
@@ -367,7 +372,7 @@ mod tests {
     impl Base {
         fn new(name: &str) -> Option<Self> {
             let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-            let point = cgroup::hierarchies()
+            let point = hierarchies()
                 .ok()
                 .and_then(|all| all.unified)
                 .map(|unified| unified.point)

@@ -12,7 +12,8 @@
 //! course) in [`phases`], [`deploy`], [`drive`] (load and balancer), [`observe`] and [`answered`] (exchanges), [`sampling`]
 //! (telemetry), [`names`] (whose a cgroup is, [`births`] as they come), [`reading`] (of the probes and the kernel's accounts),
 //! [`usage`] and [`preemption`] (from two of these to what a replica used), [`mod@cpus`] and [`closures`] (to what the CPUs did),
-//! [`counted`] (to what was lost), [`own`] (to what Galileo did), [`machine`].
+//! [`counted`] (to what was lost), [`network`] and [`system`] (to traffic, and to what is in no cgroup), [`own`] (to what Galileo
+//! did), [`machine`]; [`captured`] (all of it together), `error`.
 
 mod answered;
 mod births;

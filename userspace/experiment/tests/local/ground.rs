@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use galileo_experiment::local::{LocalPlatform, Options, ReplicaSpec};
-use galileo_probes::mounts::Hierarchies;
+use galileo_probes::mounts::{Hierarchies, unified_path};
 use rustix::process::{Pid, test_kill_process};
 use tempfile::TempDir;
 
@@ -150,8 +150,5 @@ pub fn cgroups_of(run_id: &str) -> Vec<PathBuf> {
 /// The cgroup2 path of a process.
 pub fn cgroup_of(pid: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    text.lines()
-        .find_map(|line| line.strip_prefix("0::"))
-        .unwrap()
-        .to_owned()
+    unified_path(&text).unwrap().to_owned()
 }

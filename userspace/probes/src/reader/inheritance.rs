@@ -45,38 +45,37 @@ impl Inheritance {
         }
     }
 
-    /// Gives what a cgroup counted that leaves the list to its heir. `pairs` are those of the matrix that it is in, by slots.
+    /// Gives what cgroups counted that leave the list to their heirs. `pairs` are those of the matrix that they are in, by slots.
     pub(super) fn pass_on(
         &mut self,
-        entry: &Entry,
+        leaving: &[&Entry],
         pairs: impl Iterator<Item = PairSum>,
         cgroup_of: impl Fn(u32) -> Option<CgroupId>,
     ) {
-        let Some(heir) = entry.stats.heir else {
-            // Nobody is there to be blamed, or to have waited: as the matrix forgets the pairs.
-            self.blames
-                .retain(|blame, _| blame.victim != entry.id && blame.aggressor != entry.id);
-            return;
-        };
-        self.stats.entry(heir).or_default().add(&entry.stats);
-        let renamed = |id: CgroupId| if id == entry.id { heir } else { id };
-        let mut blames = BTreeMap::new();
-        let mut give = |blame: Blame, ns: u64| {
-            let blame = Blame {
-                victim: renamed(blame.victim),
-                aggressor: renamed(blame.aggressor),
-            };
-            *blames.entry(blame).or_default() += ns;
-        };
-        for (blame, ns) in &self.blames {
-            give(*blame, *ns);
-        }
-        for ((victim, aggressor), ns) in pairs {
-            if let (Some(victim), Some(aggressor)) = (cgroup_of(victim), cgroup_of(aggressor)) {
-                give(Blame { victim, aggressor }, ns);
+        let heirs: BTreeMap<CgroupId, Option<CgroupId>> = leaving
+            .iter()
+            .map(|entry| (entry.id, entry.stats.heir))
+            .collect();
+        for entry in leaving {
+            if let Some(heir) = entry.stats.heir {
+                self.stats.entry(heir).or_default().add(&entry.stats);
             }
         }
-        self.blames = blames;
+        let is_there = |id: &CgroupId| heirs.get(id) != Some(&None);
+        let renamed = |id: CgroupId| heirs.get(&id).copied().unwrap_or(Some(id));
+        let named = pairs.filter_map(|((victim, aggressor), ns)| {
+            let (victim, aggressor) = (cgroup_of(victim)?, cgroup_of(aggressor)?);
+            Some((Blame { victim, aggressor }, ns))
+        });
+        let left = std::mem::take(&mut self.blames);
+        for (blame, ns) in left.into_iter().chain(named) {
+            // Of those without an heir nobody is there to be blamed, or to have waited: as the matrix forgets their pairs.
+            let victim = renamed(blame.victim).filter(is_there);
+            let aggressor = renamed(blame.aggressor).filter(is_there);
+            if let (Some(victim), Some(aggressor)) = (victim, aggressor) {
+                *self.blames.entry(Blame { victim, aggressor }).or_default() += ns;
+            }
+        }
     }
 }
 
@@ -106,7 +105,8 @@ mod tests {
             let id = CgroupId(u64::from(child) + 10);
             let names = [(1, OTHER), (2, id)];
             let pairs = [((2, 1), 5), ((1, 2), 7)];
-            left.pass_on(&entry(2, id, Some(HEIR), 3), pairs.into_iter(), |slot| {
+            let leaving = entry(2, id, Some(HEIR), 3);
+            left.pass_on(&[&leaving], pairs.into_iter(), |slot| {
                 names
                     .iter()
                     .find(|(known, _)| *known == slot)
@@ -125,8 +125,33 @@ mod tests {
             blames: BTreeMap::from([(blame(HEIR, OTHER), 5), (blame(HEIR, CHILD), 6)]),
             ..Inheritance::default()
         };
-        left.pass_on(&entry(1, OTHER, None, 3), [].into_iter(), |_| None);
+        left.pass_on(&[&entry(1, OTHER, None, 3)], [].into_iter(), |_| None);
         assert_eq!(left.blames, BTreeMap::from([(blame(HEIR, CHILD), 6)]));
         assert!(left.stats.is_empty());
+    }
+    #[test]
+    fn of_two_that_waited_for_each_other_and_leave_together_each_heir_has_the_part_of_his_own() {
+        const OTHERS_HEIR: CgroupId = CgroupId(4);
+        let names = [(1, OTHER), (2, CHILD), (3, HEIR)];
+        let cgroup_of = |slot| {
+            let known = names.iter().find(|(known, _)| *known == slot);
+            known.map(|(_, id)| *id)
+        };
+        let pairs = [((1, 2), 5), ((2, 1), 7), ((3, 2), 11)];
+        let left = |others_heir| {
+            let mut left = Inheritance::default();
+            let other = entry(1, OTHER, others_heir, 3);
+            let child = entry(2, CHILD, Some(HEIR), 3);
+            left.pass_on(&[&other, &child], pairs.into_iter(), cgroup_of);
+            left.blames
+        };
+        let own = (blame(HEIR, HEIR), 11);
+        let each = [
+            (blame(OTHERS_HEIR, HEIR), 5),
+            (blame(HEIR, OTHERS_HEIR), 7),
+            own,
+        ];
+        assert_eq!(left(Some(OTHERS_HEIR)), BTreeMap::from(each));
+        assert_eq!(left(None), BTreeMap::from([own]));
     }
 }

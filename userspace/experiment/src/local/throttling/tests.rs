@@ -147,6 +147,28 @@ fn a_cgroup_whose_processes_have_ended_was_in_the_group_of_its_path() {
 }
 
 #[test]
+fn a_twin_that_holds_strangers_is_no_lower_bound_for_who_was_found_elsewhere() {
+    let groups = [
+        ("/run", 0, None),
+        ("/run/web", 30, None),
+        ("/slow", 50, None),
+    ];
+    let members = [("/run/web", "/slow"), ("/stranger", "/run/web")];
+    let shared = Throttled {
+        alone_ns: 50,
+        shared_ns: 80,
+        in_part: true,
+        ..Throttled::default()
+    };
+    assert_eq!(held(&reading(&groups, &members), &["/run/web"]), shared);
+    let alone = Throttled {
+        in_part: true,
+        ..Throttled::alone(80)
+    };
+    assert_eq!(held(&reading(&groups, &members[..1]), &["/run/web"]), alone);
+}
+
+#[test]
 fn what_lies_above_a_mounted_part_is_told_by_those_below_or_not_at_all() {
     let told = |any_ns| {
         let mut after = reading(&[("/web", 20, any_ns)], &[("/web", "/web")]);
