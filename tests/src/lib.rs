@@ -27,6 +27,8 @@ pub mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Keeps the other tests of this program waiting while it lives.
 pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -44,4 +46,18 @@ pub fn free_port() -> u16 {
         .and_then(|listener| listener.local_addr())
         .expect("cannot bind to a port of 127.0.0.1")
         .port()
+}
+
+/// Lets this process have as many files and sockets open as it may ask for.
+///
+/// # Panics
+///
+/// If the kernel refuses that.
+pub fn raise_file_limit() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let all = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, all).expect("up to its maximum a process may");
 }

@@ -1,6 +1,8 @@
 //! What the maps of this process take, as the kernel tells.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, thread, time::Duration};
+
+use crate::wait;
 
 /// What the kernel says that each map takes of which this process has a descriptor, by the map's number; since 6.4. What it
 /// allocates for sockets is in none of them.
@@ -45,4 +47,21 @@ pub fn charged_bytes() -> u64 {
             Some(used * size)
         });
     charged.sum()
+}
+
+/// The same, once it stands still: the kernel frees what sockets had some time after they were closed.
+///
+/// # Panics
+///
+/// If it does not within 30 seconds.
+#[must_use]
+pub fn settled_charged_bytes() -> u64 {
+    /// What the rest of a machine at rest takes and gives back meanwhile, at most.
+    const LITTLE: u64 = 64 << 10;
+    wait::until("what is freed of sockets is free", || {
+        let before = charged_bytes();
+        thread::sleep(Duration::from_millis(200));
+        let after = charged_bytes();
+        (before.abs_diff(after) < LITTLE).then_some(after)
+    })
 }

@@ -242,3 +242,12 @@ pub fn of_role(exchanges: &[Exchange], role: Role) -> Vec<&Exchange> {
         .filter(|exchange| exchange.role == role)
         .collect()
 }
+
+/// How long the readings took that a difference is of: what is read last may have moved on by as much.
+#[must_use]
+pub fn reading_ns(used: &Snapshot) -> u64 {
+    [used.first, used.last]
+        .map(|reading| reading.end_ns - reading.begin_ns)
+        .iter()
+        .sum()
+}

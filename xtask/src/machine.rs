@@ -121,6 +121,12 @@ const TOOLS: &[Tool] = &[
         package: "iproute2",
     },
     Tool {
+        sign: Sign::Program("sysctl"),
+        purpose: Purpose::Test,
+        reason: "tests in network namespaces with settings of their own",
+        package: "procps",
+    },
+    Tool {
         sign: Sign::Program("setpriv"),
         purpose: Purpose::Test,
         reason: "ending what a measurement started when that is killed",
@@ -176,8 +182,8 @@ const TOOLS: &[Tool] = &[
     },
     Tool {
         sign: Sign::Program("node"),
-        purpose: Purpose::Corpus,
-        reason: "Node, one of the corpus' servers and clients",
+        purpose: Purpose::Test,
+        reason: "tests against a third real server, and the corpus",
         package: "nodejs",
     },
     Tool {

@@ -7,7 +7,7 @@ use std::{
 
 use galileo_probes::{Blame, Closure, Config, Ledger, RootTasks, Snapshot, cgroup};
 use galileo_tests::{
-    accounts::{taken_off_since, ticks},
+    accounts::Accounts,
     pod::Pod,
     turn,
     wait::{try_until, until},
@@ -37,17 +37,17 @@ fn cpu_time_of_a_spinning_process_is_what_getrusage_says() {
     let mut spinner = pod.python(SPINNER, &[]);
     let used_before: u64 = spinner.ask("1").parse().unwrap();
     spinner.sleeps();
-    let (before, ticks_before) = (watch.snapshot(), ticks());
+    let (before, accounts) = (watch.snapshot(), Accounts::now());
     let used: u64 = spinner.ask("1000").parse::<u64>().unwrap() - used_before;
     spinner.sleeps();
-    let counted = watch.snapshot().since(&before).cgroups[&pod.id].on_cpu_ns;
-    let taken_off = taken_off_since(&ticks_before);
+    let seen = watch.snapshot().since(&before);
+    let counted = seen.cgroups[&pod.id].on_cpu_ns;
+    let lacking = accounts.lack_ns(&seen);
     // 1 % and what lies between the reading of getrusage and sleep, at either end: writing a line takes some 50 µs, on a
     // CPU that others want too.
     assert!(
-        counted.abs_diff(used)
-            <= used / 100 + 1_000_000 + if counted > used { taken_off } else { 0 },
-        "{counted} ns counted, {used} ns used, at most {taken_off} ns taken off that"
+        counted.abs_diff(used) <= used / 100 + 1_000_000 + if counted > used { lacking } else { 0 },
+        "{counted} ns counted, {used} ns used, which may lack {lacking} ns"
     );
 }
 
@@ -108,7 +108,8 @@ fn cpu_time_of_a_process_that_still_runs_counts_up_to_now() {
         let mut clock = |which| clock.ask(which).parse::<u64>().unwrap();
         (clock("now"), watch.snapshot(), clock("next"))
     };
-    let ticks_before = ticks();
+    let accounts = Accounts::now();
+    let begin = watch.snapshot();
     let unseen = |snapshot: &Snapshot| snapshot.ledger[&Ledger::SwitchUnseen];
     let mut first = read();
     let (mut readings, mut excused) = (0, 0);
@@ -119,7 +120,7 @@ fn cpu_time_of_a_process_that_still_runs_counts_up_to_now() {
             continue;
         }
         let counted = last.1.since(&first.1).cgroups[&pod.id].on_cpu_ns;
-        let slack = most / 100 + 1_000_000 + taken_off_since(&ticks_before);
+        let slack = most / 100 + 1_000_000 + accounts.lack_ns(&last.1.since(&begin));
         if (least.saturating_sub(slack)..=most + slack).contains(&counted) {
             readings += 1;
             first = last;
@@ -204,7 +205,13 @@ fn cgroups_and_idle_are_all_the_time_of_all_cpus() {
             closed += 1;
         }
         readings += 1;
-        assert!(readings <= 20, "{closed} of {readings} close: {closure:?}");
+        // After a switch that was hidden the spinner's time is nobody's until it leaves the CPU.
+        let hidden = after.since(&start).ledger[&Ledger::SwitchUnseen];
+        let open = readings - closed;
+        assert!(
+            open <= 10 + 4 * hidden,
+            "{closed} of {readings} close, {hidden} switches were hidden: {closure:?}"
+        );
         before = after;
     }
     // Of the whole, what is nobody's at either end becomes little.
@@ -345,19 +352,18 @@ fn cpu_time_of_a_cgroup_is_what_the_kernel_accounts() {
     let mut spinner = pod.start(&["chrt", "--fifo", "1", "python3", "-u", "-c", SPINNER]);
     spinner.ask("1");
     spinner.sleeps();
-    let used = || {
-        let snapshot = watch.snapshot();
-        (pod.accounted_ns(), snapshot.cgroups[&pod.id].on_cpu_ns)
-    };
-    let (before, ticks_before) = (used(), ticks());
+    let (before, accounted_before) = (watch.snapshot(), pod.accounted_ns());
+    let accounts = Accounts::now();
     spinner.ask("700");
     spinner.sleeps();
-    let (after, taken_off) = (used(), taken_off_since(&ticks_before));
-    let (accounted, counted) = (after.0 - before.0, after.1 - before.1);
+    let seen = watch.snapshot().since(&before);
+    let counted = seen.cgroups[&pod.id].on_cpu_ns;
+    let accounted = pod.accounted_ns() - accounted_before;
+    let lacking = accounts.lack_ns(&seen);
     assert!(accounted >= 700_000_000, "{accounted} ns are little");
     assert!(
         counted.abs_diff(accounted)
-            <= (accounted / 100).max(5_000_000) + if counted > accounted { taken_off } else { 0 },
-        "{counted} ns counted, {accounted} ns accounted, at most {taken_off} ns taken off that"
+            <= (accounted / 100).max(5_000_000) + if counted > accounted { lacking } else { 0 },
+        "{counted} ns counted, {accounted} ns accounted, which may lack {lacking} ns"
     );
 }

@@ -45,18 +45,19 @@ fn without_permission_the_error_says_what_to_do() {
 }
 
 /// Stops a process and has it go on, several times in a row, as one signal alone is not enough: aya asks the kernel twice. Then
-/// leaves it the time that the longest program takes. Told to end, it does not leave the process stopped.
+/// leaves it a time in which all of it can be loaded. Told to end, it does not leave the process stopped.
 const DISTURB: &str = "trap 'kill -CONT $1; exit' TERM; for burst in 1 2 3 4 5 6; do for signal in 1 2 3 4; do \
-    kill -STOP $1 && kill -CONT $1 || exit; sleep 0.04; done; sleep 1; done";
+    kill -STOP $1 && kill -CONT $1 || exit; sleep 0.04; done; sleep $2; done";
 
 /// Disturbs this process until it is done with that, or until this is dropped: others' tests would be disturbed as well.
 struct Disturbing(Child);
 
 impl Disturbing {
-    fn start() -> Self {
+    fn start(calm: Duration) -> Self {
         let own = std::process::id().to_string();
         let shell = Command::new("sh")
             .args(["-c", DISTURB, "disturb", &own])
+            .arg(calm.as_secs_f64().to_string())
             .spawn();
         Self(shell.unwrap())
     }
@@ -103,7 +104,11 @@ fn a_pause_is_no_interrupts_time() {
 #[test]
 fn signals_that_come_while_the_probes_are_loaded_do_not_keep_them_out() {
     let _turn = turn();
-    let mut disturbing = Disturbing::start();
+    let began = Instant::now();
+    if Watch::start(&Config::default()).is_none() {
+        return;
+    }
+    let mut disturbing = Disturbing::start(2 * began.elapsed());
     while disturbing.0.try_wait().unwrap().is_none() {
         // All features are on, or this fails.
         if Watch::start(&Config::default()).is_none() {

@@ -99,7 +99,6 @@ fn a_request_to_nginx_ends_with_the_last_part_of_its_body() {
         client
             .write_all(&[head.as_bytes(), &body[..cut]].concat())
             .unwrap();
-        let first_written_ns = boot_ns();
         // Not a wait for something: the request is to take a while.
         thread::sleep(Duration::from_millis(50));
         let last_ns = boot_ns();
@@ -110,7 +109,8 @@ fn a_request_to_nginx_ends_with_the_last_part_of_its_body() {
         // nginx asks itself, too.
         let seen = watch.wait_for(server.port, 4);
         for exchange in both(&seen, &path) {
-            assert!((begin_ns..=first_written_ns).contains(&exchange.start_ns));
+            // On a busy machine what was sent over loopback is received a while after the write.
+            assert!((begin_ns..=last_ns).contains(&exchange.start_ns));
             let request_end_ns = exchange.request_end_ns.unwrap();
             assert!((last_ns..=end_ns).contains(&request_end_ns));
             assert!(request_end_ns <= exchange.first_byte_ns);

@@ -13,8 +13,7 @@ use std::{
 };
 
 use galileo_probes::{Config, Exchange, Ledger, Role};
-use galileo_tests::{turn, wait::until, watch::Watch};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use galileo_tests::{raise_file_limit, turn, wait::until, watch::Watch};
 
 const CONNECTIONS: usize = 2_000;
 
@@ -45,15 +44,7 @@ fn ids(path: &str) -> Option<(u64, u64)> {
 impl Traffic {
     fn start() -> Self {
         // Two ends each.
-        let most = getrlimit(Resource::Nofile).maximum;
-        setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: most,
-                maximum: most,
-            },
-        )
-        .unwrap();
+        raise_file_limit();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut pairs = Vec::new();

@@ -14,7 +14,7 @@ use std::{
 
 use galileo_oracle::dice::Dice;
 use galileo_probes::{Ledger, Role, Tables};
-use galileo_tests::{maps, turn, wait, watch::of_role};
+use galileo_tests::{maps, raise_file_limit, turn, wait, watch::of_role};
 
 use scene::{ANSWER, Scene, Target, reset};
 
@@ -85,6 +85,7 @@ fn thousands_of_unfinished_heads_harm_no_other_connection() {
     let Some(mut scene) = Scene::new() else {
         return;
     };
+    raise_file_limit();
     let target = Target::new();
     let mut ends = Vec::with_capacity(5000);
     let before = Taken::now(&mut scene);
