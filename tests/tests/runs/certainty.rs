@@ -61,7 +61,7 @@ warmup: 300ms
     let json = place.results(&format!(
         "services: {{{service}, asker: {{command: [sh, -c, '{asker}']}}}}
 workloads: []
-duration: 1s
+duration: 3s
 record: {{exchanges: 5}}
 "
     ));
