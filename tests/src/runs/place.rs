@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Said, Started, Stored, program};
+use super::{Excuse, Said, Started, Stored, program};
 
 /// A folder that goes away when this is dropped.
 #[derive(Debug)]
@@ -105,36 +105,25 @@ impl Place {
         self.start_experiment(experiment).end()
     }
 
-    /// Runs an experiment to its end and gives its results.
-    ///
-    /// A run that could not keep to its schedule says so and is not valid. Where others take the CPUs, or the machine's timers
-    /// wake late, that is no fault of the program's: it is tried again, and the last attempt counts as it is.
+    /// Runs an experiment to its end and gives its results; again if [it is not the program's fault](Excuse) that it is not valid.
     ///
     /// # Panics
     ///
     /// If it does not succeed.
     #[must_use]
     pub fn results(&self, experiment: &str) -> Value {
-        const ATTEMPTS: usize = 3;
-        for attempt in 1.. {
-            let said = self.experiment(experiment);
-            if said.code == Some(3) {
-                let json = said.json();
-                let reasons = json["invalid_reasons"].as_array().expect("an array");
-                let late =
-                    |reason: &Value| reason.as_str().is_some_and(|it| it.contains(" late and "));
-                if !reasons.is_empty() && reasons.iter().all(late) {
-                    eprintln!("attempt {attempt}: {reasons:?}");
-                    if attempt < ATTEMPTS {
-                        continue;
-                    }
-                    return json;
-                }
-            }
-            assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
-            return said.json();
-        }
-        unreachable!("the last attempt returns or panics")
+        results_of(|| self.experiment(experiment))
+    }
+
+    /// The same of a command that is recorded.
+    ///
+    /// # Panics
+    ///
+    /// If it does not succeed.
+    #[must_use]
+    pub fn recorded(&self, arguments: &[&str]) -> Value {
+        let arguments = [&["record", "--output", "json"], arguments].concat();
+        results_of(|| self.galileo(&arguments))
     }
 
     /// The ids of all runs that have a folder, the oldest first.
@@ -173,4 +162,26 @@ impl Place {
     pub fn stored(&self, id: &str) -> Stored {
         Stored::of(&self.database(), id)
     }
+}
+
+/// The last attempt counts as it is if it only was late; any other excuse must not be had each time.
+fn results_of(run: impl Fn() -> Said) -> Value {
+    const ATTEMPTS: usize = 3;
+    for attempt in 1.. {
+        let said = run();
+        if said.code == Some(3) {
+            let json = said.json();
+            let excuse = Excuse::of(&json);
+            if attempt < ATTEMPTS && excuse.is_some() {
+                eprintln!("attempt {attempt}: {}", json["invalid_reasons"]);
+                continue;
+            }
+            if excuse == Some(Excuse::Late) {
+                return json;
+            }
+        }
+        assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+        return said.json();
+    }
+    unreachable!("the last attempt returns or panics")
 }

@@ -1,6 +1,6 @@
 //! What a run left in the database.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use galileo_expdb::{Counts, Database, Status};
 use galileo_wire::{Capture, Exchange, Hop, Phase, Role, Trace, capture::PhaseWindow};
@@ -72,6 +72,40 @@ impl Stored {
             .collect();
         due.sort_unstable();
         due
+    }
+
+    /// How many requests that were due in the measured phase a replica answered.
+    ///
+    /// Traces belong to the phase in which a request was due, exchanges to that in which it came to the replica. On a machine that
+    /// is busy at that moment an edge may lie between the two.
+    ///
+    /// # Panics
+    ///
+    /// If an exchange belongs to another phase than its request and no edge lies between when that was due and its answer.
+    #[must_use]
+    pub fn answered_as_due(&self, replica: &str) -> usize {
+        let window = self.measured();
+        let traces = self.traces.iter();
+        let traces: BTreeMap<&str, &Trace> = traces.map(|it| (&*it.request_id, it)).collect();
+        let answered = self.served(replica).filter_map(|exchange| {
+            let trace = traces.get(exchange.request_id.as_deref()?)?;
+            Some((exchange, trace))
+        });
+        let due = answered.filter(|(exchange, trace)| {
+            let is_due = trace.phase == Phase::Measured;
+            if is_due != (exchange.phase == Phase::Measured) {
+                let edge_ns = if is_due {
+                    window.end_ns
+                } else {
+                    window.start_ns
+                };
+                let answer_ns = trace.first_byte_ns.or(trace.done_ns);
+                let between = trace.created_ns..=answer_ns.unwrap_or(u64::MAX);
+                assert!(between.contains(&edge_ns), "{exchange:?} of {trace:?}");
+            }
+            is_due
+        });
+        due.count()
     }
 
     /// What a replica answered, as the kernel saw it.

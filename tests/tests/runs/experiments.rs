@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use galileo_probes::{Config, Probes};
 use galileo_tests::runs::{Alone, alone, program};
+use galileo_wire::capture::Usage;
+use serde_json::Value;
 
 /// The machine for one test; none if the kernel lets no probes be loaded here.
 pub fn machine() -> Option<Alone> {
@@ -39,6 +41,26 @@ pub fn example(name: &str) -> String {
 pub fn replaced(text: &str, old: &str, new: &str) -> String {
     assert!(text.contains(old), "no '{old}' in: {text}");
     text.replace(old, new)
+}
+
+/// The run that these are the results of.
+pub fn id(results: &Value) -> &str {
+    results["experiment"]["id"].as_str().expect("a text")
+}
+
+/// The CPU time of a replica by the probes is what the kernel accounted, within what is allowed and what either may lack of the
+/// other although neither is wrong (docs/measurements.md).
+pub fn assert_accounted(replica: &str, usage: &Usage, allowed_ns: u64) {
+    let accounted = usage.accounted_cpu_ns.expect("cpu.stat is there");
+    let apart = usage.apart.expect("it is known how far they may be apart");
+    let lacking = apart.end_ns + apart.preempted_ns + apart.steal_ns + apart.interrupts_ns;
+    let more = apart.begin_ns + apart.preempting_ns;
+    assert!(
+        usage.cpu_ns <= accounted + allowed_ns + lacking
+            && accounted <= usage.cpu_ns + allowed_ns + more,
+        "{replica}: {} ns by the probes, {accounted} ns by cpu.stat, {apart:?}",
+        usage.cpu_ns
+    );
 }
 
 /// Path of the example server.

@@ -5,11 +5,11 @@ use std::net::TcpListener;
 use galileo_expdb::Status;
 use galileo_tests::{
     free_port,
-    runs::{Place, left, stored::counts},
+    runs::{Place, Started, left, stored::counts},
     wait::until,
 };
 
-use crate::experiments::{machine, server};
+use crate::experiments::{id, machine, server};
 
 /// One service with this command and these further keys, asked for two seconds.
 fn with_service(command: &str, port: u16, keys: &str) -> String {
@@ -22,9 +22,16 @@ workloads: [{{service: web, through: direct, arrival: {{constant: 20/s}}, durati
 
 /// Carries out an experiment that fails, and gives what it said.
 fn failure(file: &str) -> String {
+    failure_of(file, |_, _| ())
+}
+
+/// The same of one that something is done to meanwhile.
+fn failure_of(file: &str, meanwhile: impl Fn(&Place, &mut Started)) -> String {
     let _machine = galileo_tests::runs::alone();
     let place = Place::new();
-    let said = place.experiment(file);
+    let mut run = place.start_experiment(file);
+    meanwhile(&place, &mut run);
+    let said = run.end();
     assert_eq!(said.out, "");
     let err = said.failed(1);
     assert!(err.contains("error: the run has measured nothing"), "{err}");
@@ -90,7 +97,7 @@ fn a_service_that_is_ready_only_with_errors_is_told_with_its_status() {
     let command = "[python3, -m, http.server, --bind, 127.0.0.1]";
     let port = free_port();
     let command = command.replace(']', &format!(", '{port}']"));
-    let keys = ", health: /none, ready_timeout: 3s";
+    let keys = ", health: /none, ready_timeout: 10s";
     let err = failure(&with_service(&command, port, keys));
     assert!(err.contains("is answered with status 404"), "{err}");
 }
@@ -135,9 +142,14 @@ fn a_service_that_dies_while_measuring_is_told_and_what_was_measured_is_kept() {
 #[test]
 fn a_service_that_dies_in_the_warm_up_ends_the_run() {
     let server = server();
-    let script = format!("{server} --work 0ms & sleep 0.7; echo too warm >&2; kill -9 $$");
-    let file = with_service(&format!("[sh, -c, '{script}']"), free_port(), "") + "warmup: 60s\n";
-    let err = failure(&file);
+    let script = format!(
+        "{server} --work 0ms & while [ ! -e die ]; do sleep 0.02; done; echo too warm >&2; kill -9 $$"
+    );
+    let file = with_service(&format!("[sh, -c, '{script}']"), free_port(), "") + "warmup: 10m\n";
+    let err = failure_of(&file, |place, run| {
+        run.says("warming up for 10 min");
+        place.file("die", "");
+    });
     assert!(
         err.contains("web-0 was ended by SIGKILL before anything was measured"),
         "{err}"
@@ -155,7 +167,7 @@ fn a_service_that_goes_to_the_background_has_not_died() {
     let json = place.results(&with_service(&command, free_port(), ""));
 
     assert_eq!(json["joined"], 40);
-    left::nothing(&place.id());
+    left::nothing(id(&json));
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::experiments::{Plain, machine, server};
 const LONG: &str = "duration: 10m";
 /// Within this an orderly stop is over, whatever the phase; replicas that do not end by themselves have 5 s.
 const ORDERLY: Duration = Duration::from_secs(8);
+/// What was not waited for that has 5 s; a machine that is busy may take nearly as long for all else.
+const ALL_BUT_5_S: Duration = Duration::from_millis(4_800);
 
 /// A run that measures.
 fn measuring(place: &Place) -> Started {
@@ -157,11 +159,7 @@ fn ctrl_c_while_the_last_answers_are_awaited_does_not_wait_for_them() {
     let said = interrupt(run);
 
     // The answers would have had 5 s.
-    assert!(
-        begin.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < ALL_BUT_5_S, "{:?}", begin.elapsed());
     assert_eq!(said.code, Some(130), "{}{}", said.out, said.err);
     let id = place.id();
     left::nothing(&id);
@@ -188,18 +186,15 @@ workloads: [{{service: web, through: direct, arrival: {{constant: 20/s}}, {LONG}
     );
     let mut run = place.start_experiment(&file);
     run.says("measuring");
+    // From the first one on, behind which the orderly stop would take its time.
+    let begin = Instant::now();
     run.interrupt();
     run.says("Once more stops at once.");
 
-    let begin = Instant::now();
     run.interrupt();
     let said = run.end();
 
-    assert!(
-        begin.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        begin.elapsed()
-    );
+    assert!(begin.elapsed() < ALL_BUT_5_S, "{:?}", begin.elapsed());
     assert_eq!(said.code, Some(130), "{}{}", said.out, said.err);
     left::nothing_stays(&place.id());
 }
@@ -208,11 +203,12 @@ workloads: [{{service: web, through: direct, arrival: {{constant: 20/s}}, {LONG}
 fn after_sigkill_nothing_is_left_and_clean_marks_the_run() {
     let Some(_machine) = machine() else { return };
     let place = Place::new();
+    let port = free_port();
     let server = server();
     // Through the balancer, with processes that the replica started itself.
     let file = format!(
         "services:
-  web: {{command: [sh, -c, 'sleep 600 & setsid sleep 601 & exec {server} --work 0ms'], port: 8080, replicas: 2}}
+  web: {{command: [sh, -c, 'sleep 600 & setsid sleep 601 & exec {server} --work 0ms'], port: {port}, replicas: 2}}
 workloads: [{{service: web, arrival: {{constant: 20/s}}, {LONG}}}]
 "
     );

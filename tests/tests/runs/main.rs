@@ -15,4 +15,5 @@ mod observing;
 mod pages;
 mod refused;
 mod schedule;
+mod throttled;
 mod unprivileged;

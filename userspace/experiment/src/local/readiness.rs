@@ -75,24 +75,26 @@ impl Replica {
     }
 }
 
-/// Asks until the answer is good; the error is what the last attempt met.
+/// Asks until the answer is good; the error is what the last attempt met that had its time. One that the deadline cuts short has met
+/// nothing by that: what an earlier one did tells more.
 async fn ask_until_ready(
     addr: SocketAddr,
     health: &Health,
     limit: Duration,
 ) -> std::result::Result<(), String> {
     let deadline = Instant::now() + limit;
-    let mut last = "there was no time to ask".to_owned();
+    let mut last = None;
     while Instant::now() < deadline {
         let attempt = ATTEMPT.min(deadline - Instant::now());
-        last = match timeout(attempt, ask(addr, health)).await {
+        match timeout(attempt, ask(addr, health)).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(reason)) => reason,
-            Err(_) => format!("{addr} does not answer"),
-        };
+            Ok(Err(reason)) => last = Some(reason),
+            Err(_) if attempt < ATTEMPT && last.is_some() => {}
+            Err(_) => last = Some(format!("{addr} does not answer")),
+        }
         sleep(PAUSE).await;
     }
-    Err(last)
+    Err(last.unwrap_or_else(|| "there was no time to ask".to_owned()))
 }
 
 async fn ask(addr: SocketAddr, health: &Health) -> std::result::Result<(), String> {
@@ -138,7 +140,44 @@ fn status(head: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// Asks a server that answers one connection with an error and holds those after it without a word; the reason.
+    async fn refused_once(limit: Duration) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = async {
+            let (mut first, _) = listener.accept().await.unwrap();
+            // A close with unread bytes would be a reset.
+            assert!(first.read(&mut [0; 1024]).await.unwrap() > 0);
+            let answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+            first.write_all(answer).await.unwrap();
+            drop(first);
+            let mut held = Vec::new();
+            loop {
+                held.push(listener.accept().await.unwrap());
+            }
+        };
+        let health = Health::Http("/".to_owned());
+        tokio::select! {
+            () = server => unreachable!("it holds connections for ever"),
+            asked = ask_until_ready(addr, &health, limit) => asked.unwrap_err(),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_the_deadline_cuts_short_does_not_replace_what_was_met_before() {
+        let last = refused_once(ATTEMPT - PAUSE).await;
+        assert!(last.ends_with("is answered with status 503"), "{last}");
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_had_its_time_tells_that_there_is_no_answer_any_more() {
+        let last = refused_once(2 * ATTEMPT).await;
+        assert!(last.ends_with("does not answer"), "{last}");
+    }
 
     #[test]
     fn status_is_the_second_word_of_an_http_answer() {

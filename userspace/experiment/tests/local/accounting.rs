@@ -92,7 +92,9 @@ async fn cpu_limit_of_a_fifth_throttles() {
         took_ns >= 1_300_000_000,
         "{took_ns} ns for 300 ms of CPU time"
     );
-    assert!(last.throttled_ns.unwrap() > 500_000_000, "{last:?}");
+    // Nearly all the rest of that time, less what others on this machine kept it waiting for; in another unit it would be off a
+    // thousandfold.
+    assert!(last.throttled_ns.unwrap() > 100_000_000, "{last:?}");
 }
 
 #[tokio::test]

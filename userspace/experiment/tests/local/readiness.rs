@@ -55,12 +55,10 @@ async fn answer_with_an_error_is_not_ready_and_named() {
         .await
         .unwrap();
     let health = Health::Http("/".to_owned());
+    // Time for one answer at least, on a busy machine too.
+    let limit = Duration::from_secs(2);
     let error = replica
-        .wait_ready(
-            &health,
-            Duration::from_millis(300),
-            &CancellationToken::new(),
-        )
+        .wait_ready(&health, limit, &CancellationToken::new())
         .await
         .unwrap_err();
     assert!(
@@ -108,7 +106,7 @@ async fn server_that_never_listens_is_given_up_in_time() {
         ..script("web-0", "echo thinking; exec sleep 1000")
     };
     let replica = platform.start(spec).unwrap();
-    let limit = Duration::from_millis(400);
+    let limit = Duration::from_secs(2);
     let error = replica
         .wait_ready(&Health::Tcp, limit, &CancellationToken::new())
         .await

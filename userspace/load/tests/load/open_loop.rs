@@ -181,7 +181,7 @@ async fn what_is_due_beyond_the_limit_in_flight_is_dropped_and_told() {
         "{:?}",
         ledger.invalid_reason()
     );
-    assert_eq!(server.accepted(), 5);
+    assert_eq!(server.accepted_once(5), 5);
     let dropped: Vec<_> = traces
         .iter()
         .filter(|trace| trace.outcome == Outcome::Dropped)

@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use galileo_load::Target;
@@ -116,6 +116,15 @@ impl Server {
 
     pub fn accepted(&self) -> u64 {
         self.accepted.load(SeqCst)
+    }
+
+    /// The same, once it is so many at least: those that nobody waits for an answer on may be accepted late.
+    pub fn accepted_once(&self, least: u64) -> u64 {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.accepted() < least && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.accepted()
     }
 
     pub fn asked(&self) -> Vec<Asked> {
