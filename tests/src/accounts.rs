@@ -48,7 +48,12 @@ const TICK_NS: u64 = 10_000_000;
 
 /// CPU time of the first process: where a kernel hides the switches of its threads, what comes after it has its time
 /// (`switch_unseen`).
-fn first_process_ns() -> u64 {
+///
+/// # Panics
+///
+/// If /proc is not mounted.
+#[must_use]
+pub fn first_process_ns() -> u64 {
     let stat = fs::read_to_string("/proc/1/stat").expect("procfs is mounted");
     let (_, rest) = stat.rsplit_once(") ").expect("a name");
     // In user mode and in the kernel's (`proc_pid_stat(5)`).
