@@ -81,7 +81,8 @@ impl Stored {
     ///
     /// # Panics
     ///
-    /// If an exchange belongs to another phase than its request and no edge lies between when that was due and its answer.
+    /// If an exchange belongs to another phase than that in which it began, or to another than its request and no edge lies between when
+    /// that was due and its answer.
     #[must_use]
     pub fn answered_as_due(&self, replica: &str) -> usize {
         let window = self.measured();
@@ -92,6 +93,8 @@ impl Stored {
             Some((exchange, trace))
         });
         let due = answered.filter(|(exchange, trace)| {
+            let began = (window.start_ns..window.end_ns).contains(&exchange.start_ns);
+            assert_eq!(exchange.phase == Phase::Measured, began, "{exchange:?}");
             let is_due = trace.phase == Phase::Measured;
             if is_due != (exchange.phase == Phase::Measured) {
                 let edge_ns = if is_due {

@@ -105,11 +105,10 @@ fn cpu_time_of_a_process_that_still_runs_counts_up_to_now() {
     // What is read lies between two readings of the clock, however far apart these are. The second one is brought up to date
     // after what is read; the first one may lag behind it.
     let mut read = || {
+        let accounts = Accounts::now();
         let mut clock = |which| clock.ask(which).parse::<u64>().unwrap();
-        (clock("now"), watch.snapshot(), clock("next"))
+        (clock("now"), watch.snapshot(), clock("next"), accounts)
     };
-    let accounts = Accounts::now();
-    let begin = watch.snapshot();
     let unseen = |snapshot: &Snapshot| snapshot.ledger[&Ledger::SwitchUnseen];
     let mut first = read();
     let (mut readings, mut excused) = (0, 0);
@@ -120,7 +119,7 @@ fn cpu_time_of_a_process_that_still_runs_counts_up_to_now() {
             continue;
         }
         let counted = last.1.since(&first.1).cgroups[&pod.id].on_cpu_ns;
-        let slack = most / 100 + 1_000_000 + accounts.lack_ns(&last.1.since(&begin));
+        let slack = most / 100 + 1_000_000 + first.3.lack_ns(&last.1.since(&first.1));
         if (least.saturating_sub(slack)..=most + slack).contains(&counted) {
             readings += 1;
             first = last;
@@ -209,7 +208,7 @@ fn cgroups_and_idle_are_all_the_time_of_all_cpus() {
         let hidden = after.since(&start).ledger[&Ledger::SwitchUnseen];
         let open = readings - closed;
         assert!(
-            open <= 10 + 4 * hidden,
+            open <= 10 + 4 * hidden && readings <= 100,
             "{closed} of {readings} close, {hidden} switches were hidden: {closure:?}"
         );
         before = after;

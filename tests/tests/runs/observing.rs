@@ -42,7 +42,8 @@ fn record_for_a_time_watches_a_command_and_ends_it() {
     // It cannot run longer than it is watched, which is until the last reading. What hidden switches made its own besides is at most
     // what the first process used, which is told in hundredths of a second.
     let hidden = (first_process_ns() - hidden_before) as f64 / 1e9 + 0.01;
-    let most = watched_seconds(&json) + hidden;
+    // CPUs are read one after the other, and the machine may be busy in between.
+    let most = watched_seconds(&json) + hidden + 0.05;
     assert!((0.2..=most).contains(&used), "{used} s of {most} s");
     assert!((measured_seconds(&place, &json) - 2.0).abs() < 0.001);
     left::nothing(id(&json));

@@ -203,10 +203,11 @@ fn what_a_refused_program_is_for_is_told_with_the_reason_and_all_else_counts() {
             let is_known = !unknown.contains(&figure);
             assert_eq!(!replica[figure].is_null(), is_known, "{program}: {figure}");
         }
-        // Requests of 1 ms each; those at the edges may have been worked on outside of what was read.
+        // Requests of 1 ms each; those at the edges may have been worked on outside of what was read, of which the first part takes a while
+        // on a busy machine. What a wake-up takes may be within a request's time (docs/measurements.md).
         let stored = refused.place.stored(id(&results));
         let window = stored.measured();
-        let least_ns = window.start_ns + 50_000_000;
+        let least_ns = window.start_ns + 150_000_000;
         let within = stored.traces.iter().filter(|it| {
             it.sent_ns.is_some_and(|sent_ns| sent_ns >= least_ns)
                 && it.done_ns.is_some_and(|done_ns| done_ns <= window.end_ns)
@@ -215,7 +216,7 @@ fn what_a_refused_program_is_for_is_told_with_the_reason_and_all_else_counts() {
         let cpu = replica["cpu_seconds"].as_f64().expect("a number");
         assert!(least > 0.02, "{program}: {least} s");
         assert!(
-            (least..0.5).contains(&cpu),
+            (least - 0.01..0.5).contains(&cpu),
             "{program}: {cpu} s, not {least} s"
         );
         if let Some(exchanges) = replica["exchanges"].as_u64() {

@@ -24,7 +24,10 @@ pub struct Throttled {
 
 #[derive(Clone, Copy)]
 struct Reading {
-    at_ns: u64,
+    /// Before it was read.
+    begin_ns: u64,
+    /// After that.
+    end_ns: u64,
     held_ns: u64,
     periods: u64,
 }
@@ -34,6 +37,8 @@ struct Reading {
 pub struct Within {
     /// For how long the group was held.
     pub seconds: f64,
+    /// How much of the window lies before the first or behind the last reading.
+    pub unread_seconds: f64,
     /// In how many periods it was, for which it had used up its quota.
     pub periods: u64,
 }
@@ -58,7 +63,7 @@ impl Throttled {
 
     /// Reads it, if it is still there.
     fn read(&mut self) {
-        self.readings.extend(read(&self.folder, boot_ns()));
+        self.readings.extend(read(&self.folder));
     }
 
     /// What happened within a window, of which there must be most.
@@ -66,13 +71,14 @@ impl Throttled {
         let mut inside = self
             .readings
             .iter()
-            .filter(|it| (window.start_ns..window.end_ns).contains(&it.at_ns));
+            .filter(|it| it.begin_ns >= window.start_ns && it.end_ns <= window.end_ns);
         let first = inside.next().expect("it was read");
         let last = inside.next_back().expect("it was read again and again");
-        let unread_ns = (window.end_ns - window.start_ns) - (last.at_ns - first.at_ns);
+        let unread_ns = (window.end_ns - window.start_ns) - (last.begin_ns - first.end_ns);
         assert!(unread_ns < 1_000_000_000, "{unread_ns} ns without reading");
         Within {
             seconds: (last.held_ns - first.held_ns) as f64 / 1e9,
+            unread_seconds: unread_ns as f64 / 1e9,
             periods: last.periods - first.periods,
         }
     }
@@ -87,7 +93,8 @@ pub fn watch(run: Started, id: &str, groups: &mut [&mut Throttled]) -> Said {
     run.end()
 }
 
-fn read(folder: &Path, at_ns: u64) -> Option<Reading> {
+fn read(folder: &Path) -> Option<Reading> {
+    let begin_ns = boot_ns();
     let text = fs::read_to_string(folder.join("cpu.stat")).ok()?;
     let number = |key: &str| {
         let mut lines = text.lines();
@@ -96,7 +103,8 @@ fn read(folder: &Path, at_ns: u64) -> Option<Reading> {
     // Version 1 tells nanoseconds.
     let held_ns = number("throttled_time ").or_else(|| Some(number("throttled_usec ")? * 1_000));
     Some(Reading {
-        at_ns,
+        begin_ns,
+        end_ns: boot_ns(),
         held_ns: held_ns?,
         periods: number("nr_throttled ")?,
     })

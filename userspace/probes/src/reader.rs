@@ -172,8 +172,8 @@ impl Reader {
     }
 
     /// Lists cgroups that are new, and gives back the places of those that are gone. What fails is tried anew by the next
-    /// reading: a place is entered as taken once its counters can be read, and is deserted until it was given back. But for what a cgroup
-    /// that leaves the list carried last over interfaces.
+    /// reading: a place is entered as taken once its counters can be read, and is deserted until it was given back. What a cgroup that
+    /// leaves the list carried last over interfaces is lost then.
     fn tend(&mut self, now_ns: u64) -> Result<(), Error> {
         let mut events = Vec::new();
         let mut outcome = self.find_places(now_ns, &mut events);

@@ -109,7 +109,7 @@ fn a_hundred_thousand_open_connections_take_what_is_said_of_each_socket_and_harm
     let start = |number: u64| pod.python(HOLDER, &[&number.to_string()]);
     let mut holders: Vec<_> = (1..=processes).map(start).collect();
     open(&mut holders, 1);
-    // What the sockets of `bare` had is free by now.
+    // What the sockets of `bare` had is to be free by now.
     let _ = maps::settled_charged_bytes();
     let before = Taken::now(&mut scene);
     let others = other_probes(1);

@@ -75,22 +75,30 @@ impl Replica {
     }
 }
 
-/// Asks until the answer is good; the error is what the last attempt met that had its time. One that the deadline cuts short has met
-/// nothing by that: what an earlier one did tells more.
+/// Asks until the answer is good; the error is what the last attempt met. Where the deadline cut that short, what the one before it met
+/// tells more.
 async fn ask_until_ready(
     addr: SocketAddr,
     health: &Health,
     limit: Duration,
 ) -> std::result::Result<(), String> {
     let deadline = Instant::now() + limit;
+    let silence = format!("{addr} does not answer");
     let mut last = None;
     while Instant::now() < deadline {
         let attempt = ATTEMPT.min(deadline - Instant::now());
         match timeout(attempt, ask(addr, health)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(reason)) => last = Some(reason),
-            Err(_) if attempt < ATTEMPT && last.is_some() => {}
-            Err(_) => last = Some(format!("{addr} does not answer")),
+            Err(_) => {
+                last = Some(match last {
+                    Some(reason) if attempt <= PAUSE => reason,
+                    Some(reason) if attempt < ATTEMPT && reason != silence => {
+                        format!("{reason}; then {addr} did not answer for {attempt:.1?}")
+                    }
+                    _ => silence.clone(),
+                });
+            }
         }
         sleep(PAUSE).await;
     }
@@ -170,7 +178,8 @@ mod tests {
     #[tokio::test]
     async fn an_attempt_that_the_deadline_cuts_short_does_not_replace_what_was_met_before() {
         let last = refused_once(ATTEMPT - PAUSE).await;
-        assert!(last.ends_with("is answered with status 503"), "{last}");
+        assert!(last.contains("is answered with status 503"), "{last}");
+        assert!(last.contains("; then 127.0.0.1:"), "{last}");
     }
 
     #[tokio::test]

@@ -130,7 +130,7 @@ pub(crate) struct Held {
     pairs_below: BTreeMap<String, usize>,
     /// Whether no limit held anybody, as far as it is told.
     nothing: bool,
-    /// Whether there may be no quotas above what is told of.
+    /// Whether there cannot be quotas above what is told of.
     is_whole: bool,
     /// Whether the controller is in cgroup2's hierarchy.
     is_unified: bool,

@@ -46,8 +46,8 @@ async fn in_turn(server: impl Fn() -> Server, request: Request, requests: u64) -
         };
         let (report, traces) = run(workload).await;
         let apart = traces.windows(2).all(|pair| {
-            let done_ns = pair[0].done_ns.expect("it was sent");
-            done_ns + settled_ns <= pair[1].created_ns
+            let done_ns = pair[0].done_ns;
+            done_ns.is_some_and(|done_ns| done_ns + settled_ns <= pair[1].created_ns)
         });
         if apart {
             return InTurn {

@@ -129,6 +129,7 @@ mod tests {
         assert_eq!(left.blames, BTreeMap::from([(blame(HEIR, CHILD), 6)]));
         assert!(left.stats.is_empty());
     }
+
     #[test]
     fn of_two_that_waited_for_each_other_and_leave_together_each_heir_has_the_part_of_his_own() {
         const OTHERS_HEIR: CgroupId = CgroupId(4);
