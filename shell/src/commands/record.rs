@@ -2,11 +2,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::value_parser;
-use galileo_experiment::file::TimeSpan;
 use galileo_experiment::file::spec::{DEFAULT_STORED_EXCHANGES, MOST_STORED_EXCHANGES, Telemetry};
+use galileo_experiment::file::{TimeSpan, UnitError};
 use galileo_experiment::plan::record_plan;
 use galileo_experiment::runner::host;
 
@@ -27,7 +28,7 @@ Examples:
   galileo record --output json -- sh -c 'make -j4 > make.log'")]
 pub struct Args {
     /// Stop after this time, e.g. 500ms, 60s, 1m30s [default: when the command ends]
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", value_parser = some_time, allow_hyphen_values = true)]
     duration: Option<TimeSpan>,
 
     /// Name of the experiment [default: that of the program]
@@ -63,6 +64,15 @@ pub struct Args {
     /// The command and its arguments, behind `--`
     #[arg(value_name = "COMMAND", required = true, last = true)]
     command: Vec<OsString>,
+}
+
+/// A time that is more than none.
+fn some_time(text: &str) -> Result<TimeSpan, String> {
+    match text.parse() {
+        Ok(TimeSpan(Duration::ZERO)) => Err("it must be more than 0".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(UnitError::to_string(&error)),
+    }
 }
 
 /// Does it.

@@ -130,12 +130,18 @@ fn a_report_that_cannot_be_written_is_told_before_anything_starts() {
 }
 
 #[test]
-fn record_needs_a_command_and_a_time_with_a_unit() {
+fn record_needs_a_command_and_a_time_that_is_one() {
     let place = Place::new();
     let said = place.galileo(&["record"]).failed(2);
     assert!(said.contains("<COMMAND>"), "{said}");
-    let said = place
-        .galileo(&["record", "--for", "60", "--", "true"])
-        .failed(2);
-    assert!(said.contains("60s"), "{said}");
+    for (time, told) in [
+        ("60", "60s"),
+        ("0s", "more than 0"),
+        ("-1s", "'-1s' is no time"),
+    ] {
+        let said = place
+            .galileo(&["record", "--for", time, "--", "true"])
+            .failed(2);
+        assert!(said.contains(told), "{said}");
+    }
 }

@@ -3,7 +3,7 @@
 use galileo_tests::{
     free_port,
     pod::{Pod, v1_cpu_controller},
-    runs::{Excuse, Place, Stored},
+    runs::{Excuse, Place, Said, Stored},
     wait::until,
 };
 use serde_json::Value;
@@ -125,6 +125,18 @@ fn share_is_kept(stored: &Stored, json: &Value, service: &str, share: f64, held:
     );
 }
 
+/// The results of a run that is not invalid but for what the machine did.
+fn valid_or_excused(said: &Said) -> Value {
+    let json = said.json();
+    assert!(
+        said.code == Some(0) || Excuse::of(&json).is_some(),
+        "{} {}",
+        json["invalid_reasons"],
+        said.err
+    );
+    json
+}
+
 #[test]
 fn a_cpu_limit_is_kept_and_no_neighbour_is_blamed_for_it() {
     let Some(_machine) = machine() else { return };
@@ -145,13 +157,7 @@ duration: 3s
     let mut held = Throttled::of_replica(&id, "spin-0");
     let said = watch(run, &id, &mut [&mut held]);
 
-    let json = said.json();
-    assert!(
-        said.code == Some(0) || Excuse::of(&json).is_some(),
-        "{} {}",
-        json["invalid_reasons"],
-        said.err
-    );
+    let json = valid_or_excused(&said);
     let stored = place.stored(&id);
     let held = held.within(stored.measured());
     share_is_kept(&stored, &json, "spin", 0.2, held);
@@ -228,13 +234,7 @@ duration: 3s
     for folder in [parent.join("inner"), parent] {
         until("nothing runs there", || std::fs::remove_dir(&folder).ok());
     }
-    let json = said.json();
-    assert!(
-        said.code == Some(0) || Excuse::of(&json).is_some(),
-        "{} {}",
-        json["invalid_reasons"],
-        said.err
-    );
+    let json = valid_or_excused(&said);
     let stored = place.stored(&id);
     let held = of_parent.within(stored.measured());
     // It may run a tenth of the time and wants to run always. While it may, the others take their turns.

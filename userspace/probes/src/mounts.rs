@@ -83,15 +83,17 @@ impl Hierarchies {
     /// The folders of all hierarchies of version 1, each once.
     #[must_use]
     pub fn v1_points(&self) -> Vec<&Path> {
-        let mut points: Vec<&Path> = self
-            .v1
-            .values()
-            .map(|mount| mount.point.as_path())
-            .collect();
-        points.sort_unstable();
-        points.dedup();
-        points
+        points_of(&self.v1)
     }
+}
+
+/// The folders of hierarchies of version 1, each once: controllers may share one.
+#[must_use]
+pub fn points_of(v1: &BTreeMap<String, Mount>) -> Vec<&Path> {
+    let mut points: Vec<&Path> = v1.values().map(|mount| mount.point.as_path()).collect();
+    points.sort_unstable();
+    points.dedup();
+    points
 }
 
 impl Mount {

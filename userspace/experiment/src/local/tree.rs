@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use galileo_probes::mounts::{Hierarchies, MOUNTS, Mount, unified_path};
+use galileo_probes::mounts::{Hierarchies, MOUNTS, Mount, points_of, unified_path};
 use rustix::process::Pid;
 
 use super::cgroup::{self, Cgroup};
@@ -184,14 +184,7 @@ impl Tree {
 
     /// The run's folders in the hierarchies of version 1, as far as there are any.
     fn twins(&self) -> Vec<PathBuf> {
-        let mut points: Vec<&Path> = self
-            .v1
-            .values()
-            .map(|mount| mount.point.as_path())
-            .collect();
-        points.sort_unstable();
-        points.dedup();
-        points
+        points_of(&self.v1)
             .into_iter()
             .map(|point| self.twin_of_run(point))
             .filter(|twin| twin.is_dir())
